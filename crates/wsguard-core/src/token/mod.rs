@@ -1,0 +1,1 @@
+//! JSON Web Tokens: strict verification with keys given from outside.
