@@ -25,9 +25,7 @@ impl Deref for HeaderBytes {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.bytes
-            .get(..usize::from(self.len))
-            .unwrap_or(&self.bytes)
+        self.bytes.get(..usize::from(self.len)).unwrap_or(&self.bytes)
     }
 }
 
@@ -54,8 +52,11 @@ pub fn encode_header(fin: bool, opcode: Opcode, len: usize) -> HeaderBytes {
             start(&mut bytes, [first, LENGTH_U16, a, b])
         }
         _ => {
-            let [a, b, c, d, e, f, g, h] = (len as u64).to_be_bytes();
-            start(&mut bytes, [first, LENGTH_U64, a, b, c, d, e, f, g, h])
+            start(&mut bytes, [first, LENGTH_U64]);
+            if let Some(place) = bytes.get_mut(2..).and_then(|free| free.first_chunk_mut()) {
+                *place = (len as u64).to_be_bytes();
+            }
+            10
         }
     };
     HeaderBytes { bytes, len: size }
@@ -63,22 +64,13 @@ pub fn encode_header(fin: bool, opcode: Opcode, len: usize) -> HeaderBytes {
 
 /// The header of a masked frame (client to server). The caller masks the payload with [`unmask`].
 #[must_use]
-pub fn encode_masked_header(
-    fin: bool,
-    opcode: Opcode,
-    len: usize,
-    mask_key: [u8; 4],
-) -> HeaderBytes {
+pub fn encode_masked_header(fin: bool, opcode: Opcode, len: usize, mask_key: [u8; 4]) -> HeaderBytes {
     let mut header = encode_header(fin, opcode, len);
     if let Some(second) = header.bytes.get_mut(1) {
         *second |= MASKED;
     }
     let size = usize::from(header.len);
-    if let Some(place) = header
-        .bytes
-        .get_mut(size..)
-        .and_then(|free| free.first_chunk_mut())
-    {
+    if let Some(place) = header.bytes.get_mut(size..).and_then(|free| free.first_chunk_mut()) {
         *place = mask_key;
         header.len = header.len.saturating_add(4);
     }
@@ -97,18 +89,11 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 ///
 /// `code`: one that [`is_wire_close_code`] allows; a frame without a code is `write_frame(out, Opcode::Close, &[])`.
 pub fn write_close(out: &mut Vec<u8>, code: u16, reason: &str) {
-    debug_assert!(
-        is_wire_close_code(code),
-        "close code {code} may not be sent"
-    );
+    debug_assert!(is_wire_close_code(code), "close code {code} may not be sent");
     let reason = reason
         .get(..reason.floor_char_boundary(REASON_BYTES_MAX))
         .unwrap_or_default();
-    out.extend_from_slice(&encode_header(
-        true,
-        Opcode::Close,
-        reason.len().saturating_add(2),
-    ));
+    out.extend_from_slice(&encode_header(true, Opcode::Close, reason.len().saturating_add(2)));
     out.extend_from_slice(&code.to_be_bytes());
     out.extend_from_slice(reason.as_bytes());
 }
@@ -140,36 +125,26 @@ pub fn begin_frame(out: &mut Vec<u8>, opcode: Opcode, expected_len: usize) -> Ma
     let start = out.len();
     let room = header_room(expected_len);
     out.resize(start.saturating_add(room), 0);
-    Mark {
-        start,
-        room,
-        opcode,
-    }
+    Mark { start, room, opcode }
 }
 
 /// Writes the header of the frame whose payload is everything in `out` since [`begin_frame`].
 ///
 /// Bytes before the mark must not have been removed meanwhile.
 #[inline]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a mark is used up: two headers for one frame would overlap"
+)]
 pub fn end_frame(out: &mut Vec<u8>, mark: Mark) {
-    let Mark {
-        start,
-        room,
-        opcode,
-    } = mark;
+    let Mark { start, room, opcode } = mark;
     let payload_start = start.saturating_add(room);
-    debug_assert!(
-        payload_start <= out.len(),
-        "the buffer was cut behind `begin_frame`"
-    );
+    debug_assert!(payload_start <= out.len(), "the buffer was cut behind `begin_frame`");
     let header = encode_header(true, opcode, out.len().saturating_sub(payload_start));
     if header.len() != room {
         make_room(out, payload_start, start.saturating_add(header.len()));
     }
-    if let Some(place) = out
-        .get_mut(start..)
-        .and_then(|frame| frame.get_mut(..header.len()))
-    {
+    if let Some(place) = out.get_mut(start..).and_then(|frame| frame.get_mut(..header.len())) {
         place.copy_from_slice(&header);
     }
 }
@@ -221,11 +196,7 @@ mod tests {
         ] {
             assert_eq!(&*encode_header(true, Opcode::Text, len), want, "{len}");
         }
-        assert_eq!(
-            &*encode_header(false, Opcode::Continuation, 3),
-            &[0x00, 3],
-            "fragment"
-        );
+        assert_eq!(&*encode_header(false, Opcode::Continuation, 3), &[0x00, 3], "fragment");
         let masked = encode_masked_header(true, Opcode::Binary, 70_000, [9, 8, 7, 6]);
         assert_eq!(
             &*masked,
@@ -236,9 +207,7 @@ mod tests {
 
     #[test]
     fn two_steps_write_what_one_step_writes() {
-        let payload: Vec<u8> = (0..70_000)
-            .map(|at| u8::try_from(at % 251).unwrap())
-            .collect();
+        let payload: Vec<u8> = (0..70_000).map(|at| u8::try_from(at % 251).unwrap()).collect();
         for len in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
             for expected in [0, 125, 126, 65_535, 65_536] {
                 let (mut one, mut two) = (b"before".to_vec(), b"before".to_vec());
@@ -288,9 +257,7 @@ mod tests {
         write_masked(&mut out, Opcode::Text, b"Hello", [0x37, 0xFA, 0x21, 0x3D]);
         assert_eq!(
             out,
-            [
-                0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58
-            ],
+            [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58],
             "RFC 6455 section 5.7"
         );
     }

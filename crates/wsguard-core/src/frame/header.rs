@@ -18,7 +18,7 @@ pub(super) const LENGTH_U16: u8 = 126;
 pub(super) const LENGTH_U64: u8 = 127;
 
 /// A client frame's header that broke no rule and no limit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) opcode: Opcode,
     pub(super) fin: bool,
@@ -87,23 +87,16 @@ impl Header {
                 if len > i64::MAX.unsigned_abs() {
                     return Err(FrameError::LengthTopBit);
                 }
-                if len <= u64::from(u16::MAX) {
+                if u16::try_from(len).is_ok() {
                     return Err(FrameError::LengthNotMinimal);
                 }
-                (
-                    usize::try_from(len).map_err(|_| FrameError::TooBig)?,
-                    tail,
-                    14,
-                )
+                (usize::try_from(len).map_err(|_| FrameError::TooBig)?, tail, 14)
             }
             _ => (usize::from(short), tail, 6),
         };
         if !opcode.is_control() {
             let before = open.map_or(0, |message| message.declared_bytes);
-            if before
-                .checked_add(len)
-                .is_none_or(|sum| sum > limits.message_bytes_max)
-            {
+            if before.checked_add(len).is_none_or(|sum| sum > limits.message_bytes_max) {
                 return Err(FrameError::TooBig);
             }
         }
@@ -118,6 +111,49 @@ impl Header {
             size,
         }))
     }
+
+    /// Reads the header of the commonest frame: text with FIN, up to 65,535 bytes of payload, within the limits, and
+    /// whole in `bytes`. `None` says nothing about a fault; then [`parse`](Self::parse) judges.
+    ///
+    /// Worth a second reading of the format, because it takes a third of the instructions. INVARIANT: whatever it
+    /// accepts `parse` accepts as the same header, which a property checks.
+    #[inline]
+    pub(super) fn parse_whole_text(bytes: &[u8], limits: &FrameLimits) -> Option<Self> {
+        const FIN_TEXT: u8 = FIN | Opcode::Text as u8;
+        const MASKED_U16: u8 = MASKED | LENGTH_U16;
+        let [first, second, tail @ ..] = bytes.first_chunk::<8>()?;
+        let (len, key, size) = match (*first, *second) {
+            (FIN_TEXT, MASKED_U16) => (u16::from_be_bytes(*tail.first_chunk()?), tail.last_chunk()?, 8),
+            (FIN_TEXT, MASKED..MASKED_U16) => (u16::from(second & LENGTH), tail.first_chunk()?, 6),
+            _ => return None,
+        };
+        let minimal = (len < u16::from(LENGTH_U16)) == (size == 6);
+        let header = Self {
+            opcode: Opcode::Text,
+            fin: true,
+            len: usize::from(len),
+            key: *key,
+            size,
+        };
+        (minimal && header.len <= limits.message_bytes_max && header.is_whole_in(bytes)).then_some(header)
+    }
+
+    /// The payload behind this header at the start of `bytes`, and what follows.
+    #[inline]
+    pub(super) fn split_payload<'a>(&self, bytes: &'a mut [u8]) -> (&'a mut [u8], &'a mut [u8]) {
+        debug_assert!(self.is_whole_in(bytes), "the caller saw the whole frame");
+        let (_, body) = bytes.split_at_mut_checked(self.size).unwrap_or_default();
+        body.split_at_mut_checked(self.len).unwrap_or_default()
+    }
+
+    /// Whether `bytes`, which begin with this header, hold all of its payload.
+    #[inline]
+    pub(super) fn is_whole_in(&self, bytes: &[u8]) -> bool {
+        bytes
+            .len()
+            .checked_sub(self.size)
+            .is_some_and(|payload| payload >= self.len)
+    }
 }
 
 /// Refuses a frame that may not come at this place (RFC 6455 sections 5.4 and 5.5), or not at all on this connection.
@@ -129,9 +165,7 @@ fn check_sequence(
     open: Option<OpenMessage>,
 ) -> Result<(), FrameError> {
     match (opcode, open) {
-        (Opcode::Close | Opcode::Ping | Opcode::Pong, _) if !fin => {
-            Err(FrameError::ControlFragmented)
-        }
+        (Opcode::Close | Opcode::Ping | Opcode::Pong, _) if !fin => Err(FrameError::ControlFragmented),
         (Opcode::Continuation, None) => Err(FrameError::ContinuationWithoutStart),
         // Empty fragments carry no byte for the size limit to count, but each costs work (CVE-2026-48779).
         (Opcode::Continuation, Some(message)) if message.fragments >= limits.fragments_max => {
@@ -140,5 +174,34 @@ fn check_sequence(
         (Opcode::Text | Opcode::Binary, Some(_)) => Err(FrameError::DataInsideMessage),
         (Opcode::Binary, None) if !limits.binary => Err(FrameError::BinaryRefused),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_short_cut_accepts_what_the_parser_accepts(
+            first in prop_oneof![4 => Just(0x81u8), 1 => any::<u8>()],
+            second in prop_oneof![Just(0xFEu8), any::<u8>()],
+            long in prop_oneof![0u16..400, any::<u16>()],
+            message_bytes_max in prop_oneof![0usize..400, Just(65_536)],
+            have in 0usize..600,
+        ) {
+            let limits = FrameLimits { message_bytes_max, ..FrameLimits::default() };
+            let mut bytes = vec![first, second];
+            bytes.extend_from_slice(&long.to_be_bytes());
+            bytes.resize(600, 0xA7);
+            bytes.truncate(have);
+            let slow = Header::parse(&bytes, &limits, None).ok().flatten();
+            let whole_text = slow.filter(|header| {
+                header.opcode == Opcode::Text && header.fin && header.is_whole_in(&bytes) && bytes.len() >= 8
+            });
+            prop_assert_eq!(Header::parse_whole_text(&bytes, &limits), whole_text);
+        }
     }
 }

@@ -44,8 +44,8 @@ mod utf8;
 
 pub use decode::{Close, Decoded, Decoder, Event};
 pub use encode::{
-    HeaderBytes, Mark, begin_frame, encode_header, encode_masked_header, end_frame, write_close,
-    write_frame, write_masked,
+    HeaderBytes, Mark, begin_frame, encode_header, encode_masked_header, end_frame, write_close, write_frame,
+    write_masked,
 };
 pub use error::FrameError;
 pub use mask::{rotate_key, unmask};
@@ -136,13 +136,8 @@ mod tests {
 
     #[test]
     fn close_codes_on_the_wire() {
-        let allowed: Vec<u16> = (0..=u16::MAX)
-            .filter(|code| is_wire_close_code(*code))
-            .collect();
-        let want: Vec<u16> = (1000..=1003)
-            .chain(1007..=1014)
-            .chain(3000..=4999)
-            .collect();
+        let allowed: Vec<u16> = (0..=u16::MAX).filter(|code| is_wire_close_code(*code)).collect();
+        let want: Vec<u16> = (1000..=1003).chain(1007..=1014).chain(3000..=4999).collect();
         assert_eq!(allowed, want);
     }
 
