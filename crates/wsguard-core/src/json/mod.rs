@@ -39,3 +39,5 @@ pub use scan::scan;
 pub use string::Unescaped;
 pub use tape::{NodeId, Tape};
 pub use value::{Document, Items, Kind, Member, Members, Value};
+
+pub(crate) use string::key_print;

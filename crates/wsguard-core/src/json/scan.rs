@@ -4,7 +4,7 @@ use super::error::{Limit, ScanError, ScanErrorKind};
 use super::limits::ScanLimits;
 use super::string;
 use super::tape::{
-    Container, ESCAPED, Frame, INTEGER, KeyRef, MARKUP, Node, REWRITE, Tag, Tape, WIDE,
+    Container, ESCAPED, Frame, INTEGER, KEY, KeyRef, MARKUP, Node, REWRITE, Tag, Tape, WIDE,
 };
 use super::value::Document;
 
@@ -259,7 +259,7 @@ impl<'a> Scanner<'a, '_> {
         };
         self.refuse_repeated(print, span)?;
         let node = narrow(self.tape.nodes.len());
-        self.push(Tag::String, span.flags, span.start, span.end)?;
+        self.push(Tag::String, span.flags | KEY, span.start, span.end)?;
         if let Some(key) = self.tape.nodes.last_mut() {
             key.next = print;
         }

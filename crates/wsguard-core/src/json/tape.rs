@@ -33,6 +33,8 @@ pub(crate) const REWRITE: u8 = 1 << 2;
 pub(crate) const WIDE: u8 = 1 << 3;
 /// Number: written without fraction and exponent.
 pub(crate) const INTEGER: u8 = 1 << 4;
+/// String: is the key of a member.
+pub(crate) const KEY: u8 = 1 << 5;
 
 /// One value or key.
 ///

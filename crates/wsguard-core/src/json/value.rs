@@ -1,7 +1,7 @@
 //! Cursors over a scanned text.
 
 use super::string::{self, Unescaped};
-use super::tape::{ESCAPED, INTEGER, MARKUP, Node, NodeId, REWRITE, Tag, Tape, WIDE};
+use super::tape::{ESCAPED, INTEGER, KEY, MARKUP, Node, NodeId, REWRITE, Tag, Tape, WIDE};
 
 /// A text that passed the scanner, with its tape.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub struct Member<'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(super) const fn new(text: &'a str, tape: &'a Tape) -> Self {
+    pub(crate) const fn new(text: &'a str, tape: &'a Tape) -> Self {
         Self { text, tape }
     }
 
@@ -200,6 +200,17 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether two strings read the same after unescaping.
+    pub(crate) fn same_string(self, other: Self) -> bool {
+        self.string_order(other).is_eq()
+    }
+
+    /// The order of two strings after unescaping.
+    pub(crate) fn string_order(self, other: Self) -> std::cmp::Ordering {
+        let left = (self.content(), self.node.has(ESCAPED));
+        string::compare(left, (other.content(), other.node.has(ESCAPED)))
+    }
+
     /// The characters of a string after unescaping; none for any other value.
     pub fn chars(self) -> Unescaped<'a> {
         Unescaped::new(if self.is_string() { self.content() } else { "" })
@@ -234,6 +245,66 @@ impl<'a> Value<'a> {
     /// Whether this is a string whose unescaped content holds `<`.
     pub const fn has_markup(self) -> bool {
         self.node.has(MARKUP)
+    }
+
+    /// Whether this is the key of a member.
+    pub const fn is_key(self) -> bool {
+        self.node.has(KEY)
+    }
+
+    /// Everything in this value in the order of the text: itself, keys and values at any depth.
+    pub fn subtree(self) -> impl Iterator<Item = Value<'a>> {
+        let end = if self.is_key() {
+            self.index
+        } else {
+            self.node.next
+        };
+        (self.index..end).map(move |index| Self::at(self.text, self.nodes, index))
+    }
+
+    /// The value at a JSON Pointer (RFC 6901) below this one; `""` is this one.
+    pub fn pointer(self, pointer: &str) -> Option<Value<'a>> {
+        let mut at = self;
+        for token in pointer.split('/').skip(1) {
+            let token = token.replace("~1", "/").replace("~0", "~");
+            at = match at.kind() {
+                Kind::Object => at.get(&token)?,
+                Kind::Array => at.items().nth(token.parse().ok()?)?,
+                _ => return None,
+            };
+        }
+        (pointer.is_empty() || pointer.starts_with('/')).then_some(at)
+    }
+
+    /// The JSON Pointer (RFC 6901) from this value to what has the id `target` in it: a value, or a key for its member.
+    pub fn pointer_to(self, target: NodeId) -> String {
+        let mut pointer = String::new();
+        let mut at = self;
+        while at.id() < target {
+            let holds = |value: &Value<'_>| target < value.end_id();
+            let step = if at.is_object() {
+                let Some(member) = at.members().find(|member| holds(&member.value)) else {
+                    break;
+                };
+                let key: String = member.key.chars().collect();
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                member.value
+            } else {
+                let Some((index, item)) = at.items().enumerate().find(|(_, item)| holds(item))
+                else {
+                    break;
+                };
+                pointer.push('/');
+                pointer.push_str(&index.to_string());
+                item
+            };
+            if step.id() > target {
+                break;
+            }
+            at = step;
+        }
+        pointer
     }
 
     /// Whether the value's text is known to be its canonical form. False also for the rare `\u2028`, which is canonical.
