@@ -43,10 +43,8 @@ pub fn scan<'a>(
         bytes: text.as_bytes(),
         text,
         pos: 0,
-        rewrite_to: 0,
-        constructor_value: u32::MAX,
         frame: Frame::ROOT,
-        limits: *limits,
+        limits,
         tape: &mut *tape,
     };
     scanner.run()?;
@@ -57,13 +55,9 @@ struct Scanner<'a, 't> {
     bytes: &'a [u8],
     text: &'a str,
     pos: usize,
-    /// Behind the last byte that the canonical form would not keep.
-    rewrite_to: usize,
-    /// Where the value of the latest key `constructor` stands on the tape.
-    constructor_value: u32,
     /// The innermost open container; those around it are in `tape.open`.
     frame: Frame,
-    limits: ScanLimits,
+    limits: &'a ScanLimits,
     tape: &'t mut Tape,
 }
 
@@ -73,6 +67,8 @@ struct Span {
     start: usize,
     end: usize,
     flags: u8,
+    /// Its [`string::key_print`], when that came for free.
+    print: Option<u32>,
 }
 
 /// `offset` as the tape keeps it: [`scan`] has checked that the whole text is short enough.
@@ -84,9 +80,11 @@ const fn narrow(offset: usize) -> u32 {
     offset as u32
 }
 
-impl<'a> Scanner<'a, '_> {
+impl Scanner<'_, '_> {
     fn run(mut self) -> Result<(), ScanError> {
-        'value: loop {
+        loop {
+            // Whether the value is a container with something in it, which begins here.
+            let mut begun = false;
             match self.token() {
                 Some(b'"') => {
                     let span = self.string()?;
@@ -98,21 +96,11 @@ impl<'a> Scanner<'a, '_> {
                 }
                 Some(b'{') => {
                     self.open(Tag::Object, Container::Object)?;
-                    if self.token() == Some(b'}') {
-                        self.close()?;
-                    } else {
-                        self.key()?;
-                        continue 'value;
-                    }
+                    begun = self.token() != Some(b'}');
                 }
                 Some(b'[') => {
                     self.open(Tag::Array, Container::Array)?;
-                    if self.token() == Some(b']') {
-                        self.close()?;
-                    } else {
-                        self.item()?;
-                        continue 'value;
-                    }
+                    begun = self.token() != Some(b']');
                 }
                 Some(b'-' | b'0'..=b'9') => self.number()?,
                 Some(b't') => self.literal(Tag::True, b"true")?,
@@ -120,39 +108,39 @@ impl<'a> Scanner<'a, '_> {
                 Some(b'n') => self.literal(Tag::Null, b"null")?,
                 _ => return self.refuse(ScanErrorKind::Grammar),
             }
-            // A value has ended: what follows ends the containers around it or begins their next value.
-            loop {
-                match (self.frame.container, self.token()) {
-                    (Container::Nothing, None) => return Ok(()),
-                    (Container::Object, Some(b',')) => {
+            // Otherwise the value has ended: what follows ends the containers around it or begins their next value.
+            while !begun {
+                match (self.token(), self.frame.container) {
+                    (Some(b','), Container::Object | Container::Array) => {
                         self.pos = self.pos.wrapping_add(1);
                         self.token();
-                        self.key()?;
-                        continue 'value;
+                        begun = true;
                     }
-                    (Container::Array, Some(b',')) => {
-                        self.pos = self.pos.wrapping_add(1);
-                        self.item()?;
-                        continue 'value;
-                    }
-                    (Container::Object, Some(b'}')) | (Container::Array, Some(b']')) => {
+                    (Some(b'}'), Container::Object) | (Some(b']'), Container::Array) => {
                         self.close()?;
                     }
+                    (None, Container::Nothing) => return Ok(()),
                     _ => return self.refuse(ScanErrorKind::Grammar),
                 }
+            }
+            if self.frame.container == Container::Object {
+                self.key()?;
+            } else {
+                self.item()?;
             }
         }
     }
 
-    #[cold]
+    // Takes no reference out of this function, so that the scanner's fields may live in registers.
+    #[inline]
     fn refuse<T>(&self, kind: ScanErrorKind) -> Result<T, ScanError> {
         Err(ScanError {
             kind,
-            offset: narrow(self.pos.min(self.bytes.len())),
+            offset: narrow(self.pos),
         })
     }
 
-    #[cold]
+    #[inline]
     fn refuse_at<T>(&mut self, at: usize, kind: ScanErrorKind) -> Result<T, ScanError> {
         self.pos = at;
         self.refuse(kind)
@@ -167,23 +155,35 @@ impl<'a> Scanner<'a, '_> {
                 return Some(byte);
             }
             self.pos = self.pos.wrapping_add(1);
-            self.rewrite_to = self.pos;
+            self.tape.rewrite_to = self.pos;
         }
     }
 
     #[inline]
     fn push(&mut self, tag: Tag, flags: u8, start: usize, end: usize) -> Result<(), ScanError> {
-        let index = narrow(self.tape.nodes.len());
-        if index >= self.limits.nodes {
+        let next = narrow(self.tape.nodes.len()).wrapping_add(1);
+        self.push_with(tag, flags, start, end, next)
+    }
+
+    #[inline]
+    fn push_with(
+        &mut self,
+        tag: Tag,
+        flags: u8,
+        start: usize,
+        end: usize,
+        next: u32,
+    ) -> Result<(), ScanError> {
+        if self.tape.nodes.len() >= self.limits.nodes as usize {
             return self.refuse(ScanErrorKind::Limit(Limit::Nodes));
         }
-        let next = index.wrapping_add(1);
+        let (start, end) = (narrow(start), narrow(end));
         self.tape.nodes.push(Node {
             tag,
             flags,
             count: 0,
-            start: narrow(start),
-            end: narrow(end),
+            start,
+            end,
             next,
         });
         Ok(())
@@ -198,7 +198,7 @@ impl<'a> Scanner<'a, '_> {
         self.tape.open.push(self.frame);
         self.frame = Frame {
             container,
-            of_constructor: node == self.constructor_value,
+            of_constructor: node == self.tape.constructor_value,
             count: 0,
             node,
             keys_from: narrow(self.tape.keys.len()),
@@ -210,8 +210,9 @@ impl<'a> Scanner<'a, '_> {
     /// Ends the innermost container with the bracket at `pos`.
     fn close(&mut self) -> Result<(), ScanError> {
         let keys_from = self.frame.keys_from as usize;
-        if self.tape.keys.len().wrapping_sub(keys_from) > COMPARED_KEYS {
-            self.refuse_duplicates(keys_from)?;
+        let many = self.tape.keys.len().wrapping_sub(keys_from) > COMPARED_KEYS;
+        if many && !all_differ(self.text, self.tape, keys_from) {
+            return self.refuse(ScanErrorKind::DuplicateKey);
         }
         self.tape.keys.truncate(keys_from);
         self.pos = self.pos.wrapping_add(1);
@@ -220,7 +221,7 @@ impl<'a> Scanner<'a, '_> {
             node.count = self.frame.count;
             node.end = narrow(self.pos);
             node.next = next;
-            if self.rewrite_to > node.start as usize {
+            if self.tape.rewrite_to > node.start as usize {
                 node.flags |= REWRITE;
             }
         }
@@ -249,20 +250,31 @@ impl<'a> Scanner<'a, '_> {
         }
         self.frame.count = self.frame.count.wrapping_add(1);
         let span = self.string()?;
-        let print = if span.flags & ESCAPED == 0 {
-            let key = self.bytes.get(span.start..span.end).unwrap_or_default();
-            let length = key.len();
-            self.inspect_key(length, |name| key == name)?;
-            string::key_print(key)
-        } else {
-            self.escaped_key(span)?
+        let length = span.end.wrapping_sub(span.start);
+        let print = match span.print {
+            // Too short for a name that `inspect_key` looks for.
+            Some(print) if length <= usize::from(self.limits.key_bytes) => print,
+            _ if span.flags & ESCAPED == 0 => {
+                let key = self.bytes.get(span.start..span.end).unwrap_or_default();
+                self.inspect_key(key)?;
+                string::key_print(key)
+            }
+            _ => {
+                let mut key = std::mem::take(&mut self.tape.scratch);
+                key.clear();
+                string::unescape(
+                    self.text.get(span.start..span.end).unwrap_or_default(),
+                    &mut key,
+                );
+                self.inspect_key(key.as_bytes())?;
+                let print = string::key_print(key.as_bytes());
+                self.tape.scratch = key;
+                print
+            }
         };
         self.refuse_repeated(print, span)?;
         let node = narrow(self.tape.nodes.len());
-        self.push(Tag::String, span.flags | KEY, span.start, span.end)?;
-        if let Some(key) = self.tape.nodes.last_mut() {
-            key.next = print;
-        }
+        self.push_with(Tag::String, span.flags | KEY, span.start, span.end, print)?;
         self.tape.keys.push(KeyRef { print, node });
         if span.flags & MARKUP != 0 {
             self.tape.counters.markup_keys = self.tape.counters.markup_keys.wrapping_add(1);
@@ -274,42 +286,24 @@ impl<'a> Scanner<'a, '_> {
         Ok(())
     }
 
-    #[cold]
-    fn escaped_key(&mut self, span: Span) -> Result<u32, ScanError> {
-        let mut key = std::mem::take(&mut self.tape.scratch);
-        key.clear();
-        string::unescape(
-            self.text.get(span.start..span.end).unwrap_or_default(),
-            &mut key,
-        );
-        let print = string::key_print(key.as_bytes());
-        let inspected = self.inspect_key(key.len(), |name| key.as_bytes() == name);
-        self.tape.scratch = key;
-        inspected.map(|()| print)
-    }
-
     /// Refuses a key that is too long, or through which a message would reach the prototype of all objects.
     #[inline]
-    fn inspect_key(&mut self, length: usize, is: impl Fn(&[u8]) -> bool) -> Result<(), ScanError> {
-        if length > usize::from(self.limits.key_bytes) {
+    fn inspect_key(&mut self, key: &[u8]) -> Result<(), ScanError> {
+        if key.len() > usize::from(self.limits.key_bytes) {
             return self.refuse(ScanErrorKind::Limit(Limit::KeyBytes));
         }
-        // All three names are 9 to 11 bytes long, which saves the comparisons of most other keys.
-        if length.wrapping_sub(9) > 2 {
-            return Ok(());
-        }
-        if is(b"__proto__") || (self.frame.of_constructor && is(b"prototype")) {
+        if key == b"__proto__" || (self.frame.of_constructor && key == b"prototype") {
             return self.refuse(ScanErrorKind::PrototypeKey);
         }
-        if is(b"constructor") {
-            self.constructor_value = narrow(self.tape.nodes.len()).wrapping_add(1);
+        if key == b"constructor" {
+            self.tape.constructor_value = narrow(self.tape.nodes.len()).wrapping_add(1);
         }
         Ok(())
     }
 
-    /// Compares a key with those before it, as long as they are few; [`Self::refuse_duplicates`] judges larger objects.
+    /// Compares a key with those before it, as long as they are few; [`all_differ`] judges larger objects.
     #[inline]
-    fn refuse_repeated(&mut self, print: u32, span: Span) -> Result<(), ScanError> {
+    fn refuse_repeated(&self, print: u32, span: Span) -> Result<(), ScanError> {
         let earlier = self
             .tape
             .keys
@@ -320,152 +314,40 @@ impl<'a> Scanner<'a, '_> {
         }
         let content = self.text.get(span.start..span.end).unwrap_or_default();
         let this = (content, span.flags & ESCAPED != 0);
-        let repeated = earlier
-            .iter()
-            .any(|key| key.print == print && string::compare(self.content(key.node), this).is_eq());
-        if repeated {
-            self.refuse(ScanErrorKind::DuplicateKey)
-        } else {
-            Ok(())
+        let mut alike = earlier.iter().filter(|key| key.print == print);
+        if alike.any(|key| {
+            string::compare(content_of(self.text, &self.tape.nodes, key.node), this).is_eq()
+        }) {
+            return self.refuse(ScanErrorKind::DuplicateKey);
         }
+        Ok(())
     }
 
-    #[cold]
-    fn refuse_duplicates(&mut self, keys_from: usize) -> Result<(), ScanError> {
-        let mut keys = std::mem::take(&mut self.tape.keys);
-        let own = keys.get_mut(keys_from..).unwrap_or_default();
-        let order = |a: &KeyRef, b: &KeyRef| {
-            a.print
-                .cmp(&b.print)
-                .then_with(|| string::compare(self.content(a.node), self.content(b.node)))
-        };
-        own.sort_unstable_by(order);
-        let repeated = own.is_sorted_by(|a, b| order(a, b).is_lt());
-        self.tape.keys = keys;
-        if repeated {
-            Ok(())
-        } else {
-            self.refuse(ScanErrorKind::DuplicateKey)
-        }
-    }
-
-    /// The content of the string at `node`, and whether it holds escapes.
-    fn content(&self, node: u32) -> (&'a str, bool) {
-        let node = self
-            .tape
-            .nodes
-            .get(node as usize)
-            .copied()
-            .unwrap_or(Node::NULL);
-        (
-            self.text
-                .get(node.start as usize..node.end as usize)
-                .unwrap_or_default(),
-            node.has(ESCAPED),
-        )
-    }
-
-    /// Reads the string whose opening quote is at `pos`.
+    /// Reads the string whose opening quote is at `pos`. Most keys and many values end in the first word.
     #[inline]
     fn string(&mut self) -> Result<Span, ScanError> {
         let start = self.pos.wrapping_add(1);
-        let mut at = start;
-        let mut flags = 0;
-        loop {
-            at = string::plain_end(self.bytes, at);
-            match self.bytes.get(at) {
-                Some(b'"') => {
-                    self.pos = at.wrapping_add(1);
-                    return Ok(Span {
-                        start,
-                        end: at,
-                        flags,
-                    });
-                }
-                Some(b'<') => {
-                    flags |= MARKUP;
-                    at = at.wrapping_add(1);
-                }
-                Some(b'\\') => at = self.escape(at, &mut flags)?,
-                Some(0x80..) => at = self.non_ascii(at, &mut flags),
-                Some(0x7f) => return self.refuse_at(at, ScanErrorKind::UnsafeCharacter),
-                _ => return self.refuse_at(at, ScanErrorKind::Grammar),
-            }
+        let word = self.bytes.get(start..).and_then(<[u8]>::first_chunk::<8>);
+        if let Some((content, length)) =
+            word.and_then(|word| string::within_word(u64::from_le_bytes(*word)))
+        {
+            let end = start.wrapping_add(length);
+            self.pos = end.wrapping_add(1);
+            return Ok(Span {
+                start,
+                end,
+                flags: 0,
+                print: Some(string::short_print(content, length)),
+            });
         }
-    }
-
-    /// Reads the escape at `at` and returns where it ends.
-    fn escape(&mut self, at: usize, flags: &mut u8) -> Result<usize, ScanError> {
-        *flags |= ESCAPED;
-        let end = at.wrapping_add(2);
-        match self.bytes.get(at.wrapping_add(1)) {
-            // As the canonical form writes them.
-            Some(b'"' | b'\\' | b'f' | b'n' | b'r' | b't') => return Ok(end),
-            Some(b'/') => self.rewrite(end, flags),
-            Some(b'u') => return self.unicode_escape(at, flags),
-            Some(b'b') => return self.refuse_at(at, ScanErrorKind::UnsafeCharacter),
-            _ => return self.refuse_at(at, ScanErrorKind::Grammar),
-        }
-        Ok(end)
-    }
-
-    fn rewrite(&mut self, end: usize, flags: &mut u8) {
-        *flags |= REWRITE;
-        self.rewrite_to = end;
-    }
-
-    fn unicode_escape(&mut self, at: usize, flags: &mut u8) -> Result<usize, ScanError> {
-        let Some(unit) = string::hex4(self.bytes, at.wrapping_add(2)) else {
-            return self.refuse_at(at, ScanErrorKind::Grammar);
-        };
-        let mut end = at.wrapping_add(6);
-        match unit {
-            0x09 | 0x0a | 0x0c | 0x0d => {}
-            0..=0x1f | 0x7f => return self.refuse_at(at, ScanErrorKind::UnsafeCharacter),
-            0x3c => *flags |= MARKUP,
-            0xd800..=0xdbff => {
-                let follows = self.bytes.get(end..end.wrapping_add(2)) == Some(br"\u");
-                let low = if follows {
-                    string::hex4(self.bytes, end.wrapping_add(2))
-                } else {
-                    None
-                };
-                if !matches!(low, Some(0xdc00..=0xdfff)) {
-                    // A broken escape behind it is a grammar error, but no parser agrees on this text either way.
-                    return self.refuse_at(at, ScanErrorKind::LoneSurrogate);
-                }
-                end = end.wrapping_add(6);
-            }
-            0xdc00..=0xdfff => return self.refuse_at(at, ScanErrorKind::LoneSurrogate),
-            _ if string::is_bidi_control(unit) => self.count_bidi(),
-            _ => {}
-        }
-        self.rewrite(end, flags);
-        Ok(end)
-    }
-
-    fn count_bidi(&mut self) {
-        self.tape.counters.bidi_controls = self.tape.counters.bidi_controls.wrapping_add(1);
-    }
-
-    /// Walks the bytes outside ASCII from `at` on and returns where they end.
-    fn non_ascii(&mut self, mut at: usize, flags: &mut u8) -> usize {
-        while let Some(&byte @ 0x80..) = self.bytes.get(at) {
-            // Only these two lead bytes begin a character of interest.
-            match (
-                byte,
-                self.bytes.get(at.wrapping_add(1)),
-                self.bytes.get(at.wrapping_add(2)),
-            ) {
-                (0xd8, Some(0x9c), _)
-                | (0xe2, Some(0x80), Some(0x8e | 0x8f | 0xaa..=0xae))
-                | (0xe2, Some(0x81), Some(0xa6..=0xa9)) => self.count_bidi(),
-                (0xe2, Some(0x80), Some(0xa8 | 0xa9)) => self.rewrite(at.wrapping_add(3), flags),
-                _ => {}
-            }
-            at = at.wrapping_add(1);
-        }
-        at
+        let (end, flags) = long::read(self.bytes, start, self.tape)?;
+        self.pos = end.wrapping_add(1);
+        Ok(Span {
+            start,
+            end,
+            flags,
+            print: None,
+        })
     }
 
     fn literal(&mut self, tag: Tag, word: &[u8]) -> Result<(), ScanError> {
@@ -510,7 +392,15 @@ impl<'a> Scanner<'a, '_> {
             return self.refuse(ScanErrorKind::Limit(Limit::NumberBytes));
         }
         if far {
-            flags |= self.judge_number(start, at)?;
+            let Some(wide) = judge_number(self.text.get(start..at).unwrap_or_default()) else {
+                return self.refuse(ScanErrorKind::NumberNotFinite);
+            };
+            flags |= wide;
+            self.tape.counters.wide_numbers = self
+                .tape
+                .counters
+                .wide_numbers
+                .wrapping_add(u32::from(wide != 0));
         }
         self.push(Tag::Number, flags, start, at)?;
         self.pos = at;
@@ -530,27 +420,48 @@ impl<'a> Scanner<'a, '_> {
             Ok(at)
         }
     }
-
-    /// Refuses what is no finite double and flags what lies beyond [`SAFE_MAX`].
-    #[cold]
-    fn judge_number(&mut self, start: usize, end: usize) -> Result<u8, ScanError> {
-        let value = self
-            .text
-            .get(start..end)
-            .and_then(|text| text.parse::<f64>().ok())
-            .unwrap_or(f64::INFINITY);
-        if !value.is_finite() {
-            return self.refuse(ScanErrorKind::NumberNotFinite);
-        }
-        // Rounding is monotonic, and 2^53 - 1 and 2^53 are doubles: no larger integer rounds down into the range.
-        if value.abs() <= SAFE_MAX {
-            return Ok(0);
-        }
-        self.tape.counters.wide_numbers = self.tape.counters.wide_numbers.wrapping_add(1);
-        Ok(WIDE)
-    }
 }
 
+/// Whether the keys from `keys_from` on differ from one another.
+#[cold]
+fn all_differ(text: &str, tape: &mut Tape, keys_from: usize) -> bool {
+    let Tape { nodes, keys, .. } = tape;
+    let own = keys.get_mut(keys_from..).unwrap_or_default();
+    let order = |a: &KeyRef, b: &KeyRef| {
+        let contents = || {
+            string::compare(
+                content_of(text, nodes, a.node),
+                content_of(text, nodes, b.node),
+            )
+        };
+        a.print.cmp(&b.print).then_with(contents)
+    };
+    own.sort_unstable_by(order);
+    own.is_sorted_by(|a, b| order(a, b).is_lt())
+}
+
+/// The content of the string at `node`, and whether it holds escapes.
+fn content_of<'a>(text: &'a str, nodes: &[Node], node: u32) -> (&'a str, bool) {
+    let node = nodes.get(node as usize).copied().unwrap_or(Node::NULL);
+    (
+        text.get(node.start as usize..node.end as usize)
+            .unwrap_or_default(),
+        node.has(ESCAPED),
+    )
+}
+
+/// The flags of a number that may lie beyond [`SAFE_MAX`]; `None` when it is no finite double.
+#[cold]
+fn judge_number(number: &str) -> Option<u8> {
+    let value = number
+        .parse::<f64>()
+        .ok()
+        .filter(|value| value.is_finite())?;
+    // Rounding is monotonic, and 2^53 - 1 and 2^53 are doubles: no larger integer rounds down into the range.
+    Some(if value.abs() <= SAFE_MAX { 0 } else { WIDE })
+}
+
+mod long;
 #[cfg(test)]
 #[allow(clippy::too_many_lines, reason = "tables of cases")]
 mod tests;

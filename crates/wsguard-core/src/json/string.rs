@@ -44,8 +44,9 @@ const fn not_plain(word: u64) -> u64 {
     let quote = (word ^ repeat(b'"')).wrapping_sub(ONES);
     let backslash = (word ^ repeat(b'\\')).wrapping_sub(ONES);
     let less = (word ^ repeat(b'<')).wrapping_sub(ONES);
+    // Also every byte outside of ASCII; there is no carry, since UTF-8 has no byte 0xff.
     let delete = word.wrapping_add(ONES);
-    (control | quote | backslash | less | delete | word) & HIGHS
+    (control | quote | backslash | less | delete) & HIGHS
 }
 
 /// Without an early end, so that all 32 bytes are judged at once.
@@ -84,14 +85,31 @@ pub(super) const fn is_bidi_control(code: u32) -> bool {
 pub(crate) fn key_print(key: &[u8]) -> u32 {
     let word = if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
         u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(20)
-    } else if let (Some(first), Some(last)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
-        u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
     } else {
         key.iter()
+            .rev()
             .fold(0, |word, &byte| word << 8 | u64::from(byte))
     };
-    let mixed = (word ^ (key.len() as u64) << 52).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    short_print(word, key.len())
+}
+
+/// [`key_print`] of a key of less than 8 bytes, which `word` holds in little endian, followed by zeros.
+#[inline]
+pub(super) const fn short_print(word: u64, length: usize) -> u32 {
+    let mixed = (word ^ (length as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 32) as u32
+}
+
+/// The content of the string that begins in `word`, when it ends there and holds nothing but plain bytes: the content
+/// followed by zeros, and its length.
+#[inline]
+pub(super) const fn within_word(word: u64) -> Option<(u64, usize)> {
+    let bits = not_plain(word).trailing_zeros() & !7;
+    if bits < 64 && (word >> bits) & 0xff == b'"' as u64 {
+        Some((word & !(u64::MAX << bits), (bits >> 3) as usize))
+    } else {
+        None
+    }
 }
 
 /// The characters of a scanned string's content.
@@ -231,9 +249,13 @@ mod tests {
             "csrfTokem",
         ];
         for (at, key) in keys.iter().enumerate() {
+            let mut padded = [b'"'; 8];
+            let short = key.len().min(7);
+            padded[..short].copy_from_slice(&key.as_bytes()[..short]);
+            let (word, length) = within_word(u64::from_le_bytes(padded)).unwrap();
             assert_eq!(
-                key_print(key.as_bytes()),
-                key_print(key.to_string().as_bytes())
+                short_print(word, length),
+                key_print(&key.as_bytes()[..short])
             );
             for other in &keys[at + 1..] {
                 assert_ne!(

@@ -78,6 +78,10 @@ pub struct Tape {
     /// An escaped key, unescaped.
     pub(super) scratch: String,
     pub(super) counters: Counters,
+    /// Behind the last byte that the canonical form would not keep.
+    pub(super) rewrite_to: usize,
+    /// Where the value of the latest key `constructor` stands; `u32::MAX` without one.
+    pub(super) constructor_value: u32,
 }
 
 /// What the scanner counted, so that a clean text costs the controls behind it nothing.
@@ -135,5 +139,7 @@ impl Tape {
         self.open.clear();
         self.keys.clear();
         self.counters = Counters::default();
+        self.rewrite_to = 0;
+        self.constructor_value = u32::MAX;
     }
 }
