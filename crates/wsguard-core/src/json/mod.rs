@@ -41,3 +41,4 @@ pub use tape::{NodeId, Tape};
 pub use value::{Document, Items, Kind, Member, Members, Value};
 
 pub(crate) use string::key_print;
+pub(crate) use tape::{ESCAPED, Node, Tag};

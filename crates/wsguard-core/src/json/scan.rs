@@ -2,7 +2,7 @@
 
 use super::error::{Limit, ScanError, ScanErrorKind};
 use super::limits::ScanLimits;
-use super::string;
+use super::string::{self, FirstWord};
 use super::tape::{
     Container, ESCAPED, Frame, INTEGER, KEY, KeyRef, MARKUP, Node, REWRITE, Tag, Tape, WIDE,
 };
@@ -327,20 +327,25 @@ impl Scanner<'_, '_> {
     #[inline]
     fn string(&mut self) -> Result<Span, ScanError> {
         let start = self.pos.wrapping_add(1);
-        let word = self.bytes.get(start..).and_then(<[u8]>::first_chunk::<8>);
-        if let Some((content, length)) =
-            word.and_then(|word| string::within_word(u64::from_le_bytes(*word)))
-        {
-            let end = start.wrapping_add(length);
-            self.pos = end.wrapping_add(1);
-            return Ok(Span {
-                start,
-                end,
-                flags: 0,
-                print: Some(string::short_print(content, length)),
-            });
+        let mut from = start;
+        if let Some(word) = self.bytes.get(start..).and_then(<[u8]>::first_chunk::<8>) {
+            match FirstWord::read(u64::from_le_bytes(*word)) {
+                FirstWord::All(content, length) => {
+                    let end = start.wrapping_add(length);
+                    self.pos = end.wrapping_add(1);
+                    let print = Some(string::short_print(content, length));
+                    return Ok(Span {
+                        start,
+                        end,
+                        flags: 0,
+                        print,
+                    });
+                }
+                FirstWord::Plain => from = from.wrapping_add(8),
+                FirstWord::Other => {}
+            }
         }
-        let (end, flags) = long::read(self.bytes, start, self.tape)?;
+        let (end, flags) = long::read(self.bytes, from, self.tape)?;
         self.pos = end.wrapping_add(1);
         Ok(Span {
             start,

@@ -100,15 +100,29 @@ pub(super) const fn short_print(word: u64, length: usize) -> u32 {
     (mixed >> 32) as u32
 }
 
-/// The content of the string that begins in `word`, when it ends there and holds nothing but plain bytes: the content
-/// followed by zeros, and its length.
-#[inline]
-pub(super) const fn within_word(word: u64) -> Option<(u64, usize)> {
-    let bits = not_plain(word).trailing_zeros() & !7;
-    if bits < 64 && (word >> bits) & 0xff == b'"' as u64 {
-        Some((word & !(u64::MAX << bits), (bits >> 3) as usize))
-    } else {
-        None
+/// What the first word of a string's content, with what follows it, tells.
+pub(super) enum FirstWord {
+    /// The string ends in it and is plain: the content followed by zeros, and its length.
+    All(u64, usize),
+    /// It is plain and the string goes on.
+    Plain,
+    /// It holds a byte that needs a look.
+    Other,
+}
+
+impl FirstWord {
+    #[inline]
+    pub(super) const fn read(word: u64) -> Self {
+        let hits = not_plain(word);
+        if hits == 0 {
+            return Self::Plain;
+        }
+        let bits = hits.trailing_zeros() & !7;
+        if (word >> bits) & 0xff == b'"' as u64 {
+            Self::All(word & !(u64::MAX << bits), (bits >> 3) as usize)
+        } else {
+            Self::Other
+        }
     }
 }
 
@@ -122,7 +136,7 @@ pub struct Unescaped<'a> {
 }
 
 impl<'a> Unescaped<'a> {
-    pub(super) fn new(content: &'a str) -> Self {
+    pub(crate) fn new(content: &'a str) -> Self {
         Self {
             rest: content.chars(),
         }
@@ -252,7 +266,9 @@ mod tests {
             let mut padded = [b'"'; 8];
             let short = key.len().min(7);
             padded[..short].copy_from_slice(&key.as_bytes()[..short]);
-            let (word, length) = within_word(u64::from_le_bytes(padded)).unwrap();
+            let FirstWord::All(word, length) = FirstWord::read(u64::from_le_bytes(padded)) else {
+                panic!("{key} ends in its first word");
+            };
             assert_eq!(
                 short_print(word, length),
                 key_print(&key.as_bytes()[..short])

@@ -103,6 +103,18 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The value or key at `index` of the same document.
+    #[inline]
+    pub(crate) fn other(self, index: u32) -> Self {
+        Self::at(self.text, self.nodes, index)
+    }
+
+    /// All nodes of the document.
+    #[inline]
+    pub(crate) const fn tape(self) -> &'a [Node] {
+        self.nodes
+    }
+
     #[inline]
     pub(crate) const fn node(self) -> Node {
         self.node

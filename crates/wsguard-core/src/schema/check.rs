@@ -7,12 +7,12 @@ use super::program::{
     AnyRule, ArrayRules, Dependent, Name, NumberRules, ObjectRules, Program, SchemaId, StringRules,
     types,
 };
-use crate::json::{Kind, Member, Value};
+use crate::json::{ESCAPED, Member, Node, NodeId, Tag, Unescaped, Value};
 use std::borrow::Cow;
 
 /// Checks `value` against the root of `program`.
 pub(super) fn check(program: &Program, value: Value<'_>) -> Result<(), Violation> {
-    Run::new(program).check(0, value)
+    Run::new(program, value).check(0, value)
 }
 
 /// The steps that a check may still take.
@@ -33,30 +33,41 @@ impl Effort {
     }
 }
 
-pub(super) struct Run<'p> {
+pub(super) struct Run<'p, 'v> {
     program: &'p Program,
+    /// The nodes and text of the document whose values are checked.
+    nodes: &'v [Node],
+    text: &'v str,
+    /// Any value of that document.
+    base: Value<'v>,
     effort: Effort,
 }
 
 type Verdict = Result<(), Violation>;
 
-fn refuse(value: Value<'_>, keyword: Keyword) -> Verdict {
-    Err(Violation::new(value.id(), keyword))
+fn refuse(index: u32, keyword: Keyword) -> Verdict {
+    Err(Violation::new(NodeId(index), keyword))
 }
 
-fn require(holds: bool, value: Value<'_>, keyword: Keyword) -> Verdict {
+#[inline]
+fn require(holds: bool, index: u32, keyword: Keyword) -> Verdict {
     if holds {
         Ok(())
     } else {
-        refuse(value, keyword)
+        refuse(index, keyword)
     }
 }
 
-impl<'p> Run<'p> {
-    pub(super) const fn new(program: &'p Program) -> Self {
+impl<'p, 'v> Run<'p, 'v> {
+    /// To check `value` and parts of it.
+    pub(super) const fn new(program: &'p Program, value: Value<'v>) -> Self {
+        let effort = Effort(CompiledSchema::STEPS_MAX);
         Self {
             program,
-            effort: Effort(CompiledSchema::STEPS_MAX),
+            nodes: value.tape(),
+            text: value.source(),
+            base: value,
+            effort,
         }
     }
 
@@ -70,52 +81,60 @@ impl<'p> Run<'p> {
     /// Recursion: a subschema applied to the same value is another one each time (the compiler refuses circles), and one
     /// applied to a part of the value is bounded by the value's depth.
     pub(super) fn check(&mut self, id: SchemaId, value: Value<'_>) -> Verdict {
+        self.check_node(id, value.id().0, value.node())
+    }
+
+    // Works on nodes: a `Value` is larger, and copying it took as long as checking it.
+    fn check_node(&mut self, id: SchemaId, index: u32, node: Node) -> Verdict {
         let Some(rules) = self.program.rules(id).filter(|_| self.effort.take()) else {
-            return refuse(value, Keyword::Effort);
+            return refuse(index, Keyword::Effort);
         };
-        let accepted = match value.kind() {
-            Kind::Null => types::NULL,
-            Kind::Bool => types::BOOLEAN,
-            Kind::Number => types::NUMBER,
-            Kind::String => types::STRING,
-            Kind::Array => types::ARRAY,
-            Kind::Object => types::OBJECT,
+        let accepted = match node.tag {
+            Tag::Null => types::NULL,
+            Tag::False | Tag::True => types::BOOLEAN,
+            Tag::Number => types::NUMBER,
+            Tag::String => types::STRING,
+            Tag::Array => types::ARRAY,
+            Tag::Object => types::OBJECT,
         };
-        if rules.types & accepted == 0 && !(rules.types & types::INTEGER != 0 && is_integer(value))
-        {
-            return refuse(
-                value,
-                if rules.never {
-                    Keyword::Never
-                } else {
-                    Keyword::Type
-                },
-            );
+        if rules.types & accepted == 0 {
+            let integer = rules.types & types::INTEGER != 0 && is_integer(self.base.other(index));
+            let keyword = if rules.never {
+                Keyword::Never
+            } else {
+                Keyword::Type
+            };
+            require(integer, index, keyword)?;
         }
-        match value.kind() {
-            Kind::Object => {
+        match node.tag {
+            Tag::Object => {
                 if let Some(object) = &rules.object {
-                    self.object(object, value)?;
+                    self.object(object, index, node)?;
                 }
             }
-            Kind::String => {
-                if let Some(string) = &rules.string {
-                    check_string(string, value)?;
+            Tag::String => {
+                if let Some(string) = &rules.string
+                    && !(string.pattern.is_none() && settles(string, node))
+                {
+                    check_string(string, self.base.other(index))?;
                 }
             }
-            Kind::Array => {
+            Tag::Array => {
                 if let Some(array) = &rules.array {
-                    self.array(array, value)?;
+                    self.array(array, self.base.other(index))?;
                 }
             }
-            Kind::Number => {
+            Tag::Number => {
                 if let Some(number) = &rules.number {
-                    check_number(number, value)?;
+                    check_number(number, self.base.other(index))?;
                 }
             }
-            Kind::Null | Kind::Bool => {}
+            Tag::Null | Tag::False | Tag::True => {}
         }
-        rules.any.iter().try_for_each(|rule| self.any(rule, value))
+        rules
+            .any
+            .iter()
+            .try_for_each(|rule| self.any(rule, self.base.other(index)))
     }
 
     /// Whether the subschema `id` accepts `value`. Running out of steps is no answer, so it ends the check.
@@ -126,7 +145,7 @@ impl<'p> Run<'p> {
     }
 
     fn still_able(&self, value: Value<'_>) -> Verdict {
-        require(!self.effort.spent(), value, Keyword::Effort)
+        require(!self.effort.spent(), value.id().0, Keyword::Effort)
     }
 
     fn any(&mut self, rule: &AnyRule, value: Value<'_>) -> Verdict {
@@ -135,14 +154,14 @@ impl<'p> Run<'p> {
                 let constant = self.program.constant(*constant);
                 let same =
                     constant.is_some_and(|constant| equal(value, constant, &mut self.effort));
-                require(same, value, Keyword::Const)
+                require(same, value.id().0, Keyword::Const)
             }
             AnyRule::Enum(constants) => {
                 let same = constants
                     .iter()
                     .filter_map(|id| self.program.constant(*id))
                     .any(|constant| equal(value, constant, &mut self.effort));
-                require(same, value, Keyword::Enum)
+                require(same, value.id().0, Keyword::Enum)
             }
             AnyRule::Same(id) => self.check(*id, value),
             AnyRule::AllOf(ids) => ids.iter().try_for_each(|id| self.check(*id, value)),
@@ -152,19 +171,19 @@ impl<'p> Run<'p> {
                         return Ok(());
                     }
                 }
-                refuse(value, Keyword::AnyOf)
+                refuse(value.id().0, Keyword::AnyOf)
             }
             AnyRule::OneOf(ids) => {
                 let mut accepted = false;
                 for id in ids {
                     if self.accepts(*id, value)? {
-                        require(!accepted, value, Keyword::OneOf)?;
+                        require(!accepted, value.id().0, Keyword::OneOf)?;
                         accepted = true;
                     }
                 }
-                require(accepted, value, Keyword::OneOf)
+                require(accepted, value.id().0, Keyword::OneOf)
             }
-            AnyRule::Not(id) => require(!self.accepts(*id, value)?, value, Keyword::Not),
+            AnyRule::Not(id) => require(!self.accepts(*id, value)?, value.id().0, Keyword::Not),
             AnyRule::If {
                 test,
                 then,
@@ -180,38 +199,59 @@ impl<'p> Run<'p> {
         }
     }
 
-    fn object(&mut self, rules: &ObjectRules, object: Value<'_>) -> Verdict {
-        let count = u32::from(object.node().count);
-        require(count >= rules.min, object, Keyword::MinProperties)?;
-        require(count <= rules.max, object, Keyword::MaxProperties)?;
+    fn object(&mut self, rules: &ObjectRules, index: u32, object: Node) -> Verdict {
+        let count = u32::from(object.count);
+        require(count >= rules.min, index, Keyword::MinProperties)?;
+        require(count <= rules.max, index, Keyword::MaxProperties)?;
         // The scanner refuses duplicate keys, so that counting the required ones finds each of them.
         let mut missing = rules.required;
         let mut expected = 0;
-        for member in object.members() {
-            let name = find_name(rules, member.key, &mut expected);
-            if name.is_some_and(|name| name.required) {
-                missing = missing.wrapping_sub(1);
+        let mut at = index.wrapping_add(1);
+        while at < object.next {
+            let value_at = at.wrapping_add(1);
+            let (Some(key), Some(value)) = (
+                self.nodes.get(at as usize),
+                self.nodes.get(value_at as usize),
+            ) else {
+                break;
+            };
+            let name = find_name(rules, self.text, key, &mut expected);
+            let mut known = None;
+            if let Some(name) = name {
+                missing = missing.wrapping_sub(u32::from(name.required));
+                known = name.schema;
             }
-            let known = name.and_then(|name| name.schema);
             if let Some(id) = known {
-                self.check(id, member.value)?;
+                self.check_node(id, value_at, *value)?;
             }
-            let matched = !rules.patterns.is_empty() && self.patterns(rules, member)?;
-            if known.is_none()
-                && !matched
-                && let Some(id) = rules.additional
-            {
-                self.additional(id, member)?;
+            if rules.every_member || (known.is_none() && rules.additional.is_some()) {
+                let member = Member {
+                    key: self.base.other(at),
+                    value: self.base.other(value_at),
+                };
+                self.unnamed(rules, known.is_some(), member)?;
             }
-            if let Some(id) = rules.property_names {
-                self.check(id, member.key)?;
-            }
+            at = value.next.max(value_at);
         }
-        require(missing == 0, object, Keyword::Required)?;
+        require(missing == 0, index, Keyword::Required)?;
         rules
             .dependents
             .iter()
-            .try_for_each(|dependent| self.dependent(dependent, object))
+            .try_for_each(|dependent| self.dependent(dependent, self.base.other(index)))
+    }
+
+    /// Applies the rules for members that are not, or not only, about `properties`.
+    fn unnamed(&mut self, rules: &ObjectRules, known: bool, member: Member<'_>) -> Verdict {
+        let matched = !rules.patterns.is_empty() && self.patterns(rules, member)?;
+        if !known
+            && !matched
+            && let Some(id) = rules.additional
+        {
+            self.additional(id, member)?;
+        }
+        rules
+            .property_names
+            .map_or(Ok(()), |id| self.check(id, member.key))
     }
 
     fn additional(&mut self, id: SchemaId, member: Member<'_>) -> Verdict {
@@ -220,7 +260,7 @@ impl<'p> Run<'p> {
                 if violation.keyword() == Keyword::Never
                     && violation.node() == member.value.id() =>
             {
-                refuse(member.value, Keyword::AdditionalProperties)
+                refuse(member.value.id().0, Keyword::AdditionalProperties)
             }
             verdict => verdict,
         }
@@ -247,14 +287,14 @@ impl<'p> Run<'p> {
             .required
             .iter()
             .all(|name| object.get(name).is_some());
-        require(complete, object, Keyword::DependentRequired)?;
+        require(complete, object.id().0, Keyword::DependentRequired)?;
         dependent.schema.map_or(Ok(()), |id| self.check(id, object))
     }
 
     fn array(&mut self, rules: &ArrayRules, array: Value<'_>) -> Verdict {
         let count = u32::from(array.node().count);
-        require(count >= rules.min, array, Keyword::MinItems)?;
-        require(count <= rules.max, array, Keyword::MaxItems)?;
+        require(count >= rules.min, array.id().0, Keyword::MinItems)?;
+        require(count <= rules.max, array.id().0, Keyword::MaxItems)?;
         let mut prefix = rules.prefix.iter().copied();
         let mut contained = 0_u32;
         for item in array.items() {
@@ -273,13 +313,17 @@ impl<'p> Run<'p> {
             } else {
                 Keyword::MinContains
             };
-            require(contained >= rules.min_contains, array, keyword)?;
-            require(contained <= rules.max_contains, array, Keyword::MaxContains)?;
+            require(contained >= rules.min_contains, array.id().0, keyword)?;
+            require(
+                contained <= rules.max_contains,
+                array.id().0,
+                Keyword::MaxContains,
+            )?;
         }
         if rules.unique {
             require(
                 all_differ(array, &mut self.effort),
-                array,
+                array.id().0,
                 Keyword::UniqueItems,
             )?;
             self.still_able(array)?;
@@ -288,39 +332,52 @@ impl<'p> Run<'p> {
     }
 }
 
-/// Finds the rule for `key`. `expected` is the position behind the name found last: most messages follow the schema's order.
+/// Finds the rule for `key`, a node of `text`. `expected` is the position behind the name found last: most messages follow the
+/// order of their schema.
 #[inline]
 pub(super) fn find_name<'r>(
     rules: &'r ObjectRules,
-    key: Value<'_>,
+    text: &str,
+    key: &Node,
     expected: &mut usize,
 ) -> Option<&'r Name> {
-    let print = key.node().next;
     if let Some(name) = rules.names.get(*expected)
-        && name.print == print
-        && key.str_eq(&name.text)
+        && name.print == key.next
+        && names(name, text, key)
     {
         *expected = expected.wrapping_add(1);
         return Some(name);
     }
-    let from = rules.by_print.partition_point(|(other, _)| *other < print);
+    let from = rules
+        .by_print
+        .partition_point(|(other, _)| *other < key.next);
     let same = rules
         .by_print
         .get(from..)
         .unwrap_or_default()
         .iter()
-        .take_while(|(other, _)| *other == print);
+        .take_while(|(other, _)| *other == key.next);
     for (_, at) in same {
         if let Some(name) = rules
             .names
             .get(usize::from(*at))
-            .filter(|name| key.str_eq(&name.text))
+            .filter(|name| names(name, text, key))
         {
             *expected = usize::from(*at).wrapping_add(1);
             return Some(name);
         }
     }
     None
+}
+
+fn names(name: &Name, text: &str, key: &Node) -> bool {
+    let range = key.start as usize..key.end as usize;
+    if key.has(ESCAPED) {
+        text.get(range)
+            .is_some_and(|content| Unescaped::new(content).eq(name.text.chars()))
+    } else {
+        text.as_bytes().get(range) == Some(name.text.as_bytes())
+    }
 }
 
 /// A string unescaped, borrowed where it can be.
@@ -334,18 +391,24 @@ fn is_integer(value: Value<'_>) -> bool {
     value.is_integer_text() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
+/// Whether the bytes of a string settle both limits of its length, as they mostly do: a code point takes 1 to 12 bytes of the
+/// text (`\ud83d\ude00`).
+#[inline]
+fn settles(rules: &StringRules, string: Node) -> bool {
+    let bytes = string.end.wrapping_sub(string.start);
+    bytes <= rules.max
+        && (rules.min == 0 || (rules.min == 1 && bytes != 0) || bytes / 12 >= rules.min)
+}
+
 fn check_string(rules: &StringRules, string: Value<'_>) -> Verdict {
-    let bytes = string.content_bytes().len();
-    // A code point takes 1 to 12 bytes of the text (`\ud83d\ude00`): mostly the byte count settles both limits.
-    let bounded = bytes <= rules.max as usize
-        && (rules.min == 0 || (rules.min == 1 && bytes != 0) || bytes / 12 >= rules.min as usize);
-    if !bounded {
+    let index = string.id().0;
+    if !settles(rules, string.node()) {
         let count = string.chars().count();
-        require(count >= rules.min as usize, string, Keyword::MinLength)?;
-        require(count <= rules.max as usize, string, Keyword::MaxLength)?;
+        require(count >= rules.min as usize, index, Keyword::MinLength)?;
+        require(count <= rules.max as usize, index, Keyword::MaxLength)?;
     }
     match &rules.pattern {
-        Some(pattern) => require(pattern.is_match(&text(string)), string, Keyword::Pattern),
+        Some(pattern) => require(pattern.is_match(&text(string)), index, Keyword::Pattern),
         None => Ok(()),
     }
 }
@@ -354,28 +417,28 @@ fn check_number(rules: &NumberRules, value: Value<'_>) -> Verdict {
     let number = value.as_f64().unwrap_or(f64::NAN);
     require(
         rules.min.is_none_or(|limit| number >= limit),
-        value,
+        value.id().0,
         Keyword::Minimum,
     )?;
     require(
         rules.max.is_none_or(|limit| number <= limit),
-        value,
+        value.id().0,
         Keyword::Maximum,
     )?;
     require(
         rules.above.is_none_or(|limit| number > limit),
-        value,
+        value.id().0,
         Keyword::ExclusiveMinimum,
     )?;
     require(
         rules.below.is_none_or(|limit| number < limit),
-        value,
+        value.id().0,
         Keyword::ExclusiveMaximum,
     )?;
     // The remainder of two doubles is exact.
     require(
         rules.multiple_of.is_none_or(|unit| number % unit == 0.0),
-        value,
+        value.id().0,
         Keyword::MultipleOf,
     )
 }

@@ -335,6 +335,9 @@ impl<'s> Compiler<'s> {
             object.by_print.sort_unstable();
             object.names = names;
         }
+        if let Some(object) = &mut rules.object {
+            object.every_member = !object.patterns.is_empty() || object.property_names.is_some();
+        }
         if let Some(value) = source.get("dependentRequired") {
             for Member { key, value } in members(value)? {
                 let required = strings(value)?

@@ -84,21 +84,21 @@ impl Notes {
 pub(super) fn notes(program: &Program, value: Value<'_>) -> Notes {
     let mut walk = Walk {
         program,
-        run: Run::new(program),
+        run: Run::new(program, value),
         notes: Notes::default(),
     };
     walk.apply(0, value);
     walk.notes.sorted()
 }
 
-struct Walk<'p> {
+struct Walk<'p, 'v> {
     program: &'p Program,
     /// Decides which branches apply.
-    run: Run<'p>,
+    run: Run<'p, 'v>,
     notes: Notes,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn apply(&mut self, id: SchemaId, value: Value<'_>) {
         let Some(rules) = self.program.rules(id).filter(|_| self.run.step()) else {
             self.notes.incomplete = true;
@@ -173,7 +173,8 @@ impl Walk<'_> {
     fn object(&mut self, rules: &ObjectRules, object: Value<'_>) {
         let mut expected = 0;
         for member in object.members() {
-            let known = find_name(rules, member.key, &mut expected).and_then(|name| name.schema);
+            let known = find_name(rules, object.source(), &member.key.node(), &mut expected)
+                .and_then(|name| name.schema);
             let mut matched = false;
             if !rules.patterns.is_empty() {
                 let key = text(member.key);

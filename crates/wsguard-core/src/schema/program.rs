@@ -138,6 +138,8 @@ pub(super) struct ObjectRules {
     pub(super) by_print: Vec<(u32, u16)>,
     /// How many of them are required.
     pub(super) required: u32,
+    /// There are keywords about members whatever `properties` says of them: `patternProperties`, `propertyNames`.
+    pub(super) every_member: bool,
     pub(super) additional: Option<SchemaId>,
     pub(super) patterns: Vec<(Regex, SchemaId)>,
     pub(super) property_names: Option<SchemaId>,
@@ -152,6 +154,7 @@ impl Default for ObjectRules {
             names: Vec::new(),
             by_print: Vec::new(),
             required: 0,
+            every_member: false,
             additional: None,
             patterns: Vec::new(),
             property_names: None,

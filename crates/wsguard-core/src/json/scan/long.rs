@@ -4,7 +4,7 @@ use super::{ScanError, ScanErrorKind, narrow};
 use crate::json::string;
 use crate::json::tape::{ESCAPED, MARKUP, REWRITE, Tape};
 
-/// Reads the string whose content begins at `start`; returns where it ends, and its flags.
+/// Reads the string whose content before `start` is plain; returns where it ends, and its flags.
 pub(super) fn read(bytes: &[u8], start: usize, tape: &mut Tape) -> Result<(usize, u8), ScanError> {
     LongString {
         bytes,
