@@ -94,13 +94,14 @@ impl Scanner<'_, '_> {
                             self.tape.counters.markup_strings.wrapping_add(1);
                     }
                 }
-                Some(b'{') => {
-                    self.open(Tag::Object, Container::Object)?;
-                    begun = self.token() != Some(b'}');
-                }
-                Some(b'[') => {
-                    self.open(Tag::Array, Container::Array)?;
-                    begun = self.token() != Some(b']');
+                Some(bracket @ (b'{' | b'[')) => {
+                    let (tag, container, end) = if bracket == b'{' {
+                        (Tag::Object, Container::Object, b'}')
+                    } else {
+                        (Tag::Array, Container::Array, b']')
+                    };
+                    self.open(tag, container)?;
+                    begun = self.token() != Some(end);
                 }
                 Some(b'-' | b'0'..=b'9') => self.number()?,
                 Some(b't') => self.literal(Tag::True, b"true")?,
@@ -189,6 +190,8 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
+    // Its only caller: inlined, it keeps the scanner out of memory.
+    #[inline]
     fn open(&mut self, tag: Tag, container: Container) -> Result<(), ScanError> {
         if self.tape.open.len() >= usize::from(self.limits.depth) {
             return self.refuse(ScanErrorKind::Limit(Limit::Depth));
@@ -252,11 +255,12 @@ impl Scanner<'_, '_> {
         let span = self.string()?;
         let length = span.end.wrapping_sub(span.start);
         let print = match span.print {
-            // Too short for a name that `inspect_key` looks for.
+            // Too short for a name that `name_kind` looks for.
             Some(print) if length <= usize::from(self.limits.key_bytes) => print,
             _ if span.flags & ESCAPED == 0 => {
                 let key = self.bytes.get(span.start..span.end).unwrap_or_default();
-                self.inspect_key(key)?;
+                let kind = name_kind(key, self.frame.of_constructor);
+                self.judge_key(length, kind)?;
                 string::key_print(key)
             }
             _ => {
@@ -266,9 +270,10 @@ impl Scanner<'_, '_> {
                     self.text.get(span.start..span.end).unwrap_or_default(),
                     &mut key,
                 );
-                self.inspect_key(key.as_bytes())?;
-                let print = string::key_print(key.as_bytes());
+                let kind = name_kind(key.as_bytes(), self.frame.of_constructor);
+                let (length, print) = (key.len(), string::key_print(key.as_bytes()));
                 self.tape.scratch = key;
+                self.judge_key(length, kind)?;
                 print
             }
         };
@@ -286,17 +291,17 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    /// Refuses a key that is too long, or through which a message would reach the prototype of all objects.
     #[inline]
-    fn inspect_key(&mut self, key: &[u8]) -> Result<(), ScanError> {
-        if key.len() > usize::from(self.limits.key_bytes) {
+    fn judge_key(&mut self, length: usize, kind: NameKind) -> Result<(), ScanError> {
+        if length > usize::from(self.limits.key_bytes) {
             return self.refuse(ScanErrorKind::Limit(Limit::KeyBytes));
         }
-        if key == b"__proto__" || (self.frame.of_constructor && key == b"prototype") {
-            return self.refuse(ScanErrorKind::PrototypeKey);
-        }
-        if key == b"constructor" {
-            self.tape.constructor_value = narrow(self.tape.nodes.len()).wrapping_add(1);
+        match kind {
+            NameKind::Plain => {}
+            NameKind::Constructor => {
+                self.tape.constructor_value = narrow(self.tape.nodes.len()).wrapping_add(1);
+            }
+            NameKind::Prototype => return self.refuse(ScanErrorKind::PrototypeKey),
         }
         Ok(())
     }
@@ -424,6 +429,23 @@ impl Scanner<'_, '_> {
         } else {
             Ok(at)
         }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum NameKind {
+    Plain,
+    Constructor,
+    /// Leads to the prototype of all objects.
+    Prototype,
+}
+
+fn name_kind(key: &[u8], of_constructor: bool) -> NameKind {
+    match key {
+        b"__proto__" => NameKind::Prototype,
+        b"prototype" if of_constructor => NameKind::Prototype,
+        b"constructor" => NameKind::Constructor,
+        _ => NameKind::Plain,
     }
 }
 
