@@ -5,7 +5,7 @@
 //! accepts only texts that every conforming parser reads alike, and [`write_canonical`] writes what was checked, which is
 //! what the application receives: never the peer's own bytes past a check of something else.
 //!
-//! [`scan`] reads a text once and fills a [`Tape`]: flat nodes of 16 bytes that point into the text. Nothing is copied and, once
+//! [`scan()`] reads a text once and fills a [`Tape`]: flat nodes of 16 bytes that point into the text. Nothing is copied and, once
 //! a tape has grown to its working size, nothing is allocated. [`Document`] and [`Value`] are cursors over text and tape.
 //!
 //! ```

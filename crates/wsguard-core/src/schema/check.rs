@@ -4,10 +4,10 @@ use super::CompiledSchema;
 use super::equal::{all_differ, equal};
 use super::keyword::{Keyword, Violation};
 use super::program::{
-    AnyRule, ArrayRules, Dependent, Name, NumberRules, ObjectRules, Program, SchemaId, StringRules,
-    types,
+    AnyRule, ArrayRules, Dependent, Name, NumberRules, ObjectRules, Program, Rules, SchemaId,
+    StringRules, types,
 };
-use crate::json::{ESCAPED, Member, Node, NodeId, Tag, Unescaped, Value};
+use crate::json::{ESCAPED, Kind, Member, Node, NodeId, Tag, Unescaped, Value};
 use std::borrow::Cow;
 
 /// Checks `value` against the root of `program`.
@@ -119,22 +119,35 @@ impl<'p, 'v> Run<'p, 'v> {
                     check_string(string, self.base.other(index))?;
                 }
             }
-            Tag::Array => {
-                if let Some(array) = &rules.array {
-                    self.array(array, self.base.other(index))?;
-                }
-            }
-            Tag::Number => {
-                if let Some(number) = &rules.number {
-                    check_number(number, self.base.other(index))?;
-                }
-            }
+            Tag::Array | Tag::Number => self.array_or_number(rules, self.base.other(index))?,
             Tag::Null | Tag::False | Tag::True => {}
         }
-        rules
-            .any
-            .iter()
-            .try_for_each(|rule| self.any(rule, self.base.other(index)))
+        if rules.any.is_empty() {
+            Ok(())
+        } else {
+            self.any_rules(rules, self.base.other(index))
+        }
+    }
+
+    // Apart from `check_node`, whose frame it would enlarge for every string and object.
+    #[inline(never)]
+    fn array_or_number(&mut self, rules: &Rules, value: Value<'_>) -> Verdict {
+        if let Some(array) = rules.array.as_ref().filter(|_| value.kind() == Kind::Array) {
+            self.array(array, value)?;
+        }
+        match rules
+            .number
+            .as_ref()
+            .filter(|_| value.kind() == Kind::Number)
+        {
+            Some(number) => check_number(number, value),
+            None => Ok(()),
+        }
+    }
+
+    #[inline(never)]
+    fn any_rules(&mut self, rules: &Rules, value: Value<'_>) -> Verdict {
+        rules.any.iter().try_for_each(|rule| self.any(rule, value))
     }
 
     /// Whether the subschema `id` accepts `value`. Running out of steps is no answer, so it ends the check.
@@ -234,13 +247,14 @@ impl<'p, 'v> Run<'p, 'v> {
             at = value.next.max(value_at);
         }
         require(missing == 0, index, Keyword::Required)?;
-        rules
-            .dependents
-            .iter()
-            .try_for_each(|dependent| self.dependent(dependent, self.base.other(index)))
+        for dependent in &rules.dependents {
+            self.dependent(dependent, self.base.other(index))?;
+        }
+        Ok(())
     }
 
     /// Applies the rules for members that are not, or not only, about `properties`.
+    #[inline(never)]
     fn unnamed(&mut self, rules: &ObjectRules, known: bool, member: Member<'_>) -> Verdict {
         let matched = !rules.patterns.is_empty() && self.patterns(rules, member)?;
         if !known
@@ -279,6 +293,7 @@ impl<'p, 'v> Run<'p, 'v> {
         Ok(matched)
     }
 
+    #[inline(never)]
     fn dependent(&mut self, dependent: &Dependent, object: Value<'_>) -> Verdict {
         if object.get(&dependent.trigger).is_none() {
             return Ok(());
@@ -400,6 +415,7 @@ fn settles(rules: &StringRules, string: Node) -> bool {
         && (rules.min == 0 || (rules.min == 1 && bytes != 0) || bytes / 12 >= rules.min)
 }
 
+#[inline(never)]
 fn check_string(rules: &StringRules, string: Value<'_>) -> Verdict {
     let index = string.id().0;
     if !settles(rules, string.node()) {
