@@ -15,7 +15,7 @@ pub struct Document<'a> {
 pub struct Value<'a> {
     text: &'a str,
     nodes: &'a [Node],
-    node: Node,
+    node: &'a Node,
     index: u32,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Document<'a> {
 impl<'a> Value<'a> {
     #[inline]
     fn at(text: &'a str, nodes: &'a [Node], index: u32) -> Self {
-        let node = nodes.get(index as usize).copied().unwrap_or(Node::NULL);
+        let node = nodes.get(index as usize).unwrap_or(&Node::NULL);
         Self {
             text,
             nodes,
@@ -117,7 +117,7 @@ impl<'a> Value<'a> {
 
     #[inline]
     pub(crate) const fn node(self) -> Node {
-        self.node
+        *self.node
     }
 
     /// The whole document's text.
