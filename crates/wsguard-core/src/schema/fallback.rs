@@ -1,4 +1,6 @@
 //! Schemas that our program does not express: the `jsonschema` crate over a tree, built for each message.
+//!
+//! Annotations in an `if` that has neither `then` nor `else` are not seen here (the crate drops that `if`); the caller's default holds.
 
 use super::content::{ContentClass, Notes};
 use super::error::Fault;
