@@ -1,0 +1,145 @@
+//! The tape: a JSON text as flat nodes in the order of the text.
+
+/// The place of a value or key on the tape. Ids grow in the order of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub(crate) u32);
+
+impl NodeId {
+    /// The position on the tape, counted from the root, which is 0.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Tag {
+    Null,
+    False,
+    True,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// String or key: holds a backslash.
+pub(crate) const ESCAPED: u8 = 1;
+/// String or key: its unescaped content holds `<`.
+pub(crate) const MARKUP: u8 = 1 << 1;
+/// Any node: its text differs from its canonical form (white space, other escapes, raw U+2028 or U+2029).
+pub(crate) const REWRITE: u8 = 1 << 2;
+/// Number: its absolute value exceeds 2^53 - 1.
+pub(crate) const WIDE: u8 = 1 << 3;
+/// Number: written without fraction and exponent.
+pub(crate) const INTEGER: u8 = 1 << 4;
+/// String: is the key of a member.
+pub(crate) const KEY: u8 = 1 << 5;
+
+/// One value or key.
+///
+/// INVARIANT: an array is followed by its items, an object by key and value of each member in turn; `start..end` lies on
+/// character boundaries of the scanned text. It is the content between the quotes for a string or key, the whole text otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node {
+    pub(crate) tag: Tag,
+    pub(crate) flags: u8,
+    /// Members or items.
+    pub(crate) count: u16,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    /// Value: index of the first node behind it. Key: its [`key_print`](super::string::key_print).
+    pub(crate) next: u32,
+}
+
+impl Node {
+    pub(crate) const NULL: Self = Self {
+        tag: Tag::Null,
+        flags: 0,
+        count: 0,
+        start: 0,
+        end: 0,
+        next: 0,
+    };
+
+    pub(crate) const fn has(self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// The memory of a scan, used again from text to text. One per thread is enough.
+#[derive(Debug, Default)]
+pub struct Tape {
+    pub(super) nodes: Vec<Node>,
+    /// Containers around the one being scanned.
+    pub(super) open: Vec<Frame>,
+    /// Keys of the objects being scanned, the outermost object's first.
+    pub(super) keys: Vec<KeyRef>,
+    /// An escaped key, unescaped.
+    pub(super) scratch: String,
+    pub(super) counters: Counters,
+    /// Behind the last byte that the canonical form would not keep.
+    pub(super) rewrite_to: usize,
+    /// Where the value of the latest key `constructor` stands; `u32::MAX` without one.
+    pub(super) constructor_value: u32,
+}
+
+/// What the scanner counted, so that a clean text costs the controls behind it nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) bidi_controls: u32,
+    pub(crate) markup_strings: u32,
+    pub(crate) markup_keys: u32,
+    pub(crate) wide_numbers: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyRef {
+    pub(super) print: u32,
+    pub(super) node: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Container {
+    /// Around the root value.
+    Nothing,
+    Array,
+    Object,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    pub(super) container: Container,
+    /// The object stands under a key `constructor`.
+    pub(super) of_constructor: bool,
+    pub(super) count: u16,
+    pub(super) node: u32,
+    /// Where this object's keys begin in [`Tape::keys`].
+    pub(super) keys_from: u32,
+}
+
+impl Frame {
+    pub(super) const ROOT: Self = Self {
+        container: Container::Nothing,
+        of_constructor: false,
+        count: 0,
+        node: 0,
+        keys_from: 0,
+    };
+}
+
+impl Tape {
+    /// An empty tape; it grows with the first texts and keeps its memory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.nodes.clear();
+        self.open.clear();
+        self.keys.clear();
+        self.counters = Counters::default();
+        self.rewrite_to = 0;
+        self.constructor_value = u32::MAX;
+    }
+}
