@@ -27,12 +27,14 @@ function installJudge({ plain, linkAttributes }) {
   for (const name of ["alert", "confirm", "prompt", "print", "open"]) window[name] = () => ran.push(name);
   document.addEventListener("securitypolicyviolation", (event) => ran.push(`csp ${event.blockedURI}`));
   const KNOWN_ATTRIBUTES = /^(id|name|class|style|is|slot|part|src.*|data.*|action|formaction|autofocus|popover|on[a-z]{3,}|xmlns)$/;
+  const MATHML = /^(annotation|annotation-xml|maction|math|menclose|merror|mfenced|mfrac|mglyph|mi|mmultiscripts|mn|mo|mover|mpadded|mphantom|mprescripts|mroot|mrow|ms|mspace|msqrt|mstyle|msub|msubsup|msup|mtable|mtd|mtext|mtr|munder|munderover|none|semantics)$/;
   const isKnown = (node) => {
     if (plain.includes(node.localName)) return false;
     if (node.localName.includes("-")) return true;
     if (node.namespaceURI === "http://www.w3.org/1999/xhtml") return !(node instanceof HTMLUnknownElement);
-    // Unknown elements of SVG and MathML have no interface of their own.
-    return Object.getPrototypeOf(node) !== SVGElement.prototype && Object.getPrototypeOf(node) !== MathMLElement.prototype;
+    // Every element of MathML has the same interface; unknown ones of SVG have no interface of their own.
+    if (node instanceof MathMLElement) return MATHML.test(node.localName);
+    return Object.getPrototypeOf(node) !== SVGElement.prototype;
   };
   const parsers = {
     div: () => document.createElement("div"),

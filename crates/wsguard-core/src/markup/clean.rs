@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use ammonia::{Builder, UrlRelative};
 use memchr::memchr;
 
-use super::judge::opens_markup;
+use super::judge::{Formatting, opens_markup, tag_name};
 
 /// Bytes of HTML in one field: a long article, and 4 ms at worst.
 pub const HTML_BYTES_MAX: usize = 16 * 1024;
@@ -55,6 +55,12 @@ pub enum MarkupError {
     /// A tag with more than [`HTML_ATTRIBUTES_MAX`] attributes.
     #[error("html with more than {HTML_ATTRIBUTES_MAX} attributes in one tag")]
     TooManyAttributes,
+    /// Formatting elements left open that the parser would have to repeat more than [`super::CLONES_MAX`] times.
+    #[error(
+        "html whose open formatting elements repeat more than {} times",
+        super::CLONES_MAX
+    )]
+    TooManyClones,
     /// The cleaned HTML reads differently when it is parsed again: an attack on the cleaner (mutation XSS).
     #[error("html that changes each time it is parsed")]
     Unstable,
@@ -222,19 +228,24 @@ fn check_limits(html: &str) -> Result<(), MarkupError> {
     }
     let mut rest = html.as_bytes();
     let mut nesting = 0_usize;
+    let mut formatting = Formatting::default();
     while let Some(at) = memchr(b'<', rest) {
         rest = rest.get(at.saturating_add(1)..).unwrap_or_default();
         if !opens_markup(rest) {
             continue;
         }
-        if rest.first() == Some(&b'/') {
+        if let Some(name) = rest.strip_prefix(b"/") {
             nesting = nesting.saturating_sub(1);
+            if !formatting.closes(tag_name(name)) {
+                return Err(MarkupError::TooManyClones);
+            }
         } else if !VOID_ELEMENTS
             .iter()
             .any(|name| starts_with_name(rest, name))
         {
             nesting = nesting.saturating_add(1);
         }
+        formatting.opens(tag_name(rest));
         if nesting > HTML_NESTING_MAX {
             return Err(MarkupError::TooDeep);
         }

@@ -3,8 +3,8 @@
 use memchr::memchr;
 
 use super::names::{
-    FOREIGN_ATTRIBUTES, HTML_ATTRIBUTES, HTML_ELEMENTS, MATHML_ELEMENTS, PLAIN_ELEMENTS,
-    SVG_ELEMENTS,
+    FOREIGN_ATTRIBUTES, FORMATTING_ELEMENTS, HTML_ATTRIBUTES, HTML_ELEMENTS, MATHML_ELEMENTS,
+    PLAIN_ELEMENTS, SVG_ELEMENTS,
 };
 
 /// How many elements the parser may have to make again for a text that passes; beyond that it is not harmless.
@@ -36,19 +36,19 @@ pub fn is_harmless(text: &str) -> bool {
             // `</>` yields nothing, `</` at the end is text.
             [b'/', b'>', ..] | [b'/'] => {}
             [b'/', letter, ..] if letter.is_ascii_alphabetic() => {
-                let Some((plain, behind)) = walk_tag(skip(rest, 1)) else {
+                let Some((name, behind)) = walk_tag(skip(rest, 1)) else {
                     return false;
                 };
-                if !formatting.closes(plain) {
+                if !formatting.closes(name) {
                     return false;
                 }
                 rest = behind;
             }
             [letter, ..] if letter.is_ascii_alphabetic() => {
-                let Some((plain, behind)) = walk_tag(rest) else {
+                let Some((name, behind)) = walk_tag(rest) else {
                     return false;
                 };
-                formatting.opens(plain);
+                formatting.opens(name);
                 rest = behind;
             }
             // A comment, a declaration or a processing instruction, well-formed or not.
@@ -69,24 +69,23 @@ pub(super) fn opens_markup(behind: &[u8]) -> bool {
     }
 }
 
-/// The place of a name in [`PLAIN_ELEMENTS`], for a plain element.
-type PlainIndex = Option<usize>;
-
 /// Reads the tag whose name `rest` starts with.
 ///
-/// Returns what plain element it is and what stands behind it, or nothing if a browser gives it a meaning.
-fn walk_tag(rest: &[u8]) -> Option<(PlainIndex, &[u8])> {
+/// Returns that name and what stands behind the tag, or nothing if a browser gives it a meaning.
+fn walk_tag(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, mut rest) = split_where(rest, 0, |byte| {
         is_space(byte) || matches!(byte, b'/' | b'>')
     });
-    let plain = judge_element(name)?;
+    if element_is_known(name) {
+        return None;
+    }
     loop {
         rest = trim_start(rest, |byte| is_space(byte) || byte == b'/');
         let Some((&first, behind)) = rest.split_first() else {
-            return Some((plain, rest));
+            return Some((name, rest));
         };
         if first == b'>' {
-            return Some((plain, behind));
+            return Some((name, behind));
         }
         // A `=` where a name is expected belongs to the name (before attribute name state).
         let lead = usize::from(first == b'=');
@@ -104,15 +103,19 @@ fn walk_tag(rest: &[u8]) -> Option<(PlainIndex, &[u8])> {
     }
 }
 
-/// Returns the place among the plain elements for a harmless element, nothing for one that has a meaning.
-fn judge_element(name: &[u8]) -> Option<PlainIndex> {
-    if let Some(index) = find(PLAIN_ELEMENTS, name) {
-        return Some(Some(index));
-    }
-    let known = name.iter().any(|&byte| byte == b'-' || is_control(byte))
-        || is_element(name)
-        || hides_element(name);
-    (!known).then_some(None)
+/// The name of the tag that `rest` starts in, however long.
+pub(super) fn tag_name(rest: &[u8]) -> &[u8] {
+    split_where(rest, 0, |byte| {
+        is_space(byte) || matches!(byte, b'/' | b'>')
+    })
+    .0
+}
+
+fn element_is_known(name: &[u8]) -> bool {
+    find(PLAIN_ELEMENTS, name).is_none()
+        && (name.iter().any(|&byte| byte == b'-' || is_control(byte))
+            || is_element(name)
+            || hides_element(name))
 }
 
 fn is_element(name: &[u8]) -> bool {
@@ -204,31 +207,34 @@ fn split_where(bytes: &[u8], lead: usize, is_end: impl Fn(u8) -> bool) -> (&[u8]
 
 /// An upper bound of the parser's list of active formatting elements, and of what it repeats because of it.
 #[derive(Default)]
-struct Formatting {
-    /// How many elements of each name are on the list; the place is that of [`PLAIN_ELEMENTS`].
-    open: [usize; PLAIN_ELEMENTS.len()],
+pub(super) struct Formatting {
+    /// How many elements of each name are on the list; the place is that of [`FORMATTING_ELEMENTS`].
+    open: [usize; FORMATTING_ELEMENTS.len()],
     open_total: usize,
     clones: usize,
 }
 
 impl Formatting {
-    fn opens(&mut self, plain: PlainIndex) {
-        if let Some(open) = plain.and_then(|index| self.open.get_mut(index)) {
+    /// Takes note of a start tag.
+    pub(super) fn opens(&mut self, name: &[u8]) {
+        if let Some(open) = self.open_mut(name) {
             *open = open.saturating_add(1);
             self.open_total = self.open_total.saturating_add(1);
         }
     }
 
     /// Counts what an end tag makes the parser repeat; `false` once that is too much.
-    fn closes(&mut self, plain: PlainIndex) -> bool {
-        if let Some(open) = plain
-            .and_then(|index| self.open.get_mut(index))
-            .filter(|open| **open > 0)
-        {
+    #[must_use]
+    pub(super) fn closes(&mut self, name: &[u8]) -> bool {
+        if let Some(open) = self.open_mut(name).filter(|open| **open > 0) {
             *open = open.saturating_sub(1);
             self.open_total = self.open_total.saturating_sub(1);
         }
         self.clones = self.clones.saturating_add(self.open_total);
         self.clones <= CLONES_MAX
+    }
+
+    fn open_mut(&mut self, name: &[u8]) -> Option<&mut usize> {
+        self.open.get_mut(find(FORMATTING_ELEMENTS, name)?)
     }
 }

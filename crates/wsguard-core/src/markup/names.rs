@@ -1,8 +1,8 @@
 //! The names a browser gives a meaning to: elements of HTML, SVG and MathML, and attributes.
 //!
-//! Sorted and in lower case, so that a lookup is a binary search (a test holds that); one packed block each, hence
-//! `rustfmt::skip`. Obsolete and non-standard names stand here too where a browser still honours them, did within
-//! living memory, or may soon (`permission`, `model`): a name too many costs an escaped `<`, a name too few a page.
+//! Sorted and in lower case, one packed block each (hence `rustfmt::skip`), so that a lookup is a binary search (a test holds that). Obsolete and non-standard names
+//! stand here too where a browser still honours them, did within living memory, or may soon (`permission`, `model`):
+//! a name too many costs an escaped `<`, a name too few may cost a page.
 //!
 //! # Specification
 //! HTML Living Standard (elements, attributes, §16 obsolete features); SVG 2, SVG 1.1 and SVG Tiny 1.2; SMIL 3.0;
@@ -15,24 +15,31 @@ pub(super) const PLAIN_ELEMENTS: &[&str] = &[
     "b", "code", "em", "i", "s", "strong", "sub", "sup", "u",
 ];
 
+/// Elements that the parser opens anew where an end tag closed them from outside (§13.2.4.3).
+#[rustfmt::skip]
+pub(super) const FORMATTING_ELEMENTS: &[&str] = &[
+    "a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u",
+];
+
 /// Elements of HTML.
 #[rustfmt::skip]
 pub(super) const HTML_ELEMENTS: &[&str] = &[
     "a", "abbr", "acronym", "address", "applet", "area", "article", "aside", "audio", "b", "base", "basefont",
-    "bdi", "bdo", "bgsound", "big", "blink", "blockquote", "body", "br", "button", "canvas", "caption",
-    "center", "cite", "code", "col", "colgroup", "command", "content", "data", "datalist", "dd", "del",
-    "details", "dfn", "dialog", "dir", "div", "dl", "dt", "element", "em", "embed", "fencedframe", "fieldset",
-    "figcaption", "figure", "font", "footer", "form", "frame", "frameset", "geolocation", "h1", "h2", "h3",
-    "h4", "h5", "h6", "head", "header", "hgroup", "hr", "html", "i", "iframe", "ilayer", "image", "img",
-    "input", "ins", "install", "isindex", "kbd", "keygen", "label", "layer", "legend", "li", "link",
-    "listbox", "listing", "main", "map", "mark", "marquee", "math", "menu", "menuitem", "meta", "meter",
-    "model", "multicol", "nav", "nextid", "nobr", "noembed", "noframes", "nolayer", "noscript", "object",
-    "ol", "optgroup", "option", "output", "p", "param", "permission", "picture", "plaintext", "portal", "pre",
-    "progress", "q", "rb", "rbc", "rp", "rt", "rtc", "ruby", "s", "samp", "script", "search", "section",
-    "select", "selectedcontent", "selectlist", "selectmenu", "shadow", "slot", "small", "source", "spacer",
-    "span", "strike", "strong", "style", "sub", "summary", "sup", "svg", "table", "tbody", "td", "template",
-    "textarea", "tfoot", "th", "thead", "time", "title", "tr", "track", "tt", "u", "ul", "usermedia", "var",
-    "video", "wbr", "webview", "xmp",
+    "bdi", "bdo", "bgsound", "big", "blink", "blockquote", "body", "br", "button", "camera", "canvas",
+    "caption", "center", "cite", "code", "col", "colgroup", "command", "content", "credential", "data",
+    "datalist", "dd", "del", "details", "dfn", "dialog", "dir", "div", "dl", "dt", "element", "em", "embed",
+    "fencedframe", "fieldset", "figcaption", "figure", "font", "footer", "form", "frame", "frameset",
+    "geolocation", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hgroup", "hr", "html", "i",
+    "iframe", "ilayer", "image", "img", "input", "ins", "install", "isindex", "kbd", "keygen", "label",
+    "layer", "legend", "li", "link", "listbox", "listing", "login", "main", "map", "mark", "marquee", "math",
+    "menu", "menubar", "menuitem", "menulist", "meta", "meter", "microphone", "model", "multicol", "nav",
+    "nextid", "nobr", "noembed", "noframes", "nolayer", "noscript", "object", "ol", "optgroup", "option",
+    "output", "p", "param", "permission", "picture", "plaintext", "portal", "pre", "progress", "q", "rb",
+    "rbc", "rp", "rt", "rtc", "ruby", "s", "samp", "script", "search", "section", "select", "selectedcontent",
+    "selectlist", "selectmenu", "shadow", "slot", "small", "source", "spacer", "span", "strike", "strong",
+    "style", "sub", "submenu", "summary", "sup", "svg", "table", "tbody", "td", "template", "textarea",
+    "tfoot", "th", "thead", "time", "title", "tr", "track", "tt", "u", "ul", "usermedia", "var", "video",
+    "wbr", "webview", "xmp",
 ];
 
 /// Elements of SVG, including animation, filters, fonts and the vocabulary of Tiny 1.2.
@@ -69,43 +76,47 @@ pub(super) const MATHML_ELEMENTS: &[&str] = &[
 /// Attributes of HTML. Event handlers, `aria-*`, `data-*` and prefixed names are refused by their shape.
 #[rustfmt::skip]
 pub(super) const HTML_ATTRIBUTES: &[&str] = &[
-    "abbr", "about", "accept", "accept-charset", "accesskey", "action", "actuate", "adauctionheaders",
-    "align", "alink", "allow", "allowfullscreen", "allowpaymentrequest", "allowtransparency",
-    "allowusermedia", "alpha", "alt", "archive", "arcrole", "aria", "as", "async", "attributionsrc",
-    "autocapitalize", "autocomplete", "autocorrect", "autofocus", "autoplay", "autosave", "axis",
-    "background", "balance", "base", "behavior", "bgcolor", "blocking", "border", "bordercolor",
-    "bordercolordark", "bordercolorlight", "bottommargin", "browsingtopics", "buffered", "capture",
-    "cellborder", "cellpadding", "cellspacing", "challenge", "char", "charoff", "charset", "checked", "cite",
-    "class", "classid", "clear", "clip", "closedby", "code", "codebase", "codetype", "color", "colorspace",
-    "cols", "colspan", "command", "commandfor", "compact", "content", "contenteditable", "contextmenu",
-    "controls", "controlslist", "coords", "credentialless", "crossorigin", "csp", "data", "datafld",
-    "dataformatas", "datapagesize", "datasrc", "datatype", "datetime", "declare", "decoding", "default",
-    "defer", "dir", "direction", "dirname", "disabled", "disablepictureinpicture", "disableremoteplayback",
-    "download", "draggable", "dropzone", "dynsrc", "elementtiming", "enctype", "enterkeyhint", "event",
-    "exportparts", "face", "fetchpriority", "focusgroup", "for", "form", "formaction", "formenctype",
-    "formmethod", "formnovalidate", "formtarget", "frame", "frameborder", "headers", "headingoffset",
-    "headingreset", "height", "hidden", "high", "href", "hreflang", "hspace", "html", "http-equiv", "icon",
-    "id", "imagesizes", "imagesrcset", "importance", "incremental", "inert", "inputmode", "integrity",
-    "interestfor", "is", "ismap", "itemid", "itemprop", "itemref", "itemscope", "itemtype", "keyparams",
-    "keytype", "kind", "label", "lang", "language", "leftmargin", "link", "list", "longdesc", "loop",
-    "loopdelay", "loopend", "loopstart", "low", "lowsrc", "manifest", "marginheight", "marginwidth", "max",
-    "maxlength", "mayscript", "media", "mediagroup", "method", "methods", "min", "minlength", "moz-opaque",
-    "mozallowfullscreen", "mozbrowser", "multiple", "muted", "name", "nargs", "nearestviewport", "nohref",
-    "nomodule", "nonce", "noresize", "noshade", "novalidate", "nowrap", "open", "optimum", "part", "pattern",
-    "ping", "placeholder", "playsinline", "pluginspage", "pluginurl", "policy", "popover", "popovertarget",
+    "abbr", "about", "accept", "accept-charset", "accesskey", "accuracymode", "action", "actuate",
+    "adauctionheaders", "align", "alink", "allow", "allowfullscreen", "allowpaymentrequest",
+    "allowtransparency", "allowusermedia", "alpha", "alt", "archive", "arcrole", "aria", "as", "async",
+    "attributionsrc", "autocapitalize", "autocomplete", "autocorrect", "autofocus", "autolocate", "autoplay",
+    "autosave", "autosubmit", "axis", "background", "balance", "base", "behavior", "bgcolor", "blocking",
+    "border", "bordercolor", "bordercolordark", "bordercolorlight", "bottommargin", "browsingtopics",
+    "buffered", "capture", "cellborder", "cellpadding", "cellspacing", "challenge", "char", "charoff",
+    "charset", "checked", "cite", "class", "classid", "clear", "clientid", "clip", "closedby", "code",
+    "codebase", "codetype", "color", "colorspace", "cols", "colspan", "command", "commandfor", "compact",
+    "configurl", "connectionallowlist", "containertiming", "containertimingignore", "content",
+    "contenteditable", "contextmenu", "controls", "controlslist", "coords", "credentialless", "crossorigin",
+    "csp", "data", "datafld", "dataformatas", "datapagesize", "datasrc", "datatype", "datetime", "declare",
+    "decoding", "default", "defer", "dir", "direction", "dirname", "disabled", "disablepictureinpicture",
+    "disableremoteplayback", "domainhint", "download", "draggable", "dropzone", "dynsrc", "elementtiming",
+    "enctype", "enterkeyhint", "event", "exportparts", "face", "fetchpriority", "focusgroup",
+    "focusgroupstart", "for", "form", "formaction", "formenctype", "formmethod", "formnovalidate",
+    "formtarget", "frame", "frameborder", "headers", "headingoffset", "headingreset", "height", "hidden",
+    "hidefocus", "high", "href", "hreflang", "hspace", "html", "http-equiv", "icon", "id", "imagesizes",
+    "imagesrcset", "importance", "incremental", "inert", "inputmode", "integrity", "interestfor",
+    "irrelevant", "is", "ismap", "itemid", "itemprop", "itemref", "itemscope", "itemtype", "keyparams",
+    "keytype", "kind", "label", "lang", "language", "layoutsubtree", "leftmargin", "link", "list", "loading",
+    "loginhint", "longdesc", "loop", "loopdelay", "loopend", "loopstart", "low", "lowsrc", "manifest",
+    "marginheight", "marginwidth", "max", "maxlength", "mayscript", "media", "mediagroup", "method",
+    "methods", "min", "minlength", "moz-opaque", "mozallowfullscreen", "mozbrowser", "multiple", "muted",
+    "name", "nargs", "nearestviewport", "nohref", "nomodule", "nonce", "noresize", "noshade", "novalidate",
+    "nowrap", "open", "optimum", "overscrollarea", "overscrollcontainer", "part", "pattern", "ping",
+    "placeholder", "playsinline", "pluginspage", "pluginurl", "policy", "popover", "popovertarget",
     "popovertargetaction", "poster", "prefetch", "prefix", "preload", "privatetoken", "profile", "prompt",
     "property", "pseudo", "radiogroup", "readonly", "referrerpolicy", "rel", "required", "resource",
     "results", "rev", "reversed", "rightmargin", "role", "rows", "rowspan", "rules", "runat", "sandbox",
     "scheme", "scope", "scoped", "scrollamount", "scrolldelay", "scrolling", "seamless", "security", "select",
-    "selected", "shadowroot", "shadowrootclonable", "shadowrootcustomelementregistry",
-    "shadowrootdelegatesfocus", "shadowrootmode", "shadowrootreferencetarget", "shadowrootserializable",
-    "shadowrootslotassignment", "shape", "sharedstoragewritable", "size", "sizes", "slot", "span",
-    "specrules", "spellcheck", "src", "srcdoc", "srclang", "srcset", "standby", "start", "step", "style",
-    "summary", "switch", "tabindex", "target", "template", "text", "title", "top", "topmargin", "translate",
-    "truespeed", "type", "typemustmatch", "typeof", "unselectable", "usemap", "valign", "value", "valuetype",
-    "version", "virtualkeyboardpolicy", "vlink", "vocab", "vrml", "vspace", "webkitallowfullscreen",
-    "webkitallowsdirectorypicker", "webkitattachmentpath", "webkitdirectory", "webkitdropzone",
-    "webkitimagemenu", "webkitinitialfocus", "webkitspeech", "width", "wrap", "writingsuggestions", "xmlns",
+    "selected", "shadowroot", "shadowrootadoptedstylesheets", "shadowrootclonable",
+    "shadowrootcustomelementregistry", "shadowrootdelegatesfocus", "shadowrootmode",
+    "shadowrootreferencetarget", "shadowrootserializable", "shadowrootslotassignment", "shape",
+    "sharedstoragewritable", "size", "sizes", "slot", "span", "specrules", "spellcheck", "src", "srcdoc",
+    "srclang", "srcset", "standby", "start", "step", "style", "summary", "switch", "tabindex", "target",
+    "template", "text", "title", "top", "topmargin", "translate", "truespeed", "type", "typemustmatch",
+    "typeof", "unselectable", "usemap", "valign", "value", "valuetype", "version", "virtualkeyboardpolicy",
+    "vlink", "vocab", "vrml", "vspace", "watch", "webkitallowfullscreen", "webkitallowsdirectorypicker",
+    "webkitattachmentpath", "webkitdirectory", "webkitdropzone", "webkitimagemenu", "webkitinitialfocus",
+    "webkitspeech", "width", "wrap", "writingsuggestions", "xmlns",
 ];
 
 /// Attributes of SVG and MathML.

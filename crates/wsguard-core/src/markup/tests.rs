@@ -8,8 +8,8 @@ use html5ever::tokenizer::{
 use proptest::prelude::*;
 
 use super::names::{
-    FOREIGN_ATTRIBUTES, HTML_ATTRIBUTES, HTML_ELEMENTS, MATHML_ELEMENTS, PLAIN_ELEMENTS,
-    SVG_ELEMENTS,
+    FOREIGN_ATTRIBUTES, FORMATTING_ELEMENTS, HTML_ATTRIBUTES, HTML_ELEMENTS, MATHML_ELEMENTS,
+    PLAIN_ELEMENTS, SVG_ELEMENTS,
 };
 use super::*;
 
@@ -106,6 +106,7 @@ fn content_class_is_parsed_exactly() {
 fn names_are_sorted_and_in_lower_case() {
     for (name, list) in [
         ("plain", PLAIN_ELEMENTS),
+        ("formatting", FORMATTING_ELEMENTS),
         ("html", HTML_ELEMENTS),
         ("svg", SVG_ELEMENTS),
         ("mathml", MATHML_ELEMENTS),
