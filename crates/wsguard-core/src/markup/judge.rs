@@ -185,7 +185,8 @@ fn is_control(byte: u8) -> bool {
     byte.is_ascii_control()
 }
 
-fn skip(bytes: &[u8], count: usize) -> &[u8] {
+/// What stands behind the first `count` bytes.
+pub(super) fn skip(bytes: &[u8], count: usize) -> &[u8] {
     bytes.get(count..).unwrap_or_default()
 }
 

@@ -218,7 +218,7 @@ fn text_cannot_make_the_parser_repeat_elements_without_end() {
     );
 }
 
-/// Cost grows with the length alone: the judge never looks at a byte twice, so it counts as linear if this ends.
+/// Runs of openings are where a judge that starts over at each `<` would take the square of the length.
 #[test]
 fn long_runs_of_openings_are_judged() {
     for (name, piece, harmless) in [
