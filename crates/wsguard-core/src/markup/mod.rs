@@ -25,7 +25,7 @@ use std::str::FromStr;
 
 pub use clean::{
     Cleaned, HTML_ATTRIBUTES_MAX, HTML_BYTES_MAX, HTML_NESTING_MAX, HTML_OPAQUE_BYTES_MAX,
-    HTML_TAGS_MAX, MarkupError, clean_html,
+    HTML_OPAQUE_TAGS_MAX, HTML_TAGS_MAX, MarkupError, clean_html,
 };
 pub use judge::{CLONES_MAX, is_harmless};
 

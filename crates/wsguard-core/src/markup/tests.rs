@@ -323,6 +323,11 @@ fn html_beyond_a_limit_is_refused() {
             format!("<a href='{}'>", "<b>".repeat(HTML_TAGS_MAX)),
             "TooManyTags",
         ),
+        (
+            "tags with script",
+            format!("<script>{}", "<b>".repeat(HTML_OPAQUE_TAGS_MAX)),
+            "TooManyTags",
+        ),
         ("nesting", "<div>".repeat(HTML_NESTING_MAX + 1), "TooDeep"),
         (
             "attributes whose names hold quotes",
