@@ -155,16 +155,23 @@ fn is_event_handler(name: &[u8]) -> bool {
     }
 }
 
-/// A letter first, and later `-` or a single `:` before a letter: `data-x`, `ng-app`, `xlink:href`.
+/// `data-` and `aria-` before anything; else a letter first, and later `-` or a single `:` before a letter, as in
+/// `ng-app` and `xlink:href`.
 ///
 /// Not `y-1`, `v:` or `std::max`, which are code.
 fn has_prefix(name: &[u8]) -> bool {
-    name.first().is_some_and(u8::is_ascii_alphabetic)
-        && name.windows(3).any(|window| match *window {
-            [before, b'-', after] => before != b'-' && after.is_ascii_alphabetic(),
-            [before, b':', after] => before != b':' && after.is_ascii_alphabetic(),
-            _ => false,
-        })
+    let starts_with = |prefix: &[u8]| {
+        name.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    let is_prefixed = |window: &[u8]| match *window {
+        [before, b'-', after] => before != b'-' && after.is_ascii_alphabetic(),
+        [before, b':', after] => before != b':' && after.is_ascii_alphabetic(),
+        _ => false,
+    };
+    starts_with(b"data-")
+        || starts_with(b"aria-")
+        || (name.first().is_some_and(u8::is_ascii_alphabetic) && name.windows(3).any(is_prefixed))
 }
 
 /// Finds `name`, in whatever case, in a sorted list of names in lower case.
