@@ -26,7 +26,7 @@ function installJudge({ plain, linkAttributes }) {
   const ran = [];
   for (const name of ["alert", "confirm", "prompt", "print", "open"]) window[name] = () => ran.push(name);
   document.addEventListener("securitypolicyviolation", (event) => ran.push(`csp ${event.blockedURI}`));
-  const KNOWN_ATTRIBUTES = /^(id|name|class|style|is|slot|part|src.*|data.*|action|formaction|autofocus|popover|on[a-z]{3,}|xmlns)$/;
+  const KNOWN_ATTRIBUTES = /^(id|name|class|style|is|slot|part|src|srcset|srcdoc|data|data-.*|action|formaction|autofocus|popover|on[a-z]{3,}|xmlns)$/;
   const MATHML = /^(annotation|annotation-xml|maction|math|menclose|merror|mfenced|mfrac|mglyph|mi|mmultiscripts|mn|mo|mover|mpadded|mphantom|mprescripts|mroot|mrow|ms|mspace|msqrt|mstyle|msub|msubsup|msup|mtable|mtd|mtext|mtr|munder|munderover|none|semantics)$/;
   const isKnown = (node) => {
     if (plain.includes(node.localName)) return false;
