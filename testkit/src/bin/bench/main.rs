@@ -206,8 +206,10 @@ impl<'a> Bench<'a> {
         for kind in &self.args.servers {
             eprintln!("idle connections: {}", kind.name());
             // A fresh process: memory that a loaded one has kept would be handed to the new connections.
-            let server = self.start(*kind)?;
-            let count = self.scaled(self.args.idle).to_string();
+            let mut server = self.start(*kind)?;
+            let count = self.scaled(self.args.idle);
+            server.admit(count)?;
+            let count = count.to_string();
             report.idle(*kind, self.load(&server, &["--idle", &count]));
         }
         if !self.args.no_instructions {
@@ -287,7 +289,7 @@ impl<'a> Bench<'a> {
         if server.kind() == Kind::Raw && !words.contains(&"--mode") {
             load.args(["--mode", "raw"]);
         }
-        if let Some(token) = server.token() {
+        for token in server.tokens() {
             load.args(["--token", token]);
         }
         let output = load

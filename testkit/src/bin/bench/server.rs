@@ -16,6 +16,9 @@ const START_MAX: Duration = Duration::from_mins(1);
 /// How long a server may take to end after SIGTERM before it is killed: longer than its drain.
 const END_MAX: Duration = Duration::from_secs(40);
 
+/// Half of what `session.per_subject` allows, since a session that closes may still count for a moment.
+const SESSIONS_PER_SUBJECT: u32 = 16;
+
 /// Limits count but refuse nothing and one thread serves, so that the numbers are those of the work.
 const WSGUARD_ENVIRONMENT: [(&str, &str); 4] = [
     ("WSGUARD_RATE__MODE", "shadow"),
@@ -51,7 +54,8 @@ pub(crate) struct Server {
     kind: Kind,
     child: Child,
     url: String,
-    token: Option<String>,
+    address: SocketAddr,
+    tokens: Vec<String>,
     log: PathBuf,
 }
 
@@ -120,14 +124,15 @@ impl Server {
             kind,
             child,
             url: format!("ws://{listen}/{path}"),
-            token: None,
+            address: listen,
+            tokens: Vec::new(),
             log,
         };
         server.wait_until_it_listens(listen)?;
-        server.token = match kind {
-            Kind::Raw => None,
-            Kind::Wsguard => Some(development_token(listen)?),
-            Kind::Node => Some(server.announced_token()?),
+        server.tokens = match kind {
+            Kind::Raw => Vec::new(),
+            Kind::Wsguard => vec![development_token(listen, 0)?],
+            Kind::Node => vec![server.announced_token()?],
         };
         Ok(server)
     }
@@ -144,16 +149,29 @@ impl Server {
         self.child.id()
     }
 
-    pub(crate) fn token(&self) -> Option<&str> {
-        self.token.as_deref()
+    /// Tokens for the connections to take in turn.
+    pub(crate) fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+
+    /// Gets the tokens of as many subjects as `connections` need: wsguard limits the sessions of each subject. The
+    /// Node stack has no such limit.
+    pub(crate) fn admit(&mut self, connections: u32) -> Result<(), String> {
+        if self.kind == Kind::Wsguard {
+            let subjects = 0..connections.div_ceil(SESSIONS_PER_SUBJECT);
+            self.tokens = subjects
+                .map(|subject| development_token(self.address, subject))
+                .collect::<Result<_, _>>()?;
+        }
+        Ok(())
     }
 
     /// Ends a counted server and returns how many instructions it executed.
     pub(crate) fn stop_and_count(mut self) -> Result<u64, String> {
         self.end();
         let log = fs::read_to_string(&self.log).map_err(|e| e.to_string())?;
-        instructions_of(&log)
-            .ok_or_else(|| format!("callgrind printed no count; see {}", self.log.display()))
+        let last_lines = || log.lines().rev().take(3).collect::<Vec<_>>().join(" / ");
+        instructions_of(&log).ok_or_else(|| format!("callgrind printed no count: {}", last_lines()))
     }
 
     fn wait_until_it_listens(&mut self, address: SocketAddr) -> Result<(), String> {
@@ -216,8 +234,8 @@ impl Drop for Server {
 }
 
 /// A token that has to be verified like one of production: `test_token` is only looked up.
-fn development_token(address: SocketAddr) -> Result<String, String> {
-    let body = r#"{"name":"bench","ttl":"1h"}"#;
+fn development_token(address: SocketAddr, subject: u32) -> Result<String, String> {
+    let body = format!(r#"{{"name":"bench-{subject}","ttl":"1h"}}"#);
     let request = format!(
         "POST /dev/token HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",

@@ -47,9 +47,9 @@ struct Args {
     /// Where to connect, for example `ws://127.0.0.1:3000/ws`; loopback addresses only.
     #[arg(long)]
     url: String,
-    /// Bearer token of the handshake.
+    /// Bearer token of the handshake; given several times, the connections take them in turn.
     #[arg(long)]
-    token: Option<String>,
+    token: Vec<String>,
     /// Connections, all served by one thread; with `--handshakes` how many are being opened at once.
     #[arg(long, default_value_t = 1)]
     connections: u32,
@@ -88,7 +88,7 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let target = match Target::parse(&args.url, args.token.as_deref(), args.mode != Mode::Raw) {
+    let target = match Target::parse(&args.url, &args.token, args.mode != Mode::Raw) {
         Ok(target) => Arc::new(target),
         Err(failure) => {
             eprintln!("load: {failure}");

@@ -41,17 +41,17 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Where all connections of a run go, and the request that opens them.
+/// Where all connections of a run go, and the requests that open them, one for each token.
 #[derive(Debug)]
 pub(crate) struct Target {
     address: SocketAddr,
-    request: String,
+    requests: Vec<String>,
     guarded: bool,
 }
 
 impl Target {
-    /// `url`: `ws://IP:PORT/PATH` of a loopback address. `guarded`: the server speaks wsguard.v1 and starts with a welcome.
-    pub(crate) fn parse(url: &str, token: Option<&str>, guarded: bool) -> Result<Self, Failure> {
+    /// `url`: `ws://IP:PORT/PATH` of a loopback address. `tokens`: taken in turn; none for no credential. `guarded`: the server speaks wsguard.v1 and starts with a welcome.
+    pub(crate) fn parse(url: &str, tokens: &[String], guarded: bool) -> Result<Self, Failure> {
         let wrong = || Failure::Usage(format!("{url}: expected ws://127.0.0.1:PORT/PATH"));
         let rest = url.strip_prefix("ws://").ok_or_else(wrong)?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -71,17 +71,24 @@ impl Target {
         if guarded {
             request.push_str("Sec-WebSocket-Protocol: wsguard.v1\r\n");
         }
-        if let Some(token) = token {
-            request.push_str("Authorization: Bearer ");
-            request.push_str(token);
-            request.push_str("\r\n");
-        }
-        request.push_str("\r\n");
+        let requests = if tokens.is_empty() {
+            vec![format!("{request}\r\n")]
+        } else {
+            let with = |token| format!("{request}Authorization: Bearer {token}\r\n\r\n");
+            tokens.iter().map(with).collect()
+        };
         Ok(Self {
             address,
-            request,
+            requests,
             guarded,
         })
+    }
+}
+
+impl Target {
+    fn request_of(&self, index: u32) -> &str {
+        let turn = usize::try_from(index).unwrap_or_default() % self.requests.len().max(1);
+        self.requests.get(turn).map_or("", String::as_str)
     }
 }
 
@@ -113,7 +120,7 @@ impl Peer {
             inbox: BytesMut::new(),
             csrf_token: Box::default(),
         };
-        peer.write(target.request.as_bytes()).await?;
+        peer.write(target.request_of(index).as_bytes()).await?;
         let response = peer.response().await?;
         let accepted = response.lines().any(|line| {
             line.split_once(':').is_some_and(|(name, value)| {
@@ -348,27 +355,32 @@ mod tests {
             ("no port", "ws://127.0.0.1/ws", false),
             ("TLS", "wss://127.0.0.1:3000/ws", false),
         ] {
-            assert_eq!(Target::parse(url, None, true).is_ok(), good, "{name}");
+            assert_eq!(Target::parse(url, &[], true).is_ok(), good, "{name}");
         }
     }
 
     #[test]
     fn the_request_carries_what_the_mode_needs() {
-        let guarded = Target::parse("ws://127.0.0.1:1/ws?x=1", Some("t"), true)
-            .unwrap()
-            .request;
-        assert!(guarded.starts_with("GET /ws?x=1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"));
+        let tokens = ["a".to_owned(), "b".to_owned()];
+        let guarded = Target::parse("ws://127.0.0.1:1/ws?x=1", &tokens, true).unwrap();
+        for (index, token) in [(0, "a"), (1, "b"), (2, "a")] {
+            let request = guarded.request_of(index);
+            assert!(
+                request.starts_with("GET /ws?x=1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"),
+                "{request}"
+            );
+            assert!(
+                request.ends_with(&format!("\r\nAuthorization: Bearer {token}\r\n\r\n")),
+                "{request}"
+            );
+            assert!(request.contains(": wsguard.v1\r\n"), "{request}");
+        }
+        let raw = Target::parse("ws://127.0.0.1:1", &[], false).unwrap();
+        let request = raw.request_of(7);
         assert!(
-            guarded.contains("\r\nAuthorization: Bearer t\r\n")
-                && guarded.contains(": wsguard.v1\r\n")
+            !request.contains("Authorization") && !request.contains("Protocol"),
+            "{request}"
         );
-        let raw = Target::parse("ws://127.0.0.1:1", None, false)
-            .unwrap()
-            .request;
-        assert!(
-            !raw.contains("Authorization")
-                && !raw.contains("Protocol")
-                && raw.ends_with("\r\n\r\n")
-        );
+        assert!(request.ends_with("\r\n\r\n"), "{request}");
     }
 }
