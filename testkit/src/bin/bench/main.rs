@@ -1,0 +1,328 @@
+//! Measures what the guard costs: `wsguard serve --dev` against the raw echo of the same driver and against the Node
+//! stack in `benches/node-stack`, in one run, alternating, as ratios.
+//!
+//! Times of a shared machine mean little by themselves; the ratio of two servers that took turns does. It never fails
+//! on a time. It fails when something could not be measured, and says what.
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "counters of a benchmark; an overflow stops it, which is right"
+)]
+
+mod report;
+mod server;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::Parser;
+use serde_json::Value;
+
+use crate::report::Report;
+use crate::server::{Kind, Server};
+
+/// Measures wsguard against the raw echo of its driver and against the Node stack, and prints ratios.
+#[derive(Parser, Debug)]
+#[command(name = "bench")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches of a command line"
+)]
+struct Args {
+    /// How often the servers take turns; the medians are reported.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Connections that send messages. With one alone, server and client wait for each other in turn, and what is
+    /// measured is how fast the kernel wakes them.
+    #[arg(long, default_value_t = 8)]
+    connections: u32,
+    /// Length of a message in its frame.
+    #[arg(long, default_value_t = 200)]
+    payload_bytes: u32,
+    /// Connections that are held to weigh an idle one.
+    #[arg(long, default_value_t = 10_000)]
+    idle: u32,
+    /// Handshakes of each of three turns.
+    #[arg(long, default_value_t = 2_000)]
+    handshakes: u32,
+    /// Leave out the instruction counts, which run the server under valgrind.
+    #[arg(long)]
+    no_instructions: bool,
+    /// A tenth of the work, to see that everything runs.
+    #[arg(long)]
+    quick: bool,
+    /// Measure only these servers.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Raw, Kind::Wsguard, Kind::Node])]
+    servers: Vec<Kind>,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Use the programs that are beside this one, without building them.
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// One kind of load. Both cases without an id are compared with the raw echo, which sends one frame per message too;
+/// with an id the guarded servers send two, the reply and the acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Case {
+    in_flight: u32,
+    with_id: bool,
+}
+
+const CASES: [Case; 4] = [
+    Case {
+        in_flight: 8,
+        with_id: false,
+    },
+    Case {
+        in_flight: 1,
+        with_id: false,
+    },
+    Case {
+        in_flight: 8,
+        with_id: true,
+    },
+    Case {
+        in_flight: 1,
+        with_id: true,
+    },
+];
+
+/// What is counted under callgrind.
+const COUNTED: Case = Case {
+    in_flight: 8,
+    with_id: false,
+};
+
+/// Messages per connection of the two runs under callgrind. What start, handshake and end cost is in both and falls
+/// out of the difference.
+const CALLGRIND_MESSAGES: (u32, u32) = (250, 1_500);
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut report = Report::default();
+    let run = match Bench::new(&args) {
+        Ok(bench) => bench.run(&mut report),
+        Err(failure) => Err(failure),
+    };
+    let text = if args.json {
+        report.to_json().to_string()
+    } else {
+        report.to_tables()
+    };
+    let written = writeln!(std::io::stdout(), "{text}");
+    match run {
+        Ok(()) if written.is_ok() && report.failures().is_empty() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("bench: {failure}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+struct Bench<'a> {
+    args: &'a Args,
+    repository: PathBuf,
+    programs: PathBuf,
+}
+
+impl<'a> Bench<'a> {
+    fn new(args: &'a Args) -> Result<Self, String> {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .ok_or("the repository is not found")?;
+        let own = std::env::current_exe().map_err(|e| e.to_string())?;
+        let programs = own
+            .parent()
+            .ok_or("this program is not in a folder")?
+            .to_owned();
+        let bench = Self {
+            args,
+            repository: repository.to_owned(),
+            programs,
+        };
+        if !args.no_build {
+            bench.build()?;
+        }
+        Ok(bench)
+    }
+
+    fn build(&self) -> Result<(), String> {
+        let mut cargo = Command::new("cargo");
+        cargo.args([
+            "build",
+            "--release",
+            "--package",
+            "wsguard-cli",
+            "--package",
+            "testkit",
+            "--bins",
+        ]);
+        finish(cargo.current_dir(&self.repository))?;
+        let stack = self.repository.join("benches/node-stack");
+        if self.args.servers.contains(&Kind::Node) && !stack.join("node_modules").exists() {
+            eprintln!("installing the packages of benches/node-stack");
+            let mut npm = Command::new("npm");
+            finish(
+                npm.args(["ci", "--no-audit", "--no-fund"])
+                    .current_dir(stack)
+                    .stdout(Stdio::null()),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, report: &mut Report) -> Result<(), String> {
+        let mut servers = Vec::new();
+        for kind in &self.args.servers {
+            servers.push(self.start(*kind)?);
+        }
+        for round in 1..=self.args.rounds.max(1) {
+            eprintln!("messages: round {round} of {}", self.args.rounds);
+            for case in CASES {
+                for server in &servers {
+                    if case.with_id && server.kind() == Kind::Raw {
+                        continue;
+                    }
+                    let count = self.count(server.kind(), case);
+                    let outcome = self.messages(server, case, count, count / 10);
+                    report.messages(server.kind(), case, outcome);
+                }
+            }
+        }
+        for _ in 0..3 {
+            eprintln!("handshakes");
+            for server in servers.iter().filter(|server| server.kind() != Kind::Raw) {
+                let count = self.scaled(self.args.handshakes).to_string();
+                report.handshakes(
+                    server.kind(),
+                    self.load(server, &["--handshakes", &count, "--connections", "4"]),
+                );
+            }
+        }
+        drop(servers);
+        for kind in &self.args.servers {
+            eprintln!("idle connections: {}", kind.name());
+            // A fresh process: memory that a loaded one has kept would be handed to the new connections.
+            let mut server = self.start(*kind)?;
+            let count = self.scaled(self.args.idle);
+            server.admit(count)?;
+            let count = count.to_string();
+            report.idle(*kind, self.load(&server, &["--idle", &count]));
+        }
+        if !self.args.no_instructions {
+            for kind in self.args.servers.iter().filter(|kind| **kind != Kind::Node) {
+                eprintln!("instructions: {}", kind.name());
+                report.instructions(*kind, self.instructions(*kind));
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, kind: Kind) -> Result<Server, String> {
+        Server::start(kind, &self.programs, &self.repository, false)
+    }
+
+    /// Messages per connection that together take about a second, by what a message costs each server.
+    fn count(&self, kind: Kind, case: Case) -> u32 {
+        let of_a_second = match (kind, case.in_flight) {
+            (Kind::Node, _) => 50_000,
+            (_, 1) => 150_000,
+            (_, _) => 500_000,
+        };
+        (self.scaled(of_a_second) / self.args.connections.max(1)).max(1)
+    }
+
+    fn scaled(&self, count: u32) -> u32 {
+        if self.args.quick { count / 10 } else { count }
+    }
+
+    fn messages(
+        &self,
+        server: &Server,
+        case: Case,
+        count: u32,
+        warm_up: u32,
+    ) -> Result<Value, String> {
+        let (in_flight, count, warm_up) = (
+            case.in_flight.to_string(),
+            count.to_string(),
+            warm_up.to_string(),
+        );
+        let (connections, payload_bytes) = (
+            self.args.connections.to_string(),
+            self.args.payload_bytes.to_string(),
+        );
+        let mode = if server.kind() == Kind::Raw {
+            "raw"
+        } else {
+            "chat"
+        };
+        let mut words = vec![
+            "--mode",
+            mode,
+            "--in-flight",
+            &in_flight,
+            "--messages",
+            &count,
+        ];
+        words.extend([
+            "--connections",
+            &connections,
+            "--warm-up",
+            &warm_up,
+            "--payload-bytes",
+            &payload_bytes,
+        ]);
+        if !case.with_id {
+            words.push("--no-id");
+        }
+        self.load(server, &words)
+    }
+
+    fn load(&self, server: &Server, words: &[&str]) -> Result<Value, String> {
+        let mut load = Command::new(self.programs.join("load"));
+        load.args(["--url", server.url(), "--pid", &server.pid().to_string()])
+            .args(words);
+        if server.kind() == Kind::Raw && !words.contains(&"--mode") {
+            load.args(["--mode", "raw"]);
+        }
+        for token in server.tokens() {
+            load.args(["--token", token]);
+        }
+        let output = load
+            .output()
+            .map_err(|e| format!("load could not be started: {e}"))?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
+        serde_json::from_slice(&output.stdout).map_err(|e| format!("load printed no JSON: {e}"))
+    }
+
+    /// User-space instructions of one message at eight in flight, without an id.
+    fn instructions(&self, kind: Kind) -> Result<f64, String> {
+        let of_run = |count: u32| -> Result<u64, String> {
+            let server = Server::start(kind, &self.programs, &self.repository, true)?;
+            self.messages(&server, COUNTED, count, 0)?;
+            server.stop_and_count()
+        };
+        let (few, many) = CALLGRIND_MESSAGES;
+        let extra = of_run(many)?.saturating_sub(of_run(few)?);
+        let extra_messages = f64::from(many - few) * f64::from(self.args.connections);
+        Ok(
+            f64::from(u32::try_from(extra).map_err(|_| "more instructions than fit")?)
+                / extra_messages,
+        )
+    }
+}
+
+fn finish(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} ended with {status}")),
+        Err(error) => Err(format!("{program} could not be started: {error}")),
+    }
+}

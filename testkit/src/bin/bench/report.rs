@@ -1,0 +1,351 @@
+//! Collects what was measured and shows medians and their ratios.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::Case;
+use crate::server::Kind;
+
+/// Everything measured so far: samples by quantity and server.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    samples: BTreeMap<(Quantity, Kind), Vec<f64>>,
+    message_bytes: BTreeMap<Kind, u64>,
+    failures: Vec<String>,
+}
+
+/// What a sample is a sample of. The order is that of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Quantity {
+    CpuUsPerMessage { with_id: bool, in_flight: u32 },
+    MessagesPerSecond { with_id: bool, in_flight: u32 },
+    LatencyP50Us { with_id: bool, in_flight: u32 },
+    LatencyP99Us { with_id: bool, in_flight: u32 },
+    InstructionsPerMessage,
+    CpuUsPerHandshake,
+    ResidentBytesPerIdleConnection,
+}
+
+impl Quantity {
+    /// The key in JSON.
+    fn key(self) -> String {
+        let case = |name: &str, with_id: bool, in_flight: u32| {
+            format!(
+                "{name}_{}in_flight_{in_flight}",
+                if with_id { "acknowledged_" } else { "" }
+            )
+        };
+        match self {
+            Self::CpuUsPerMessage { with_id, in_flight } => {
+                case("cpu_us_per_message", with_id, in_flight)
+            }
+            Self::MessagesPerSecond { with_id, in_flight } => {
+                case("messages_per_second", with_id, in_flight)
+            }
+            Self::LatencyP50Us { with_id, in_flight } => case("latency_us_p50", with_id, in_flight),
+            Self::LatencyP99Us { with_id, in_flight } => case("latency_us_p99", with_id, in_flight),
+            Self::InstructionsPerMessage => "instructions_per_message".to_owned(),
+            Self::CpuUsPerHandshake => "cpu_us_per_handshake".to_owned(),
+            Self::ResidentBytesPerIdleConnection => "resident_bytes_per_idle_connection".to_owned(),
+        }
+    }
+
+    /// The name in the table.
+    fn title(self) -> String {
+        let case = |name: &str, with_id: bool, in_flight: u32| {
+            format!(
+                "{name}, {in_flight} in flight{}",
+                if with_id { ", acknowledged" } else { "" }
+            )
+        };
+        match self {
+            Self::CpuUsPerMessage { with_id, in_flight } => {
+                case("CPU us / message", with_id, in_flight)
+            }
+            Self::MessagesPerSecond { with_id, in_flight } => {
+                case("messages / s", with_id, in_flight)
+            }
+            Self::LatencyP50Us { with_id, in_flight } => {
+                case("latency us, median", with_id, in_flight)
+            }
+            Self::LatencyP99Us { with_id, in_flight } => {
+                case("latency us, 99 %", with_id, in_flight)
+            }
+            Self::InstructionsPerMessage => "user-space instructions / message".to_owned(),
+            Self::CpuUsPerHandshake => "CPU us / handshake".to_owned(),
+            Self::ResidentBytesPerIdleConnection => "resident bytes / idle connection".to_owned(),
+        }
+    }
+
+    /// How often `ours` is better than `theirs`.
+    fn advantage(self, ours: f64, theirs: f64) -> f64 {
+        if matches!(self, Self::MessagesPerSecond { .. }) {
+            ours / theirs
+        } else {
+            theirs / ours
+        }
+    }
+}
+
+impl Report {
+    /// Takes what `load` printed for a run of messages.
+    pub(crate) fn messages(&mut self, kind: Kind, case: Case, outcome: Result<Value, String>) {
+        let Some(value) = self.kept(kind, outcome) else {
+            return;
+        };
+        let Case { with_id, in_flight } = case;
+        self.add(
+            kind,
+            Quantity::CpuUsPerMessage { with_id, in_flight },
+            value.get("serverCpuUsPerMessage"),
+        );
+        self.add(
+            kind,
+            Quantity::MessagesPerSecond { with_id, in_flight },
+            value.get("messagesPerSecond"),
+        );
+        self.add(
+            kind,
+            Quantity::LatencyP50Us { with_id, in_flight },
+            value.pointer("/latencyUs/p50"),
+        );
+        self.add(
+            kind,
+            Quantity::LatencyP99Us { with_id, in_flight },
+            value.pointer("/latencyUs/p99"),
+        );
+        if let Some(bytes) = value.get("messageBytes").and_then(Value::as_u64) {
+            self.message_bytes.insert(kind, bytes);
+        }
+    }
+
+    /// Takes what `load --handshakes` printed.
+    pub(crate) fn handshakes(&mut self, kind: Kind, outcome: Result<Value, String>) {
+        let Some(value) = self.kept(kind, outcome) else {
+            return;
+        };
+        self.add(
+            kind,
+            Quantity::CpuUsPerHandshake,
+            value.get("serverCpuUsPerHandshake"),
+        );
+    }
+
+    /// Takes what `load --idle` printed.
+    pub(crate) fn idle(&mut self, kind: Kind, outcome: Result<Value, String>) {
+        let Some(value) = self.kept(kind, outcome) else {
+            return;
+        };
+        self.add(
+            kind,
+            Quantity::ResidentBytesPerIdleConnection,
+            value.get("residentBytesPerConnection"),
+        );
+    }
+
+    /// Takes the instructions of one message.
+    pub(crate) fn instructions(&mut self, kind: Kind, outcome: Result<f64, String>) {
+        let Some(value) = self.kept(kind, outcome) else {
+            return;
+        };
+        self.add(kind, Quantity::InstructionsPerMessage, Some(&json!(value)));
+    }
+
+    /// What could not be measured, and why.
+    pub(crate) fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// Medians by quantity and server, and the ratios of wsguard to the others where both were measured.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut quantities = Map::new();
+        for quantity in self.quantities() {
+            let mut row = Map::new();
+            for kind in [Kind::Raw, Kind::Wsguard, Kind::Node] {
+                if let Some(median) = self.median(quantity, kind) {
+                    row.insert(kind.name().to_owned(), json!(median));
+                }
+            }
+            for (name, other) in [("vsRaw", Kind::Raw), ("vsNode", Kind::Node)] {
+                if let Some(ratio) = self.ratio(quantity, other) {
+                    row.insert(name.to_owned(), json!(ratio));
+                }
+            }
+            quantities.insert(quantity.key(), Value::Object(row));
+        }
+        let message_bytes: Map<_, _> = self
+            .message_bytes
+            .iter()
+            .map(|(kind, bytes)| (kind.name().to_owned(), json!(bytes)))
+            .collect();
+        json!({ "messageBytes": message_bytes, "quantities": quantities, "failures": self.failures })
+    }
+
+    /// The same as a Markdown table.
+    pub(crate) fn to_tables(&self) -> String {
+        let mut text = String::from(
+            "| | raw | wsguard | node | vs raw | vs node |\n|---|--:|--:|--:|--:|--:|\n",
+        );
+        for quantity in self.quantities() {
+            let cell = |kind| self.median(quantity, kind).map_or(String::new(), figure);
+            let times = |kind| {
+                self.ratio(quantity, kind)
+                    .map_or(String::new(), |ratio| format!("{ratio:.2}x"))
+            };
+            let _infallible = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
+                quantity.title(),
+                cell(Kind::Raw),
+                cell(Kind::Wsguard),
+                cell(Kind::Node),
+                times(Kind::Raw),
+                times(Kind::Node),
+            );
+        }
+        text.push_str("\nMedians; a ratio above 1 says that wsguard is better. Message bytes:");
+        for (kind, bytes) in &self.message_bytes {
+            let _infallible = write!(text, " {} {bytes}", kind.name());
+        }
+        text.push('.');
+        for failure in &self.failures {
+            let _infallible = write!(text, "\nnot measured: {failure}");
+        }
+        text
+    }
+
+    fn kept<T>(&mut self, kind: Kind, outcome: Result<T, String>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(failure) => {
+                let failure = format!("{}: {failure}", kind.name());
+                eprintln!("bench: {failure}");
+                if !self.failures.contains(&failure) {
+                    self.failures.push(failure);
+                }
+                None
+            }
+        }
+    }
+
+    fn add(&mut self, kind: Kind, quantity: Quantity, value: Option<&Value>) {
+        match value.and_then(Value::as_f64) {
+            Some(value) => self
+                .samples
+                .entry((quantity, kind))
+                .or_default()
+                .push(value),
+            None => self
+                .failures
+                .push(format!("{}: {} is absent", kind.name(), quantity.title())),
+        }
+    }
+
+    fn quantities(&self) -> Vec<Quantity> {
+        let mut quantities: Vec<_> = self.samples.keys().map(|(quantity, _)| *quantity).collect();
+        quantities.dedup();
+        quantities
+    }
+
+    fn median(&self, quantity: Quantity, kind: Kind) -> Option<f64> {
+        median(self.samples.get(&(quantity, kind))?)
+    }
+
+    fn ratio(&self, quantity: Quantity, other: Kind) -> Option<f64> {
+        Some(quantity.advantage(
+            self.median(quantity, Kind::Wsguard)?,
+            self.median(quantity, other)?,
+        ))
+    }
+}
+
+/// The middle sample, or the mean of the two in the middle.
+fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    if sorted.len() % 2 == 1 {
+        return Some(upper);
+    }
+    sorted.get(middle - 1).map(|lower| lower.midpoint(upper))
+}
+
+/// Three significant places are more than a shared machine can promise.
+fn figure(value: f64) -> String {
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CASE: Case = Case {
+        in_flight: 8,
+        with_id: false,
+    };
+
+    fn run(cpu_us: f64, per_second: f64) -> Value {
+        json!({
+            "serverCpuUsPerMessage": cpu_us, "messagesPerSecond": per_second, "messageBytes": 200,
+            "latencyUs": { "p50": 1.0, "p99": 2.0 },
+        })
+    }
+
+    #[test]
+    fn medians_stand_in_the_middle() {
+        for (name, samples, want) in [
+            ("none", &[][..], None),
+            ("one", &[3.0], Some(3.0)),
+            ("odd", &[9.0, 1.0, 2.0], Some(2.0)),
+            ("even", &[4.0, 1.0, 2.0, 9.0], Some(3.0)),
+        ] {
+            assert_eq!(median(samples), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn ratios_grow_with_the_advantage_of_wsguard() {
+        let mut report = Report::default();
+        report.messages(Kind::Wsguard, CASE, Ok(run(2.0, 400.0)));
+        report.messages(Kind::Node, CASE, Ok(run(30.0, 20.0)));
+        report.messages(Kind::Raw, CASE, Ok(run(1.0, 800.0)));
+        let json = report.to_json();
+        let at = |path: &str| {
+            json.pointer(&format!("/quantities/{path}"))
+                .and_then(Value::as_f64)
+        };
+        assert_eq!(at("cpu_us_per_message_in_flight_8/vsNode"), Some(15.0));
+        assert_eq!(at("cpu_us_per_message_in_flight_8/vsRaw"), Some(0.5));
+        assert_eq!(at("messages_per_second_in_flight_8/vsNode"), Some(20.0));
+        assert!(
+            report.to_tables().contains(
+                "| CPU us / message, 8 in flight | 1.00 | 2.00 | 30.00 | 0.50x | 15.00x |"
+            )
+        );
+        assert!(report.failures().is_empty());
+    }
+
+    #[test]
+    fn what_was_not_measured_is_said_once() {
+        let mut report = Report::default();
+        for _ in 0..2 {
+            report.handshakes(Kind::Node, Err("it ended".to_owned()));
+        }
+        report.idle(Kind::Raw, Ok(json!({})));
+        assert_eq!(
+            report.failures(),
+            [
+                "node: it ended",
+                "raw: resident bytes / idle connection is absent"
+            ]
+        );
+        assert!(report.to_tables().contains("not measured: node: it ended"));
+    }
+}

@@ -1,0 +1,301 @@
+//! The servers that are measured: how each is started, told to be alone on its ports, and ended.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+/// How long a server may take to listen; under valgrind it takes a while.
+const START_MAX: Duration = Duration::from_mins(1);
+/// How long a server may take to end after SIGTERM before it is killed: longer than its drain.
+const END_MAX: Duration = Duration::from_secs(40);
+
+/// Half of what `session.per_subject` allows, since a session that closes may still count for a moment.
+const SESSIONS_PER_SUBJECT: u32 = 16;
+
+/// Limits count but refuse nothing and one thread serves, so that the numbers are those of the work.
+const WSGUARD_ENVIRONMENT: [(&str, &str); 4] = [
+    ("WSGUARD_RATE__MODE", "shadow"),
+    ("WSGUARD_PENALTY__MODE", "shadow"),
+    ("WSGUARD_ANOMALY__MODE", "shadow"),
+    ("WSGUARD_SERVER__WORKERS", "1"),
+];
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Kind {
+    /// `conformance-echo`: the driver of wsguard with a policy that passes everything.
+    Raw,
+    /// `wsguard serve --dev`.
+    Wsguard,
+    /// `benches/node-stack`.
+    Node,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Wsguard => "wsguard",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// A running server. Dropping it ends the process.
+#[derive(Debug)]
+pub(crate) struct Server {
+    kind: Kind,
+    child: Child,
+    url: String,
+    address: SocketAddr,
+    tokens: Vec<String>,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts the server on free ports and waits until it listens. `counted`: under callgrind.
+    pub(crate) fn start(
+        kind: Kind,
+        programs: &Path,
+        repository: &Path,
+        counted: bool,
+    ) -> Result<Self, String> {
+        let listen = free_address()?;
+        let mut words: Vec<String> = Vec::new();
+        if counted {
+            words.extend(
+                [
+                    "valgrind",
+                    "--tool=callgrind",
+                    "--callgrind-out-file=/dev/null",
+                ]
+                .map(str::to_owned),
+            );
+        }
+        let program = |name: &str| programs.join(name).to_string_lossy().into_owned();
+        match kind {
+            Kind::Raw => words.extend([program("conformance-echo"), listen.to_string()]),
+            Kind::Wsguard => {
+                words.extend([program("wsguard"), "serve".to_owned(), "--dev".to_owned()]);
+                words.extend(["--listen".to_owned(), listen.to_string()]);
+                words.extend(["--admin".to_owned(), free_address()?.to_string()]);
+            }
+            Kind::Node => {
+                let script = repository.join("benches/node-stack/server.mjs");
+                words.extend([
+                    "node".to_owned(),
+                    script.to_string_lossy().into_owned(),
+                    listen.port().to_string(),
+                ]);
+            }
+        }
+        let log = std::env::temp_dir().join(format!(
+            "wsguard-bench-{}-{}.log",
+            std::process::id(),
+            kind.name()
+        ));
+        let stderr = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        // Ten thousand connections need more files than a shell allows by default.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$@""#, "sh"])
+            .args(&words);
+        command
+            .envs(WSGUARD_ENVIRONMENT)
+            .stdin(Stdio::null())
+            .stderr(stderr);
+        command.stdout(if kind == Kind::Node {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
+        let child = command
+            .spawn()
+            .map_err(|e| format!("{}: {e}", kind.name()))?;
+        let path = if kind == Kind::Raw { "" } else { "ws" };
+        let mut server = Self {
+            kind,
+            child,
+            url: format!("ws://{listen}/{path}"),
+            address: listen,
+            tokens: Vec::new(),
+            log,
+        };
+        server.wait_until_it_listens(listen)?;
+        server.tokens = match kind {
+            Kind::Raw => Vec::new(),
+            Kind::Wsguard => vec![development_token(listen, 0)?],
+            Kind::Node => vec![server.announced_token()?],
+        };
+        Ok(server)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tokens for the connections to take in turn.
+    pub(crate) fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+
+    /// Gets the tokens of as many subjects as `connections` need: wsguard limits the sessions of each subject. The
+    /// Node stack has no such limit.
+    pub(crate) fn admit(&mut self, connections: u32) -> Result<(), String> {
+        if self.kind == Kind::Wsguard {
+            let subjects = 0..connections.div_ceil(SESSIONS_PER_SUBJECT);
+            self.tokens = subjects
+                .map(|subject| development_token(self.address, subject))
+                .collect::<Result<_, _>>()?;
+        }
+        Ok(())
+    }
+
+    /// Ends a counted server and returns how many instructions it executed.
+    pub(crate) fn stop_and_count(mut self) -> Result<u64, String> {
+        self.end();
+        let log = fs::read_to_string(&self.log).map_err(|e| e.to_string())?;
+        let last_lines = || log.lines().rev().take(3).collect::<Vec<_>>().join(" / ");
+        instructions_of(&log).ok_or_else(|| format!("callgrind printed no count: {}", last_lines()))
+    }
+
+    fn wait_until_it_listens(&mut self, address: SocketAddr) -> Result<(), String> {
+        let deadline = Instant::now() + START_MAX;
+        while Instant::now() < deadline {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(());
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(format!(
+                    "{} ended with {status} before it listened: {}",
+                    self.kind.name(),
+                    log.trim()
+                ));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("{} does not listen on {address}", self.kind.name()))
+    }
+
+    fn announced_token(&mut self) -> Result<String, String> {
+        let stdout = self
+            .child
+            .stdout
+            .take()
+            .ok_or("the Node stack has no output")?;
+        let mut line = String::new();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .map_err(|e| e.to_string())?;
+        token_in(&line).ok_or_else(|| format!("the Node stack announced no token: {line}"))
+    }
+
+    /// SIGTERM, so that a server can end by itself, as callgrind needs; SIGKILL where that does not help.
+    fn end(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        let asked = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        let deadline = Instant::now() + END_MAX;
+        while asked.is_ok() && Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let _already_gone = self.child.kill();
+        let _already_gone = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+        let _never_written = fs::remove_file(&self.log);
+    }
+}
+
+/// A token that has to be verified like one of production: `test_token` is only looked up.
+fn development_token(address: SocketAddr, subject: u32) -> Result<String, String> {
+    let body = format!(r#"{{"name":"bench-{subject}","ttl":"1h"}}"#);
+    let request = format!(
+        "POST /dev/token HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut answer = String::new();
+    TcpStream::connect(address)
+        .and_then(|mut stream| {
+            stream.set_read_timeout(Some(START_MAX))?;
+            stream.write_all(request.as_bytes())?;
+            stream.read_to_string(&mut answer)
+        })
+        .map_err(|e| format!("POST /dev/token: {e}"))?;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    token_in(body).ok_or_else(|| {
+        format!(
+            "POST /dev/token gave no token: {}",
+            answer.lines().next().unwrap_or_default()
+        )
+    })
+}
+
+fn token_in(json: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(json).ok()?;
+    value.get("token")?.as_str().map(str::to_owned)
+}
+
+fn free_address() -> Result<SocketAddr, String> {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|probe| probe.local_addr())
+        .map_err(|e| format!("no free port: {e}"))
+}
+
+/// The total in what callgrind prints at the end: `==PID== Collected : NUMBER`.
+fn instructions_of(log: &str) -> Option<u64> {
+    let line = log
+        .lines()
+        .rev()
+        .find(|line| line.contains("Collected : "))?;
+    line.rsplit_once(": ")?.1.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_of_callgrind_is_found() {
+        let log =
+            "==7== Callgrind\n==7== \n==7== Events    : Ir\n==7== Collected : 123456789\n==7== \n";
+        assert_eq!(instructions_of(log), Some(123_456_789));
+        assert_eq!(instructions_of("==7== killed\n"), None);
+    }
+
+    #[test]
+    fn tokens_are_read_from_json() {
+        assert_eq!(
+            token_in(r#"{"port":1,"token":"abc"}"#),
+            Some("abc".to_owned())
+        );
+        assert_eq!(token_in(r#"{"error":{"code":"forbidden"}}"#), None);
+    }
+}
