@@ -1,1 +1,3 @@
-//! Stub.
+//! The standalone server of wsguard.
+
+pub mod keys;
