@@ -110,7 +110,7 @@ function handle(peer, text) {
   }
   if (message.type === "echo") send({ type: "echo", payload: message.payload });
   if (message.type === "chat") {
-    const harmful = /<\w/.test(message.payload.message);
+    const harmful = /<(img|script|svg|iframe|a)\b/i.test(message.payload.message);
     const clean = harmful ? message.payload.message.replaceAll("<", "&lt;") : message.payload.message;
     if (harmful) record(peer, "content", "content_neutralised", undefined, undefined, { event: { action: "content_neutralised", outcome: "success", reason: "content_neutralised" } });
     for (const member of members) {

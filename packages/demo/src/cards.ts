@@ -2,7 +2,7 @@
 import { ATTACKS, type Attack, type Outcome, type Surroundings } from "./attacks.ts";
 import { byId, h } from "./dom.ts";
 import { short } from "./format.ts";
-import { story } from "./story.ts";
+import { story, summary } from "./story.ts";
 
 const PEER_CHARACTERS_MAX = 400;
 
@@ -37,14 +37,30 @@ function card(attack: Attack, around: Surroundings, changed: () => void): Card {
     badge.textContent = BADGES[outcome.state];
     result.replaceChildren(
       h(
-        "p",
+        "dl",
         { class: "answer" },
-        outcome.code !== null && h("code", { class: "code" }, outcome.code),
-        outcome.close !== null && outcome.code !== String(outcome.close) && h("code", { class: "code" }, `close ${outcome.close}`),
-        outcome.note !== undefined && outcome.note !== "" && h("span", {}, outcome.note),
+        h("dt", {}, "Peer"),
+        h(
+          "dd",
+          {},
+          outcome.code !== null && h("code", { class: "code" }, outcome.code),
+          outcome.close !== null && outcome.code !== String(outcome.close) && h("code", { class: "code" }, `close ${outcome.close}`),
+          outcome.code === null && h("code", { class: "code delivered" }, outcome.peer[0] ?? "nothing"),
+        ),
+        h("dt", {}, "Operator"),
+        h("dd", {}, outcome.record === null ? "no entry" : summary(outcome.record)),
+        outcome.ref !== null && h("dt", {}, "Ref"),
+        outcome.ref !== null && h("dd", {}, h("code", {}, outcome.ref)),
+        h("dt", {}, "Without"),
+        h("dd", {}, attack.without),
       ),
-      story(outcome.peer.map((text) => short(text, PEER_CHARACTERS_MAX)), outcome.record, outcome.ref),
-      h("p", { class: "without" }, h("strong", {}, "Without the guard: "), attack.without),
+      outcome.note !== undefined && outcome.note !== "" ? h("p", { class: "note" }, outcome.note) : "",
+      h(
+        "details",
+        {},
+        h("summary", {}, "Both stories in full"),
+        story(outcome.peer.map((text) => short(text, PEER_CHARACTERS_MAX)), outcome.record, outcome.ref),
+      ),
     );
   };
 

@@ -38,9 +38,9 @@ export interface GuardEvent {
 export type LogRecord = Record<string, unknown>;
 
 export interface Listener {
-  message?(event: GuardEvent): void;
+  message?(event: GuardEvent): unknown;
   state?(state: SessionState): void;
-  record?(record: LogRecord): void;
+  record?(record: LogRecord): unknown;
 }
 
 /** How long to wait for the stream before going on without it. */
@@ -49,7 +49,7 @@ const OPEN_MS_MAX = 1_500;
 /** Watches one session. `opened` resolves once events arrive, or after a moment without them; `close` ends it. */
 export function watch(session: string, listener: Listener): { opened: Promise<void>; close(): void } {
   const source = new EventSource(`/dev/watch?session=${encodeURIComponent(session)}`);
-  const on = <T>(name: string, handle: ((value: T) => void) | undefined): void => {
+  const on = <T>(name: string, handle: ((value: T) => unknown) | undefined): void => {
     if (handle === undefined) return;
     source.addEventListener(name, (event) => handle(JSON.parse((event as MessageEvent<string>).data) as T));
   };

@@ -22,7 +22,7 @@ export function clock(at: number | Date): string {
 }
 
 export function bytes(count: number): string {
-  return count < 1_024 ? `${count} B` : `${(count / 1_024).toFixed(1)} KiB`;
+  return count < 1_024 ? `${Math.round(count)} B` : `${Number((count / 1_024).toFixed(1))} KiB`;
 }
 
 /** At most `max` characters of `value`, with its length when it was longer. */

@@ -22,7 +22,7 @@ async function follow(session: string): Promise<void> {
   while (followed.length >= FOLLOWED_MAX) followed.shift()?.close();
   const stream = watch(session, {
     message: (event) => event.session === session && panel.message(event, true),
-    record: (record) => records.add(record),
+    record: (record) => records.add(record) && panel.refusedElsewhere(record),
   });
   followed.push(stream);
   setTimeout(() => {
@@ -51,8 +51,8 @@ const STATES: Record<string, string> = {
 function enter(name: string): void {
   keepName(name);
   document.title = `${name} · wsguard`;
-  const partner = partnerOf(name);
-  byId("second").textContent = `Open a second window as ${partner}`;
+  const partnerElement = byId("second").querySelector("b");
+  if (partnerElement !== null) partnerElement.textContent = partnerOf(name);
   byId("rename").hidden = false;
 
   let stream: { close(): void } | null = null;
@@ -69,7 +69,7 @@ function enter(name: string): void {
           if (event.state !== null && event.state !== undefined) panel.state(event.state);
         },
         state: (state) => panel.state(state),
-        record: (record) => records.add(record),
+        record: (record) => records.add(record) && panel.refusedElsewhere(record),
       });
       panel.session(welcome.session);
       chat.identify(welcome.subject);

@@ -1,13 +1,15 @@
 // The live panel: what the guard says about each message and about the session. Nothing here comes from page script.
 import { byId, h, s } from "./dom.ts";
-import type { Bucket, GuardEvent, SessionState } from "./events.ts";
+import type { Bucket, GuardEvent, LogRecord, SessionState } from "./events.ts";
 import { bytes, clock, countdown, micros } from "./format.ts";
-import { refOf, type Records } from "./records.ts";
+import { codeOf, controlOf, reasonOf, refOf, statusOf, type Records } from "./records.ts";
 import { story } from "./story.ts";
 
 const ROWS_MAX = 120;
 /** Equal answers of one connection within this time share a row, so that a flood stays readable. */
 const MERGE_MS = 400;
+/** How far back such a row may be: allowed and refused ones alternate while a bucket refills. */
+const MERGE_ROWS = 4;
 
 /** The controls of a message in the contract's order, and how they are called here. */
 const CONTROLS: readonly (readonly [id: string, name: string])[] = [
@@ -30,8 +32,6 @@ const ALIASES: Record<string, string> = {
   rate_of_type: "rate_type",
   envelope: "scan",
   json: "scan",
-  frame: "liveness",
-  session: "liveness",
 };
 const placeOf = (control: string): number => {
   const id = ALIASES[control] ?? control;
@@ -80,6 +80,7 @@ interface Row {
   element: HTMLElement;
   event: GuardEvent;
   count: number;
+  lastAt: number;
   countElement: HTMLElement;
 }
 
@@ -92,7 +93,9 @@ export class Panel {
   readonly #age = h("span", {}, "session");
   readonly #buckets = new Map<string, { element: HTMLElement; bar: HTMLElement; value: HTMLElement }>();
   #startedAt: number | null = null;
-  #newest: Row | null = null;
+  #recent: Row[] = [];
+  /** References that a row stands for. */
+  readonly #refs = new Set<string>();
 
   constructor(records: Records) {
     this.#records = records;
@@ -122,24 +125,43 @@ export class Panel {
 
   /** Adds what the guard did with a message; `attack` marks those of the attack buttons. */
   message(event: GuardEvent, attack: boolean): void {
-    const newest = this.#newest;
-    if (
-      newest !== null &&
-      newest.event.session === event.session &&
-      newest.event.type === event.type &&
-      newest.event.verdict === event.verdict &&
-      newest.event.code === event.code &&
-      event.at - newest.event.at < MERGE_MS &&
-      attack
-    ) {
-      newest.count += 1;
-      newest.event = { ...newest.event, at: event.at };
-      newest.countElement.textContent = `×${newest.count}`;
+    if (event.ref !== null) this.#refs.add(event.ref);
+    const alike = attack && this.#recent.find((row) => isAlike(row.event, event) && event.at - row.lastAt < MERGE_MS);
+    if (alike) {
+      alike.count += 1;
+      alike.lastAt = event.at;
+      alike.countElement.textContent = `×${alike.count}`;
+      alike.element.dataset["many"] = "true";
       return;
     }
-    if (this.#newest === null) this.#rows.replaceChildren();
-    this.#newest = this.#row(event, attack);
-    this.#rows.prepend(this.#newest.element);
+    const row = this.#row(event, attack);
+    this.#recent.unshift(row);
+    this.#recent.length = Math.min(this.#recent.length, MERGE_ROWS);
+    this.#show(row.element);
+  }
+
+  /** Adds a refusal that no message event tells of: a handshake, or frames that never became a message. */
+  refusedElsewhere(record: LogRecord): void {
+    const control = controlOf(record);
+    const ref = refOf(record);
+    if (control === null || placeOf(control) !== -1 || (ref !== null && this.#refs.has(ref))) return;
+    const detail = h("div", { class: "detail" });
+    const what = /frame|protocol/i.test(`${control} ${reasonOf(record)}`) ? "frame" : "handshake";
+    const code = codeOf(record);
+    const status = statusOf(record);
+    const peer = [code, status === null ? null : `HTTP ${status}`].filter((word) => word !== null).join(", ");
+    const toggle = expandable(detail, () => [story([peer === "" ? "the connection ended" : peer], record, ref)], [
+      h("span", { class: "row-type" }, what),
+      h("span", { class: "verdict" }, "refused", h("span", { class: "by" }, control)),
+      h("span", { class: "row-reason" }, reasonOf(record) ?? ""),
+      h("span", { class: "row-total right" }, "–"),
+    ]);
+    this.#show(h("li", { "data-verdict": "refuse", "data-control": control, "data-code": code, "data-ref": ref }, toggle, detail));
+  }
+
+  #show(element: HTMLElement): void {
+    this.#rows.querySelector(".empty")?.remove();
+    this.#rows.prepend(element);
     while (this.#rows.childElementCount > ROWS_MAX) this.#rows.lastElementChild?.remove();
   }
 
@@ -147,22 +169,11 @@ export class Panel {
     const total = event.ns?.total ?? 0;
     const countElement = h("span", { class: "count" });
     const detail = h("div", { class: "detail" });
-    const toggle = h(
-      "button",
-      {
-        type: "button",
-        class: "row",
-        "aria-expanded": "false",
-        click: () => {
-          const open = toggle.getAttribute("aria-expanded") !== "true";
-          toggle.setAttribute("aria-expanded", String(open));
-          detail.replaceChildren(...(open ? this.#detail(event) : []));
-        },
-      },
+    const toggle = expandable(detail, () => this.#detail(event), [
       h(
         "span",
         { class: "row-type" },
-        event.type ?? "unreadable",
+        event.type ?? "unread",
         event.id !== null && h("span", { class: "row-id" }, `#${event.id}`),
         attack && h("span", { class: "mark" }, "attack"),
         countElement,
@@ -175,14 +186,14 @@ export class Panel {
       ),
       gates(event),
       h("span", { class: "row-total right" }, total === 0 ? "–" : micros(total)),
-    );
+    ]);
     const element = h(
       "li",
       { "data-verdict": event.verdict, "data-control": event.control, "data-code": event.code, "data-ref": event.ref },
       toggle,
       detail,
     );
-    return { element, event, count: 1, countElement };
+    return { element, event, count: 1, lastAt: event.at, countElement };
   }
 
   #detail(event: GuardEvent): Node[] {
@@ -223,7 +234,7 @@ export class Panel {
     const share = Math.min(1, Math.max(0, bucket.used));
     shown.bar.style.transform = `scaleX(${share})`;
     shown.element.dataset["level"] = share > 0.95 ? "full" : share > 0.6 ? "high" : "low";
-    shown.value.textContent = `${Math.round(share * 100)} % of ${amount(bucket.burst, bucket.unit)}, refills ${amount(bucket.perSecond, bucket.unit)}/s`;
+    shown.value.textContent = `${amount(share * bucket.burst, bucket.unit)} of ${amount(bucket.burst, bucket.unit)}, +${amount(bucket.perSecond, bucket.unit)}/s`;
   }
 
   #tick(): void {
@@ -237,8 +248,33 @@ export class Panel {
   }
 }
 
+function isAlike(one: GuardEvent, other: GuardEvent): boolean {
+  return (
+    one.session === other.session && one.type === other.type && one.verdict === other.verdict && one.code === other.code
+  );
+}
+
+/** The line of a row: a button that fills `detail` when it opens and empties it when it closes. */
+function expandable(detail: HTMLElement, fill: () => Node[], children: Node[]): HTMLButtonElement {
+  const toggle = h(
+    "button",
+    {
+      type: "button",
+      class: "row",
+      "aria-expanded": "false",
+      click: () => {
+        const open = toggle.getAttribute("aria-expanded") !== "true";
+        toggle.setAttribute("aria-expanded", String(open));
+        detail.replaceChildren(...(open ? fill() : []));
+      },
+    },
+    ...children,
+  );
+  return toggle;
+}
+
 const amount = (count: number, unit: string): string =>
-  unit === "bytes" ? bytes(count) : count >= 10 ? String(Math.round(count)) : String(count);
+  unit === "bytes" ? bytes(count) : String(count >= 10 ? Math.round(count) : Number(count.toFixed(1)));
 
 function nameOf(control: string): string {
   return CONTROLS[placeOf(control)]?.[1] ?? control;
@@ -251,7 +287,7 @@ function gates(event: GuardEvent): HTMLElement {
   const bar = h("span", { class: "gates", "aria-hidden": "true" });
   for (const [at, [id, name]] of CONTROLS.entries()) {
     const ns = times.get(at);
-    const reached = stoppedAt === -1 || at <= stoppedAt;
+    const reached = event.verdict === "allow" || at <= stoppedAt;
     const state = at === stoppedAt ? "stopped" : !reached ? "unreached" : "through";
     const gate = h("i", { "data-control": id, "data-gate": state, title: ns === undefined ? name : `${name}: ${micros(ns)} µs` });
     gate.style.flexGrow = String(state === "unreached" ? 0 : (ns ?? 0));

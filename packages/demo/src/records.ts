@@ -54,10 +54,10 @@ export class Records {
   readonly #listeners = new Set<() => void>();
   #dropped = 0;
 
-  /** Adds an entry; one that several streams bring counts once. */
-  add(record: LogRecord): void {
+  /** Adds an entry and says whether it is new; one that several streams bring counts once. */
+  add(record: LogRecord): boolean {
     const key = JSON.stringify(record);
-    if (this.#seen.has(key)) return;
+    if (this.#seen.has(key)) return false;
     this.#seen.add(key);
     this.#entries.push(record);
     if (this.#entries.length > RECORDS_MAX) {
@@ -66,6 +66,7 @@ export class Records {
       this.#dropped += 1;
     }
     for (const listener of [...this.#listeners]) listener();
+    return true;
   }
 
   byRef(ref: string): LogRecord | null {
@@ -100,10 +101,5 @@ export class Records {
       const timer = setTimeout(() => done(null), ms);
       this.#listeners.add(listener);
     });
-  }
-
-  /** Calls `listener` after each new entry. */
-  onAdd(listener: () => void): void {
-    this.#listeners.add(listener);
   }
 }

@@ -22,6 +22,12 @@ export function tabs(): void {
       choose(target, true);
     });
   }
-  const first = all[0];
-  if (first !== undefined) choose(first, false);
+  // From two columns on the chat is always there, so its tab would be one too many.
+  const columns = matchMedia("(min-width: 760px)");
+  const adjust = (): void => {
+    const tab = columns.matches ? all.find((other) => other.dataset["tab"] === "guard") : all[0];
+    if (tab !== undefined && (!columns.matches || main?.dataset["tab"] === "chat")) choose(tab, false);
+  };
+  columns.addEventListener("change", adjust);
+  adjust();
 }
