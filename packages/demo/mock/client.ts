@@ -6,7 +6,7 @@ interface Options {
   onOpen(welcome: { session: string; subject: string }): void;
   onMessage(message: { type: string; payload: unknown }): void;
   onStateChange(state: string): void;
-  onClose(event: unknown): void;
+  onClose(info: { code: number; willReconnect: boolean }): void;
 }
 
 export class SecureWebSocket {
@@ -35,7 +35,7 @@ export class SecureWebSocket {
     };
     socket.onclose = (event) => {
       options.onStateChange("closed");
-      options.onClose(event);
+      options.onClose({ code: event.code, willReconnect: false });
     };
   }
 

@@ -40,9 +40,7 @@ function refusedBecause(error: unknown): Refused {
 }
 
 const STATES: Record<string, string> = {
-  idle: "not connected",
   connecting: "connecting",
-  authenticating: "authenticating",
   open: "guarded",
   reconnecting: "reconnecting",
   closed: "closed",
@@ -82,19 +80,17 @@ function enter(name: string): void {
       chat.receive({ from, message: text, at });
     },
     onStateChange: (state) => {
-      const name = typeof state === "string" ? state : String(state);
-      status.dataset["status"] = name;
-      status.textContent = STATES[name] ?? name;
+      status.dataset["status"] = state;
+      status.textContent = STATES[state] ?? state;
     },
-    onClose: () => {
+    onClose: ({ code, willReconnect }) => {
       chat.enable(false);
-      chat.notice("The connection ended. Reload to come back.");
+      if (!willReconnect) chat.notice(`The connection ended with ${code}. Reload to come back.`);
     },
   });
   const chat = new Chat(async (text) => {
     await socket.send({ type: "chat", payload: { message: text } });
   }, refusedBecause);
-  addEventListener("pagehide", () => socket.close());
 }
 
 function askForName(): void {

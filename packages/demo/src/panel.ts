@@ -266,6 +266,7 @@ function expandable(detail: HTMLElement, fill: () => Node[], children: Node[]): 
         const open = toggle.getAttribute("aria-expanded") !== "true";
         toggle.setAttribute("aria-expanded", String(open));
         detail.replaceChildren(...(open ? fill() : []));
+        detail.scrollIntoView({ block: "nearest" });
       },
     },
     ...children,
