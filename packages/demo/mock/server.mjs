@@ -1,7 +1,9 @@
 // Plays the endpoints of `wsguard serve --dev` with invented data, so that the page can be built and looked at without
 // the server. Not a guard: it knows the attacks of the page and nothing else.
 //
-//   node mock/server.mjs [PORT]      then http://localhost:PORT/
+//   node mock/server.mjs [PORT] [--unguarded]      then http://localhost:PORT/
+//
+// With --unguarded it refuses nothing: every attack must then say that it passed, and the browser test must fail.
 import { createHash, randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -10,7 +12,8 @@ import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
 
 const assets = fileURLToPath(new URL("../../../crates/wsguard-server/assets/demo/", import.meta.url));
-const port = Number(process.argv[2] ?? 3000);
+const unguarded = process.argv.includes("--unguarded");
+const port = Number(process.argv.slice(2).find((argument) => /^\d+$/.test(argument)) ?? 3000);
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; frame-src 'self'; base-uri 'none'; form-action 'none'";
 const PAGES = {
@@ -77,6 +80,7 @@ function stateOf(peer) {
 
 function judge(peer, text) {
   const bytes = Buffer.byteLength(text);
+  if (unguarded) return { message: JSON.parse(text) };
   if (!take(`m ${peer.subject}`, 1, 60, 20).fits) return { control: "rate", code: "rate_limited", reason: "messages_of_subject" };
   take(`b ${peer.session}`, bytes, 262_144, 262_144);
   if (bytes > 65_536) return { control: "scan", code: "too_large", reason: "message_bytes", close: 1009 };
@@ -110,7 +114,7 @@ function handle(peer, text) {
   }
   if (message.type === "echo") send({ type: "echo", payload: message.payload });
   if (message.type === "chat") {
-    const harmful = /<(img|script|svg|iframe|a)\b/i.test(message.payload.message);
+    const harmful = !unguarded && /<(img|script|svg|iframe|a)\b/i.test(message.payload.message);
     const clean = harmful ? message.payload.message.replaceAll("<", "&lt;") : message.payload.message;
     if (harmful) record(peer, "content", "content_neutralised", undefined, undefined, { event: { action: "content_neutralised", outcome: "success", reason: "content_neutralised" } });
     for (const member of members) {
@@ -149,6 +153,10 @@ const server = createServer(async (request, response) => {
     response.on("close", () => streams.delete(stream));
   } else if (url.pathname === "/dev/attack") {
     const { kind } = await body(request);
+    if (unguarded) {
+      json({ sent: "8100", status: 101, frames: [{ type: "ack", id: 1, payload: {} }], closeCode: null, closeReason: null, ref: null });
+      return;
+    }
     const ref = kind === "oversized" ? makeRef() : null;
     const code = kind === "oversized" ? "too_large" : undefined;
     record(null, "frame", kind === "oversized" ? "declared_length" : "unmasked_frame", code, ref ?? undefined);
@@ -163,7 +171,7 @@ const server = createServer(async (request, response) => {
 
 const sockets = new WebSocketServer({ noServer: true, maxPayload: 1 << 20, handleProtocols: () => "wsguard.v1" });
 server.on("upgrade", (request, socket, head) => {
-  if (request.headers.origin === "null") {
+  if (request.headers.origin === "null" && !unguarded) {
     const ref = makeRef();
     record(null, "origin", "origin_foreign", "forbidden", ref, { http: { response: { status_code: 403 } }, "http.request.origin": "null" });
     socket.end(`HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n{"error":{"code":"forbidden","ref":"${ref}"}}`);
@@ -172,7 +180,7 @@ server.on("upgrade", (request, socket, head) => {
   const bearer = request.headers["sec-websocket-protocol"]?.split("wsguard.bearer.")[1] ?? "";
   const token = JSON.parse(Buffer.from(bearer, "base64url").toString());
   sockets.handleUpgrade(request, socket, head, (ws) => {
-    if (token.expiresAt < Date.now()) {
+    if (token.expiresAt < Date.now() && !unguarded) {
       const ref = makeRef();
       record(null, "credential", "token_expired", "unauthenticated", ref);
       ws.send(JSON.stringify({ type: "error", payload: { code: "unauthenticated", message: "not authenticated", ref } }));

@@ -36,7 +36,7 @@ export interface Attack {
 
 /** Who attacks. The flood has a subject of its own, so that its empty bucket does not answer for the other attacks. */
 const ATTACKER = "Mallory";
-const FLOODER = "Mallory's flood";
+const FLOODER = "Mallory-flood";
 const RECORD_MS_MAX = 2_000;
 const FLOOD_MESSAGES = 200;
 const LARGE_BYTES = 70 * 1_024;

@@ -30,6 +30,7 @@ function card(attack: Attack, around: Surroundings, changed: () => void): Card {
   const element = h("li", { class: "card", "data-attack": attack.id, "data-state": "idle" }, button, result);
 
   const show = (outcome: Outcome): void => {
+    const peer = outcome.peer.map((text) => short(text, PEER_CHARACTERS_MAX));
     element.dataset["state"] = outcome.state;
     element.dataset["code"] = outcome.code ?? "";
     element.dataset["close"] = outcome.close?.toString() ?? "";
@@ -45,7 +46,7 @@ function card(attack: Attack, around: Surroundings, changed: () => void): Card {
           {},
           outcome.code !== null && h("code", { class: "code" }, outcome.code),
           outcome.close !== null && outcome.code !== String(outcome.close) && h("code", { class: "code" }, `close ${outcome.close}`),
-          outcome.code === null && h("code", { class: "code delivered" }, outcome.peer[0] ?? "nothing"),
+          outcome.code === null && h("code", { class: "code delivered" }, peer[0] ?? "nothing"),
         ),
         h("dt", {}, "Operator"),
         h("dd", {}, outcome.record === null ? "no entry" : summary(outcome.record)),
@@ -59,7 +60,7 @@ function card(attack: Attack, around: Surroundings, changed: () => void): Card {
         "details",
         {},
         h("summary", {}, "Both stories in full"),
-        story(outcome.peer.map((text) => short(text, PEER_CHARACTERS_MAX)), outcome.record, outcome.ref),
+        story(peer, outcome.record, outcome.ref),
       ),
     );
   };

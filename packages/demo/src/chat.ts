@@ -1,9 +1,11 @@
 // The lobby: what was said, what is on its way, and what the guard refused.
 import { byId, h } from "./dom.ts";
-import { clock } from "./format.ts";
+import { clock, short } from "./format.ts";
 
 /** Older messages leave the list, so that a long session stays quick. */
 const MESSAGES_MAX = 300;
+/** Longer text is cut where it is shown: laying out one endless word takes a browser seconds. */
+const CHARACTERS_MAX = 4_000;
 
 /** A message on its way: its element until the server's own broadcast of it arrives. */
 interface Pending {
@@ -78,7 +80,7 @@ export class Chat {
       const [own] = this.#pending.splice(Math.max(0, at), 1);
       if (own !== undefined) {
         const body = own.element.querySelector(".body");
-        if (body !== null) body.textContent = payload.message;
+        if (body !== null) body.textContent = short(payload.message, CHARACTERS_MAX);
         return;
       }
     }
@@ -101,7 +103,7 @@ export class Chat {
       h(
         "div",
         { class: "bubble" },
-        h("span", { class: "body" }, text),
+        h("span", { class: "body" }, short(text, CHARACTERS_MAX)),
         h("time", { datetime: new Date(at).toISOString() }, clock(at).slice(0, 5)),
         own && h("span", { class: "tick", role: "img", "aria-label": state === "pending" ? "on its way" : "delivered" }),
       ),

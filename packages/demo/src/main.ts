@@ -54,10 +54,18 @@ function enter(name: string): void {
   byId("rename").hidden = false;
 
   let stream: { close(): void } | null = null;
+  let welcomed = false;
   const status = byId("connection");
   const socket = new SecureWebSocket({
     url: socketUrl(),
-    authToken: async () => (await fetchToken(name)).token,
+    authToken: async () => {
+      try {
+        return (await fetchToken(name)).token;
+      } catch (error) {
+        chat.notice(`Could not get a token: ${error instanceof Error ? error.message : String(error)}.`);
+        throw error;
+      }
+    },
     onOpen: (welcome) => {
       stream?.close();
       stream = watch(welcome.session, {
@@ -72,7 +80,9 @@ function enter(name: string): void {
       panel.session(welcome.session);
       chat.identify(welcome.subject);
       chat.enable(true);
-      chat.focus();
+      // Only once: after a lost connection the focus may be elsewhere for a reason.
+      if (!welcomed) chat.focus();
+      welcomed = true;
     },
     onMessage: (message) => {
       if (message.type !== "chat") return;

@@ -28,13 +28,14 @@ const CONTROLS: readonly (readonly [id: string, name: string])[] = [
 const ALIASES: Record<string, string> = {
   delivery: "deliver",
   deduplication: "deliver",
-  rateType: "rate_type",
+  ratetype: "rate_type",
   rate_of_type: "rate_type",
   envelope: "scan",
   json: "scan",
 };
 const placeOf = (control: string): number => {
-  const id = ALIASES[control] ?? control;
+  const plain = control.toLowerCase().replaceAll("-", "_");
+  const id = ALIASES[plain] ?? plain;
   return CONTROLS.findIndex(([known]) => known === id);
 };
 
