@@ -9,9 +9,7 @@ import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "../../crates/wsguard-server/assets/demo");
-import { existsSync } from "node:fs";
-const real = join(here, "../client/src/index.ts");
-const client = existsSync(real) ? real : join(here, "mock/client.ts");
+const client = join(here, "../client/src/index.ts");
 
 /** Bundles one entry and returns its text. Scripts are classic, because a sandboxed frame may not load a module. */
 async function bundle(entry) {

@@ -25,6 +25,7 @@ export class Chat {
   readonly #button = byId<HTMLButtonElement>("send");
   #pending: Pending[] = [];
   #me = "";
+  #atEnd = true;
 
   /** `send` resolves when the guard acknowledged the message and rejects with what the peer got. */
   constructor(send: (text: string) => Promise<void>, refusedBecause: (error: unknown) => Refused) {
@@ -34,6 +35,7 @@ export class Chat {
       if (text === "") return;
       this.#text.value = "";
       this.#grow();
+      this.#atEnd = true;
       const element = this.#add(this.#me, text, Date.now(), "pending");
       const pending = { element, text };
       this.#pending.push(pending);
@@ -55,6 +57,12 @@ export class Chat {
       this.#composer.requestSubmit();
     });
     this.#text.addEventListener("input", () => this.#grow());
+    const list = this.#list;
+    list.addEventListener("scroll", () => {
+      this.#atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+    });
+    // Also when the list comes back from behind another tab, or a keyboard takes half of the window.
+    new ResizeObserver(() => this.#follow()).observe(list);
   }
 
   /** The subject as the server knows it. */
@@ -113,17 +121,20 @@ export class Chat {
   }
 
   #append(element: HTMLElement): void {
-    const list = this.#list;
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-    list.append(element);
-    while (list.childElementCount > MESSAGES_MAX) list.firstElementChild?.remove();
-    if (atEnd) list.scrollTop = list.scrollHeight;
+    this.#list.append(element);
+    while (this.#list.childElementCount > MESSAGES_MAX) this.#list.firstElementChild?.remove();
+    this.#follow();
+  }
+
+  /** Keeps the newest message in view, unless the person scrolled back. */
+  #follow(): void {
+    if (this.#atEnd) this.#list.scrollTop = this.#list.scrollHeight;
   }
 
   #settle(element: HTMLElement, state: "delivered" | "refused"): void {
     element.dataset["status"] = state;
     element.querySelector(".tick")?.setAttribute("aria-label", state);
-    this.#list.scrollTop = this.#list.scrollHeight;
+    this.#follow();
   }
 
   #grow(): void {

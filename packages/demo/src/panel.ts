@@ -163,6 +163,10 @@ export class Panel {
   #show(element: HTMLElement): void {
     this.#rows.querySelector(".empty")?.remove();
     this.#rows.prepend(element);
+    // Not by style sheet: there it would run again for every row whenever a hidden panel is shown.
+    if (element.checkVisibility() && !matchMedia("(prefers-reduced-motion: reduce)").matches) {
+      element.animate([{ opacity: 0, transform: "translateY(-6px)" }, {}], { duration: 280, easing: "ease-out" });
+    }
     while (this.#rows.childElementCount > ROWS_MAX) this.#rows.lastElementChild?.remove();
   }
 
