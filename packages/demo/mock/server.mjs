@@ -23,7 +23,7 @@ const PAGES = {
   "/dev/frame.html": ["frame.html", "text/html; charset=utf-8"],
   "/dev/frame.js": ["frame.js", "text/javascript; charset=utf-8"],
 };
-const CONTROLS = ["liveness", "rate", "scan", "csrf", "authorization", "rate_type", "schema", "content", "deliver"];
+const CONTROLS = ["liveness", "rate", "scan", "csrf", "authorization", "rate_type", "schema", "content", "application"];
 const USUAL_NS = [28, 120, 900, 80, 20, 15, 300, 40, 1700];
 
 const streams = new Set();
@@ -41,11 +41,19 @@ function emit(session, name, value) {
 function record(peer, control, reason, code, ref, extra = {}) {
   emit(null, "record", {
     "@timestamp": new Date().toISOString(),
-    "log.level": "warn",
-    event: { kind: "event", category: ["network"], action: "message_refused", outcome: "failure", reason },
-    wsguard: { ref, session: peer?.session, control, reason, code },
-    user: peer === null ? undefined : { id: peer.subject },
-    source: { ip: "127.0.0.1", port: 50_614 },
+    "ecs.version": "8.17",
+    "event.kind": "event",
+    "event.category": ["network"],
+    "event.type": ["denied"],
+    "event.action": peer === null ? "handshake-refused" : "message-refused",
+    "event.outcome": "failure",
+    "event.code": code,
+    "event.reason": reason,
+    "wsguard.control": control,
+    "source.ip": "127.0.0.1",
+    "wsguard.ref": ref,
+    "user.name": peer?.subject,
+    "wsguard.session": peer?.session,
     ...extra,
   });
 }
@@ -116,7 +124,7 @@ function handle(peer, text) {
   if (message.type === "chat") {
     const harmful = !unguarded && /<(img|script|svg|iframe|a)\b/i.test(message.payload.message);
     const clean = harmful ? message.payload.message.replaceAll("<", "&lt;") : message.payload.message;
-    if (harmful) record(peer, "content", "content_neutralised", undefined, undefined, { event: { action: "content_neutralised", outcome: "success", reason: "content_neutralised" } });
+    if (harmful) record(peer, "content", "content_neutralised", undefined, undefined, { "event.action": "content-neutralised", "event.type": ["allowed"], "event.outcome": "success" });
     for (const member of members) {
       member.socket.send(JSON.stringify({ type: "chat", seq: ++member.seq, payload: { from: peer.subject, room: "lobby", message: clean, at: Date.now() } }));
     }
@@ -173,7 +181,7 @@ const sockets = new WebSocketServer({ noServer: true, maxPayload: 1 << 20, handl
 server.on("upgrade", (request, socket, head) => {
   if (request.headers.origin === "null" && !unguarded) {
     const ref = makeRef();
-    record(null, "origin", "origin_foreign", "forbidden", ref, { http: { response: { status_code: 403 } }, "http.request.origin": "null" });
+    record(null, "origin", "origin_foreign", "forbidden", ref, { "wsguard.origin": "null", "http.response.status_code": 403 });
     socket.end(`HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n{"error":{"code":"forbidden","ref":"${ref}"}}`);
     return;
   }

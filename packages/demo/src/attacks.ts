@@ -1,6 +1,6 @@
 // The attacks, each with the bytes it sends and what it would have done without the guard.
 // An attack counts as refused only when something proves it: an error frame, a close code, a status, or the log.
-import { codeOf, controlOf, reasonOf, refOf, statusOf, type Records } from "./records.ts";
+import { codeOf, controlOf, isRefusal, refOf, statusOf, type Records } from "./records.ts";
 import type { LogRecord } from "./events.ts";
 import { fetchToken, socketUrl } from "./people.ts";
 import { RawPeer, type Frame } from "./raw.ts";
@@ -38,6 +38,8 @@ export interface Attack {
 const ATTACKER = "Mallory";
 const FLOODER = "Mallory-flood";
 const RECORD_MS_MAX = 2_000;
+/** What was neutralised and delivered may have no entry at all, so it is not waited for long. */
+const NEUTRALISED_MS_MAX = 500;
 const FLOOD_MESSAGES = 200;
 const LARGE_BYTES = 70 * 1_024;
 
@@ -88,14 +90,12 @@ function sendsText(text: (csrf: string) => string): Attack["run"] {
         peer: answers,
         ...(answers.length === 0 ? { note: "No answer in time, so nothing proves a refusal." } : {}),
         record: refused
-          ? await around.records.find({ ref, session, since, matches: (record) => refOrReason(record) }, RECORD_MS_MAX)
+          ? await around.records.find({ ref, session, since, matches: isRefusal }, RECORD_MS_MAX)
           : null,
       } satisfies Outcome;
     });
   };
 }
-
-const refOrReason = (record: LogRecord): boolean => reasonOf(record) !== null || controlOf(record) !== null;
 
 const chat = (csrf: string, member: string): string =>
   `{"type":"chat","id":"a1","csrfToken":${JSON.stringify(csrf)},"payload":{"message":"hello",${member}}}`;
@@ -123,8 +123,8 @@ async function image(around: Surroundings): Promise<Outcome> {
       peer: [delivered ?? (frame === null ? "nothing" : line(frame))],
       note: neutralised ? "Delivered as text: whatever assigns it to innerHTML gets letters, not an element." : "",
       record: await around.records.find(
-        { ref: null, session, since, matches: (record) => /neutralis|content/i.test(JSON.stringify(record)) },
-        RECORD_MS_MAX,
+        { ref: null, session, since, matches: (record) => controlOf(record) === "content" },
+        NEUTRALISED_MS_MAX,
       ),
     };
   });
@@ -151,7 +151,7 @@ async function flood(around: Surroundings): Promise<Outcome> {
       peer: peerGot,
       note: `${count("ack")} handled, ${count("error")} refused of ${FLOOD_MESSAGES}.`,
       record: await around.records.find(
-        { ref, session, since, matches: (record) => /rate/i.test(JSON.stringify(record)) },
+        { ref, session, since, matches: (record) => controlOf(record)?.startsWith("rate") === true },
         RECORD_MS_MAX,
       ),
     };
@@ -177,7 +177,7 @@ async function expiredToken(around: Surroundings): Promise<Outcome> {
       ref,
       peer: peerGot,
       record: await around.records.find(
-        { ref, session: null, since, matches: (record) => /expired|token|credential/i.test(JSON.stringify(record)) },
+        { ref, session: null, since, matches: (record) => controlOf(record) === "credential" },
         RECORD_MS_MAX,
       ),
     };
@@ -224,7 +224,7 @@ async function foreignOrigin(around: Surroundings): Promise<Outcome> {
   const saw = await askForeignPage(token);
   if (saw.blocked) throw new Error("the browser's policy stopped the frame, so the guard was not asked");
   const record = await around.records.find(
-    { ref: null, session: null, since, matches: (entry) => /origin/i.test(JSON.stringify(entry)) },
+    { ref: null, session: null, since, matches: (entry) => controlOf(entry) === "origin" },
     RECORD_MS_MAX,
   );
   const refused = !saw.opened && record !== null;
@@ -277,7 +277,7 @@ function throughHelper(kind: "unmasked" | "oversized"): Attack["run"] {
       ref,
       peer,
       note: `Sent ${answer.sent.length > 48 ? `${answer.sent.slice(0, 48)}…` : answer.sent}`,
-      record: await records.find({ ref, session, since, matches: (record) => refOrReason(record) }, RECORD_MS_MAX),
+      record: await records.find({ ref, session, since, matches: isRefusal }, RECORD_MS_MAX),
     };
   };
 }

@@ -49,7 +49,7 @@ function card(attack: Attack, around: Surroundings, changed: () => void): Card {
           outcome.code === null && h("code", { class: "code delivered" }, peer[0] ?? "nothing"),
         ),
         h("dt", {}, "Operator"),
-        h("dd", {}, outcome.record === null ? "no entry" : summary(outcome.record)),
+        h("dd", {}, operator(outcome)),
         outcome.ref !== null && h("dt", {}, "Ref"),
         outcome.ref !== null && h("dd", {}, h("code", {}, outcome.ref)),
         h("dt", {}, "Without"),
@@ -81,6 +81,12 @@ function card(attack: Attack, around: Surroundings, changed: () => void): Card {
     changed();
   };
   return { element, run };
+}
+
+/** The operator's side in one line. What was delivered after all need not be in the log: it is counted. */
+function operator({ record, state }: Outcome): string {
+  if (record !== null) return summary(record);
+  return state === "neutralised" ? "counted, since it was delivered" : "no entry";
 }
 
 /** Fills the area of attacks and wires "Run all". */

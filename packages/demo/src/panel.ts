@@ -2,7 +2,7 @@
 import { byId, h, s } from "./dom.ts";
 import type { Bucket, GuardEvent, LogRecord, SessionState } from "./events.ts";
 import { bytes, clock, countdown, micros } from "./format.ts";
-import { codeOf, controlOf, reasonOf, refOf, statusOf, type Records } from "./records.ts";
+import { codeOf, controlOf, isRefusal, reasonOf, refOf, statusOf, type Records } from "./records.ts";
 import { story } from "./story.ts";
 
 const ROWS_MAX = 120;
@@ -24,20 +24,18 @@ const CONTROLS: readonly (readonly [id: string, name: string])[] = [
   ["deliver", "delivery"],
 ];
 
-/** Names of the log and of older drivers that mean the same place in the order. */
+/** Controls that answer at the place of another one. */
 const ALIASES: Record<string, string> = {
+  application: "deliver",
   delivery: "deliver",
-  deduplication: "deliver",
-  ratetype: "rate_type",
-  rate_of_type: "rate_type",
-  envelope: "scan",
-  json: "scan",
 };
 const placeOf = (control: string): number => {
   const plain = control.toLowerCase().replaceAll("-", "_");
   const id = ALIASES[plain] ?? plain;
   return CONTROLS.findIndex(([known]) => known === id);
 };
+
+const HANDSHAKE: ReadonlySet<string> = new Set(["upgrade", "handshake_rate", "host", "origin", "credential", "session_cap"]);
 
 interface Ring {
   element: SVGSVGElement;
@@ -95,8 +93,6 @@ export class Panel {
   readonly #buckets = new Map<string, { element: HTMLElement; bar: HTMLElement; value: HTMLElement }>();
   #startedAt: number | null = null;
   #recent: Row[] = [];
-  /** References that a row stands for. */
-  readonly #refs = new Set<string>();
 
   constructor(records: Records) {
     this.#records = records;
@@ -126,7 +122,8 @@ export class Panel {
 
   /** Adds what the guard did with a message; `attack` marks those of the attack buttons. */
   message(event: GuardEvent, attack: boolean): void {
-    if (event.ref !== null) this.#refs.add(event.ref);
+    // Where the log was quicker than the event, the event takes its place, because it says more.
+    if (event.ref !== null) this.#rowOf(event.ref)?.remove();
     const alike = attack && this.#recent.find((row) => isAlike(row.event, event) && event.at - row.lastAt < MERGE_MS);
     if (alike) {
       alike.count += 1;
@@ -145,9 +142,9 @@ export class Panel {
   refusedElsewhere(record: LogRecord): void {
     const control = controlOf(record);
     const ref = refOf(record);
-    if (control === null || placeOf(control) !== -1 || (ref !== null && this.#refs.has(ref))) return;
+    if (control === null || !isRefusal(record) || placeOf(control) !== -1 || (ref !== null && this.#rowOf(ref) !== null)) return;
     const detail = h("div", { class: "detail" });
-    const what = /frame|protocol/i.test(`${control} ${reasonOf(record)}`) ? "frame" : "handshake";
+    const what = HANDSHAKE.has(control) ? "handshake" : control === "frame" ? "frame" : "connection";
     const code = codeOf(record);
     const status = statusOf(record);
     const peer = [code, status === null ? null : `HTTP ${status}`].filter((word) => word !== null).join(", ");
@@ -158,6 +155,10 @@ export class Panel {
       h("span", { class: "row-total right" }, "–"),
     ]);
     this.#show(h("li", { "data-verdict": "refuse", "data-control": control, "data-code": code, "data-ref": ref }, toggle, detail));
+  }
+
+  #rowOf(ref: string): Element | null {
+    return this.#rows.querySelector(`[data-ref="${CSS.escape(ref)}"]`);
   }
 
   #show(element: HTMLElement): void {

@@ -29,14 +29,16 @@ export function text(record: LogRecord, ...paths: string[]): string | null {
   return null;
 }
 
-export const refOf = (record: LogRecord): string | null => text(record, "wsguard.ref", "ref", "event.id");
+export const refOf = (record: LogRecord): string | null => text(record, "wsguard.ref", "ref");
 export const sessionOf = (record: LogRecord): string | null =>
-  text(record, "wsguard.session", "wsguard.session.id", "wsguard.session_id", "session.id");
-export const controlOf = (record: LogRecord): string | null => text(record, "wsguard.control", "event.provider", "rule.name");
-export const reasonOf = (record: LogRecord): string | null => text(record, "wsguard.reason", "event.reason", "message");
-export const codeOf = (record: LogRecord): string | null => text(record, "wsguard.code", "error.code");
+  text(record, "wsguard.session", "session.id");
+export const controlOf = (record: LogRecord): string | null => text(record, "wsguard.control");
+export const reasonOf = (record: LogRecord): string | null => text(record, "event.reason", "wsguard.reason", "event.action");
+export const codeOf = (record: LogRecord): string | null => text(record, "event.code", "wsguard.code");
+/** Whether the entry tells of something that was refused. */
+export const isRefusal = (record: LogRecord): boolean => text(record, "event.outcome") !== "success";
 export const statusOf = (record: LogRecord): string | null =>
-  text(record, "http.response.status_code", "wsguard.status", "wsguard.http_status");
+  text(record, "http.response.status_code");
 
 /** What to look for when a refusal cannot be named by its `ref` alone. */
 export interface Wanted {
