@@ -52,7 +52,7 @@ function card(attack: Attack, around: Surroundings, changed: () => void): Card {
         h("dd", {}, operator(outcome)),
         outcome.ref !== null && h("dt", {}, "Ref"),
         outcome.ref !== null && h("dd", {}, h("code", {}, outcome.ref)),
-        h("dt", {}, "Without"),
+        h("dt", {}, "Unguarded"),
         h("dd", {}, attack.without),
       ),
       outcome.note !== undefined && outcome.note !== "" ? h("p", { class: "note" }, outcome.note) : "",
