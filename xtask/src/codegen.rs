@@ -212,6 +212,13 @@ fn close_codes(out: &mut String) {
     }
     out.push_str("} as const;\nexport type CloseCodeName = keyof typeof CLOSE_CODE;\n\n");
 
+    // A bundler can put a constant in place where it cannot leave out members of an object that are not used.
+    for code in CloseCode::ALL {
+        let name = code.name().to_uppercase();
+        line(out, &format!("export const CLOSE_{name} = {};", code.number()));
+    }
+    out.push('\n');
+
     let mut policies: Vec<&str> = Vec::new();
     for code in CloseCode::ALL {
         let policy = code.reconnect().as_str();

@@ -8,6 +8,5 @@ await build({
   minify: true,
   format: 'esm',
   target: 'es2022',
-  sourcemap: 'linked',
   logLevel: 'info',
 });

@@ -3,13 +3,16 @@ import { errorOfFrame, SecureWebSocketError } from './errors.js';
 import type { Log } from './log.js';
 import type { IncomingMessage, Settings, TokenContext, WebSocketLike } from './options.js';
 import {
-  CLOSE_CODE,
+  CLOSE_FORBIDDEN,
+  CLOSE_POLICY_VIOLATION,
+  CLOSE_RATE_LIMITED,
+  CLOSE_TOO_BIG,
+  CLOSE_UNAUTHENTICATED,
   type ErrorCode,
   type Reconnect,
   RECONNECT,
   SERVER_FRAME_TYPES,
   type ServerFrame,
-  SUBPROTOCOL_BEARER_PREFIX,
 } from './protocol.js';
 
 /** How a connection ended. */
@@ -38,10 +41,10 @@ const ABNORMAL = 1006;
 
 /** What a close code means where the `error` frame before it was lost. */
 const REFUSALS: Readonly<Record<number, ErrorCode>> = {
-  [CLOSE_CODE.unauthenticated]: 'unauthenticated',
-  [CLOSE_CODE.forbidden]: 'forbidden',
-  [CLOSE_CODE.rate_limited]: 'rate_limited',
-  [CLOSE_CODE.too_big]: 'too_large',
+  [CLOSE_UNAUTHENTICATED]: 'unauthenticated',
+  [CLOSE_FORBIDDEN]: 'forbidden',
+  [CLOSE_RATE_LIMITED]: 'rate_limited',
+  [CLOSE_TOO_BIG]: 'too_large',
 };
 
 /** One attempt to connect and, if it succeeds, one connection; a new one is made for the next. */
@@ -69,7 +72,7 @@ export class Connection {
     this.#log = log;
     this.#deadline = settings.timers.setTimeout(() => {
       tokens.forget();
-      this.#fail(new SecureWebSocketError('connection_lost', 'the server did not welcome this client in time'));
+      this.#fail(new SecureWebSocketError('connection_lost', 'no welcome in time'));
     }, settings.connectTimeoutMs);
     this.#dial(tokens, reason).catch((error: unknown) => this.#fail(error));
   }
@@ -102,11 +105,8 @@ export class Connection {
   async #dial(tokens: TokenSource, reason: TokenContext['reason']): Promise<void> {
     const credential = await obtainCredential(this.#settings, tokens, reason, this.#abort.signal);
     if (this.#over) return;
-    const { origin, pathname } = this.#settings.url;
-    const shown = credential.protocols.map((entry) =>
-      entry.startsWith(SUBPROTOCOL_BEARER_PREFIX) ? `${SUBPROTOCOL_BEARER_PREFIX}***` : entry,
-    );
-    this.#log(`connecting to ${origin}${pathname} as ${shown.join(', ')}`);
+    // The address of the credential may hold a ticket, its protocols a token: neither is for the log.
+    this.#log(`connecting to ${this.#settings.url.host} (${this.#settings.auth})`);
     let transport: WebSocketLike;
     try {
       transport = new this.#settings.WebSocket(credential.url, credential.protocols);
@@ -114,7 +114,7 @@ export class Connection {
       // The only cause is a token that cannot stand in a header; the message of the exception would repeat it.
       throw new SecureWebSocketError(
         'token_failed',
-        `the WebSocket could not be made: has the token characters that a subprotocol cannot carry? (${(cause as Error)?.name})`,
+        `the WebSocket could not be made (${(cause as Error)?.name}): can a header carry the token?`,
       );
     }
     this.#transport = transport;
@@ -139,16 +139,20 @@ export class Connection {
       }
     }
     if (!isEnvelope(frame)) {
-      this.#events.fault(new SecureWebSocketError('protocol', 'the server sent something that is not an envelope'));
+      this.#fault('something that is not an envelope');
     } else if (isControl(frame)) {
       if (isComplete(frame)) this.#control(frame);
-      else this.#events.fault(new SecureWebSocketError('protocol', `the server sent a broken ${frame.type} frame`));
+      else this.#fault(`a broken ${frame.type} frame`);
     } else if (this.#welcomed) {
       const { type, id, seq, payload } = frame;
       this.#events.message({ type, ...(id !== undefined && { id }), ...(seq !== undefined && { seq }), payload });
     } else {
-      this.#events.fault(new SecureWebSocketError('protocol', 'the server sent a message before its welcome'));
+      this.#fault('a message before its welcome');
     }
+  }
+
+  #fault(what: string): void {
+    this.#events.fault(new SecureWebSocketError('protocol', `the server sent ${what}`));
   }
 
   #control(frame: ServerFrame): void {
@@ -168,7 +172,7 @@ export class Connection {
 
   #errorOfClose(code: number): SecureWebSocketError {
     // An earlier refusal has nothing to do with a cable that was pulled.
-    if (this.#lastError && (code >= 4400 || code === CLOSE_CODE.policy_violation)) return this.#lastError;
+    if (this.#lastError && (code >= 4400 || code === CLOSE_POLICY_VIOLATION)) return this.#lastError;
     return new SecureWebSocketError(REFUSALS[code] ?? 'connection_lost', `the connection ended with ${code}`);
   }
 

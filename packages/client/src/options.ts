@@ -33,8 +33,10 @@ export interface Ack {
  */
 export type State = 'connecting' | 'open' | 'reconnecting' | 'closed';
 
+const AUTH_METHODS = ['subprotocol', 'ticket', 'cookie', 'first-message'] as const;
+
 /** How the token reaches the server. It never stands in the address. */
-export type AuthMethod = 'subprotocol' | 'ticket' | 'cookie' | 'first-message';
+export type AuthMethod = (typeof AUTH_METHODS)[number];
 
 /** Why a token is asked for: a new connection, the end of the token in use, or its refusal. */
 export interface TokenContext {
@@ -173,13 +175,14 @@ export function settingsOf(options: SecureWebSocketOptions): Settings {
   const url = new URL(options.url);
   if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`url must start with ws: or wss:, not ${url.protocol}`);
   const auth = options.auth ?? 'subprotocol';
+  if (!AUTH_METHODS.includes(auth)) throw new TypeError(`auth must be one of ${AUTH_METHODS.join(', ')}`);
   if (auth !== 'cookie' && !options.authToken) throw new TypeError(`auth '${auth}' needs an authToken`);
   if (auth === 'subprotocol' && typeof options.authToken === 'string' && !HEADER_TOKEN.test(options.authToken)) {
     throw new TypeError("authToken has characters that a subprotocol cannot carry: use auth 'first-message'");
   }
   const implementation = options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
   if (!implementation) {
-    throw new TypeError('there is no WebSocket here: pass one as an option, for example that of the package ws');
+    throw new TypeError('there is no WebSocket here: pass that of the package ws as an option');
   }
   const { reconnect = true, queue = {} } = options;
   const { minDelayMs = 500, maxDelayMs = 20_000, stableAfterMs = 5_000 } = reconnect === true ? {} : reconnect || {};

@@ -90,11 +90,7 @@ export class Outbox {
 
   /** The connection is gone: whether the server handled what was in flight, nobody can say. */
   lose(cause: unknown): void {
-    const error = new SecureWebSocketError(
-      'delivery_unknown',
-      'the connection was lost before the message was acknowledged',
-      { cause },
-    );
+    const error = new SecureWebSocketError('delivery_unknown', 'the connection was lost; the server may have handled the message', { cause });
     for (const id of [...this.#inFlight.keys()]) this.#take(id)?.reject(error);
   }
 
@@ -130,8 +126,8 @@ export class Outbox {
     this.#timer = undefined;
     const now = this.#settings.now();
     for (const [all, what] of [
-      [this.#inFlight, 'the server did not acknowledge the message in time; it may have handled it'],
-      [this.#waiting, 'there was no connection in time; the message was not sent'],
+      [this.#inFlight, 'no acknowledgement in time; the server may have handled the message'],
+      [this.#waiting, 'no connection in time; the message was not sent'],
     ] as const) {
       for (const entry of [...all.values()]) {
         if (entry.deadline > now) continue;

@@ -76,6 +76,22 @@ export const CLOSE_CODE = {
 } as const;
 export type CloseCodeName = keyof typeof CLOSE_CODE;
 
+export const CLOSE_NORMAL = 1000;
+export const CLOSE_GOING_AWAY = 1001;
+export const CLOSE_PROTOCOL_ERROR = 1002;
+export const CLOSE_UNSUPPORTED = 1003;
+export const CLOSE_INVALID_UTF8 = 1007;
+export const CLOSE_POLICY_VIOLATION = 1008;
+export const CLOSE_TOO_BIG = 1009;
+export const CLOSE_INTERNAL_ERROR = 1011;
+export const CLOSE_RESTART = 1012;
+export const CLOSE_TRY_LATER = 1013;
+export const CLOSE_UNAUTHENTICATED = 4401;
+export const CLOSE_FORBIDDEN = 4403;
+export const CLOSE_TIMED_OUT = 4408;
+export const CLOSE_REPLACED = 4409;
+export const CLOSE_RATE_LIMITED = 4429;
+
 /** What a client does after a close code. */
 export type Reconnect = 'never' | 'back_off' | 'once_with_fresh_token' | 'after_retry_after';
 

@@ -14,7 +14,7 @@ import {
 } from './options.js';
 import { Outbox, type Write } from './outbox.js';
 import {
-  CLOSE_CODE,
+  CLOSE_NORMAL,
   CSRF_EXEMPT_TYPES,
   MESSAGE_BYTES_MAX,
   type ServerFrame,
@@ -113,8 +113,8 @@ export class SecureWebSocket {
    * @param reason at most 123 bytes.
    * @throws RangeError when code or reason are outside these limits.
    */
-  close(code: number = CLOSE_CODE.normal, reason = ''): void {
-    if (code !== CLOSE_CODE.normal && !(code >= 3000 && code <= 4999)) {
+  close(code: number = CLOSE_NORMAL, reason = ''): void {
+    if (code !== CLOSE_NORMAL && !(code >= 3000 && code <= 4999)) {
       throw new RangeError('the close code must be 1000 or 3000 to 4999');
     }
     if (byteLength(reason) > REASON_BYTES_MAX) throw new RangeError('the close reason is longer than 123 bytes');
@@ -259,7 +259,7 @@ export class SecureWebSocket {
 
   #moveIfIdle(): void {
     if (!this.#moving || this.#outbox.inFlight > 0) return;
-    const code = CLOSE_CODE.normal;
+    const code = CLOSE_NORMAL;
     const error = new SecureWebSocketError('connection_lost', 'the server drains');
     this.#connection?.leave(code);
     this.#lost({ code, reason: 'draining', error, reconnect: 'back_off' });

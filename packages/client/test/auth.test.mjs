@@ -200,6 +200,7 @@ test('options that cannot work are refused where they are written', () => {
   for (const [name, options, message] of [
     ['not a WebSocket address', { url: 'https://example.com/ws' }, /ws: or wss:/],
     ['not an address', { url: 'example' }, /URL/],
+    ['no such method', { auth: 'query' }, /one of/],
     ['no token', { authToken: '' }, /authToken/],
     ['a token that no header carries', { authToken: 'a b' }, /first-message/],
     ['no implementation', { WebSocket: undefined }, /WebSocket/],
