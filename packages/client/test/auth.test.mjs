@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { TokenSource } from '../dist/auth.js';
 import { SecureWebSocketError } from '../dist/index.js';
 import { codeOf, fakeFetch, openRig, rig, settle } from './support.mjs';
 
@@ -213,4 +214,24 @@ test('options that cannot work are refused where they are written', () => {
       if (saved) globalThis.WebSocket = saved;
     }
   }
+});
+
+test('questions for the token that overlap are one question', async () => {
+  const answers = [];
+  const tokens = new TokenSource(() => new Promise((resolve) => answers.push(resolve)));
+  const [first, second] = [tokens.ask('expiring'), tokens.ask('connect')];
+  assert.equal(answers.length, 1);
+  answers[0]('a');
+  assert.deepEqual(await Promise.all([first, second]), ['a', 'a']);
+
+  const lost = tokens.ask('connect');
+  tokens.forget();
+  const asked = tokens.ask('connect');
+  answers[1]('late');
+  assert.equal(await lost, 'late');
+  await settle();
+  const joined = tokens.ask('connect');
+  assert.equal(answers.length, 3, 'the late answer does not end the question that replaced it');
+  answers[2]('b');
+  assert.deepEqual(await Promise.all([asked, joined]), ['b', 'b']);
 });

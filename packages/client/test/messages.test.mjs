@@ -154,25 +154,34 @@ test('queue: bounded in count and bytes, and an acknowledgement makes room', asy
   assert.equal(await codeOf(bytes.socket.send({ type: 'n', payload: 'x' })), 'queue_full');
   await settle();
   bytes.peer.welcome();
-  assert.equal(bytes.peer.sent.length, 1);
+  bytes.peer.frame('ack', {}, { id: 1 });
+  bytes.socket.send({ type: 'n', payload: 'é'.repeat(30) });
+  assert.deepEqual(bytes.peer.sent.map(({ id }) => id), [1, 3], 'an id that was refused is not used again');
 });
 
-test('time: a message without an acknowledgement rejects, counted from send', async () => {
-  const it = rig();
-  const waiting = it.socket.send({ type: 'n', payload: 1 });
+test('time: each message has its own, counted from send', async () => {
+  const it = await openRig();
+  const outcomes = [];
+  const send = (name) => it.socket.send({ type: name }).catch(({ code }) => outcomes.push(`${name} ${code}`));
+  send('first');
   await it.clock.advance(9_000);
-  const inFlight = it.socket.send({ type: 'n', payload: 2 });
+  send('second');
   await it.clock.advance(20_999);
-  it.peer.welcome();
-  assert.equal(it.peer.sent.length, 2);
+  assert.deepEqual(outcomes, []);
   await it.clock.advance(1);
-  assert.equal(await codeOf(waiting), 'timeout');
+  assert.deepEqual(outcomes, ['first timeout']);
   await it.clock.advance(8_999);
-  const last = it.socket.send({ type: 'n', payload: 3 });
+  assert.deepEqual(outcomes, ['first timeout']);
   await it.clock.advance(1);
-  assert.equal(await codeOf(inFlight), 'timeout');
-  it.peer.frame('ack', {}, { id: 3 });
-  assert.equal(await codeOf(last), 'resolved');
+  assert.deepEqual(outcomes, ['first timeout', 'second timeout']);
+});
+
+test('time: a message that never found a connection rejects too', async () => {
+  const it = rig();
+  const outcome = codeOf(it.socket.send({ type: 'n' }));
+  await it.clock.advance(30_000);
+  assert.equal(await outcome, 'timeout');
+  it.socket.close();
 });
 
 test('a message that was rejected while it waited is never sent', async () => {

@@ -244,3 +244,59 @@ test('close inside a callback is the last word', async (t) => {
     });
   }
 });
+
+test('close inside onStateChange silences what would have followed', async (t) => {
+  for (const state of ['open', 'reconnecting']) {
+    await t.test(state, async () => {
+      const it = rig({ onStateChange: (now) => now === state && it.socket.close() });
+      await settle();
+      it.peer.welcome();
+      it.peer.drop();
+      assert.equal(it.seen.opens.length, state === 'open' ? 0 : 1);
+      assert.deepEqual(it.seen.closes.map(({ willReconnect }) => willReconnect), [false]);
+      assert.equal(it.clock.pending, 0);
+    });
+  }
+});
+
+test('a closed socket writes nothing, also when its handshake succeeds late', async () => {
+  const it = rig({ auth: 'first-message' });
+  await settle();
+  it.socket.close();
+  it.peer.open();
+  assert.deepEqual(it.peer.sent, []);
+});
+
+test('a closed socket gives up what it was fetching', async () => {
+  let signal;
+  const it = rig({ auth: 'ticket', fetch: (_, init) => new Promise(() => ({ signal } = init)) });
+  await settle();
+  assert.equal(signal.aborted, false);
+  it.socket.close();
+  assert.equal(signal.aborted, true);
+});
+
+test('a connection that is closing takes no message: it waits for the next', async () => {
+  const it = await openRig();
+  it.peer.readyState = 2;
+  const sent = it.socket.send({ type: 'n' });
+  it.peer.drop();
+  await it.clock.advance(250);
+  it.peer.welcome();
+  it.peer.frame('ack', {}, { id: 1 });
+  assert.equal(await codeOf(sent), 'resolved');
+});
+
+test('a wait longer than timers can count is cut, not skipped', async () => {
+  for (const [type, payload, code] of [
+    ['draining', { reconnectAfterMs: 1e12 }, 1001],
+    ['error', { code: 'rate_limited', message: 'm', ref: 'r', retryAfterMs: 1e12 }, 4429],
+  ]) {
+    const it = await openRig();
+    it.peer.frame(type, payload);
+    it.peer.drop(code);
+    await it.clock.advance(1_000_000);
+    assert.equal(it.connections.length, 1, type);
+    it.socket.close();
+  }
+});
