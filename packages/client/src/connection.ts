@@ -23,7 +23,7 @@ export interface End {
   reconnect: Reconnect;
 }
 
-/** What a connection tells its owner. Nothing is told after `end`, and nothing at all after {@link Connection.leave}. */
+/** What a connection tells its owner. Nothing is told after `end`, nor after {@link Connection.leave}. */
 export interface ConnectionEvents {
   /** A control frame, already checked. The first one is `welcome`. */
   frame(frame: ServerFrame): void;

@@ -5,7 +5,12 @@
  *
  * @module
  */
-export { type ClientErrorCode, SecureWebSocketError, type SecureWebSocketErrorCode, type SecureWebSocketErrorDetails } from './errors.js';
+export {
+  type ClientErrorCode,
+  SecureWebSocketError,
+  type SecureWebSocketErrorCode,
+  type SecureWebSocketErrorDetails,
+} from './errors.js';
 export type {
   Ack,
   AuthMethod,

@@ -90,7 +90,8 @@ export class Outbox {
 
   /** The connection is gone: whether the server handled what was in flight, nobody can say. */
   lose(cause: unknown): void {
-    const error = new SecureWebSocketError('delivery_unknown', 'the connection was lost; the server may have handled the message', { cause });
+    const text = 'the connection was lost; the server may have handled the message';
+    const error = new SecureWebSocketError('delivery_unknown', text, { cause });
     for (const id of [...this.#inFlight.keys()]) this.#take(id)?.reject(error);
   }
 

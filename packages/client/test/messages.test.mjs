@@ -46,7 +46,8 @@ test('send resolves on ack, with the id that the message had', async () => {
 test('send rejects with what the server said', async () => {
   const it = await openRig();
   const sent = it.socket.send({ type: 'chat', payload: 'a' });
-  it.peer.frame('error', { code: 'rate_limited', message: 'Too many messages.', ref: 'r1', retryAfterMs: 40 }, { id: 1 });
+  const refusal = { code: 'rate_limited', message: 'Too many messages.', ref: 'r1', retryAfterMs: 40 };
+  it.peer.frame('error', refusal, { id: 1 });
   await assert.rejects(sent, { name: 'SecureWebSocketError', code: 'rate_limited', ref: 'r1', retryAfterMs: 40 });
   assert.deepEqual(it.seen.errors, [], 'told once, not twice');
 });
@@ -86,7 +87,10 @@ test('CSRF: rotation is followed and loses nothing', async () => {
   it.socket.send({ type: 'n', payload: 2 });
   // The first was on its way for longer than the old token stayed good.
   it.peer.frame('error', { code: 'csrf_invalid', message: 'm', ref: 'r' }, { id: 1 });
-  assert.deepEqual(it.peer.sent.map(({ id, csrfToken }) => [id, csrfToken]), [[1, 'csrf-1'], [2, 'csrf-2'], [1, 'csrf-2']]);
+  assert.deepEqual(
+    it.peer.sent.map(({ id, csrfToken }) => `${id} ${csrfToken}`),
+    ['1 csrf-1', '2 csrf-2', '1 csrf-2'],
+  );
   it.peer.frame('ack', {}, { id: 1 });
   assert.equal(await codeOf(late), 'resolved');
 });
@@ -298,7 +302,8 @@ test('an onError that throws is the end of the line, and still breaks nothing', 
 test('debug output tells the story and no secret', async (t) => {
   const lines = [];
   t.mock.method(console, 'log', (line) => lines.push(line));
-  const it = await openRig({ debug: true, authToken: () => 'TOPSECRET-1' }, { csrfToken: 'TOPSECRET-2', resumeToken: 'TOPSECRET-3' });
+  const secrets = { csrfToken: 'TOPSECRET-2', resumeToken: 'TOPSECRET-3' };
+  const it = await openRig({ debug: true, authToken: () => 'TOPSECRET-1' }, secrets);
   it.socket.send({ type: 'chat', payload: { message: 'hello', password: 'TOPSECRET-4' } });
   it.peer.frame('auth.expiring', { authExpiresAt: 1 });
   await settle();
@@ -308,7 +313,8 @@ test('debug output tells the story and no secret', async (t) => {
   it.socket.close();
   const text = lines.join('\n');
   assert.doesNotMatch(text, /TOPSECRET/);
-  for (const part of ['example.com (subprotocol)', 'hello', 'auth.refresh', 'state open', 'reconnecting in 250 ms', '***']) {
+  const told = ['example.com (subprotocol)', 'hello', 'auth.refresh', 'state open', 'reconnecting in 250 ms', '***'];
+  for (const part of told) {
     assert.ok(text.includes(part), part);
   }
 });

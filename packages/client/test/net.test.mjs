@@ -7,7 +7,11 @@ import { SecureWebSocket } from '../dist/index.js';
 import { codeOf, WELCOME } from './support.mjs';
 
 test('connects, sends, receives and closes over a real socket', async () => {
-  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: (offered) => (offered.has('wsguard.v1') ? 'wsguard.v1' : false) });
+  const server = new WebSocketServer({
+    port: 0,
+    host: '127.0.0.1',
+    handleProtocols: (offered) => offered.has('wsguard.v1') && 'wsguard.v1',
+  });
   await once(server, 'listening');
   const offered = [];
   const received = [];

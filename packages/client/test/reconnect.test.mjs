@@ -29,7 +29,8 @@ test('every close code does what the protocol says', async (t) => {
       it.peer.drop(code, 'why');
       const [info] = it.seen.closes;
       assert.deepEqual([info.code, info.reason], [code, 'why']);
-      const waitMs = { never: undefined, back_off: 250, once_with_fresh_token: 250, after_retry_after: 7_250 }[reconnect];
+      const waits = { never: undefined, back_off: 250, once_with_fresh_token: 250, after_retry_after: 7_250 };
+      const waitMs = waits[reconnect];
       assert.equal(info.willReconnect, waitMs !== undefined);
       assert.equal(it.socket.state, waitMs === undefined ? 'closed' : 'reconnecting');
       if (waitMs === undefined) {
@@ -47,20 +48,40 @@ test('every close code does what the protocol says', async (t) => {
 });
 
 test('close codes that no server of ours sends', () => {
-  for (const [code, want] of [[1005, 'back_off'], [1006, 'back_off'], [1015, 'back_off'], [3000, 'back_off'], [4000, 'back_off'], [4410, 'never'], [4499, 'never'], [4500, 'back_off']]) {
+  for (const [code, want] of [
+    [1005, 'back_off'],
+    [1006, 'back_off'],
+    [1015, 'back_off'],
+    [3000, 'back_off'],
+    [4000, 'back_off'],
+    [4410, 'never'],
+    [4499, 'never'],
+    [4500, 'back_off'],
+  ]) {
     assert.equal(reconnectAfterClose(code), want, String(code));
   }
 });
 
 test('the error of a close is what the server said before it, and not an older refusal', async () => {
-  for (const [code, want] of [[4403, 'session_expired'], [1008, 'session_expired'], [1006, 'connection_lost'], [1012, 'connection_lost']]) {
+  for (const [code, want] of [
+    [4403, 'session_expired'],
+    [1008, 'session_expired'],
+    [1006, 'connection_lost'],
+    [1012, 'connection_lost'],
+  ]) {
     const it = await openRig();
     it.peer.frame('error', { code: 'session_expired', message: 'm', ref: 'r' });
     it.peer.drop(code);
     assert.equal(it.seen.closes[0].error.code, want, String(code));
     it.socket.close();
   }
-  for (const [code, want] of [[4401, 'unauthenticated'], [4403, 'forbidden'], [4429, 'rate_limited'], [1009, 'too_large'], [1011, 'connection_lost']]) {
+  for (const [code, want] of [
+    [4401, 'unauthenticated'],
+    [4403, 'forbidden'],
+    [4429, 'rate_limited'],
+    [1009, 'too_large'],
+    [1011, 'connection_lost'],
+  ]) {
     const it = await openRig();
     it.peer.drop(code);
     assert.equal(it.seen.closes[0].error.code, want, `${code} without a frame`);
@@ -105,7 +126,7 @@ test('an attempt that nobody answers is given up', async () => {
   assert.equal(it.connections.length, 2);
 });
 
-test('a lost connection: in flight is delivery_unknown, what waits is sent on the next with the new CSRF token', async () => {
+test('a lost connection: in flight is delivery_unknown, what waits is sent on the next one', async () => {
   const it = await openRig();
   const inFlight = it.socket.send({ type: 'n', payload: 1 });
   it.peer.drop();
