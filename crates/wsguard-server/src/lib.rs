@@ -1,1 +1,4 @@
-//! Stub.
+//! The standalone server of wsguard: listeners, TLS, configuration, admin interface, built-in application.
+
+pub mod config;
+pub mod proxy;
