@@ -1,0 +1,270 @@
+//! Finds the credential of a handshake: five ways, one of them at most.
+//!
+//! Attacks: no credential (CWE-306), two credentials of which proxy and server believe different ones (CWE-436), tokens
+//! in the URL, which end in logs (CWE-598), a token echoed as a subprotocol (CWE-200).
+//!
+//! # Specification
+//! docs/protocol.md section 2; OWASP ASVS 5.0 4.4.3, 14.2.1; RFC 6750 section 2.1
+
+use wsguard_protocol::{ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX};
+
+use crate::handshake::{HandshakeRefusal, HandshakeRequest, Header};
+use crate::verdict::{ControlId, Refusal};
+
+/// The ways that are switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "five independent switches of the configuration")]
+pub struct Methods {
+    /// `Authorization: Bearer TOKEN`.
+    pub bearer: bool,
+    /// `Sec-WebSocket-Protocol: wsguard.v1, wsguard.bearer.TOKEN`.
+    pub subprotocol: bool,
+    /// `?ticket=T`.
+    pub ticket: bool,
+    /// The cookie, with an origin of the allowlist.
+    pub cookie: bool,
+    /// `auth` as the first message.
+    pub first_message: bool,
+}
+
+impl Default for Methods {
+    fn default() -> Self {
+        Self { bearer: true, subprotocol: true, ticket: true, cookie: true, first_message: true }
+    }
+}
+
+/// What a handshake brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer<'a> {
+    /// A token in `Authorization`.
+    Bearer(&'a str),
+    /// A token among the subprotocols.
+    Subprotocol(&'a str),
+    /// A ticket in the query.
+    Ticket(&'a str),
+    /// A token in the query, where the operator allows that.
+    Query(&'a str),
+    /// A token in the cookie: the one credential that a foreign page can send.
+    Cookie(&'a str),
+    /// Nothing: the first message must bring it.
+    FirstMessage,
+}
+
+/// A credential, and whether the peer speaks `wsguard.v1` by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered<'a> {
+    /// The credential.
+    pub offer: Offer<'a>,
+    /// Whether `wsguard.v1` was offered: the server selects it, and a browser can be told why it is refused.
+    pub subprotocol: bool,
+}
+
+fn malformed(reason: &'static str) -> HandshakeRefusal {
+    HandshakeRefusal { status: 400, refusal: Refusal::new(ControlId::Credential, ErrorCode::InvalidMessage, reason) }
+}
+
+fn unauthenticated(reason: &'static str) -> HandshakeRefusal {
+    HandshakeRefusal { status: 401, refusal: Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason) }
+}
+
+/// Reads the credential of `request`; `cookie_name` is the cookie's, `allow_query_token` the operator's choice.
+pub fn find<'a>(
+    request: &HandshakeRequest<'a>,
+    methods: Methods,
+    cookie_name: &str,
+    allow_query_token: bool,
+) -> Result<Offered<'a>, HandshakeRefusal> {
+    let bearer = match request.authorization {
+        Header::Absent => None,
+        Header::Invalid => return Err(unauthenticated("authorization_malformed")),
+        Header::One(value) => Some(bearer_of(value).ok_or_else(|| unauthenticated("authorization_malformed"))?),
+    };
+    let (subprotocol, offered_token) = protocols(request.protocols)?;
+    let query = query(request.query)?;
+    if query.token.is_some() && !allow_query_token {
+        return Err(malformed("token_in_query"));
+    }
+
+    let explicit = [
+        bearer.map(Offer::Bearer),
+        offered_token.map(Offer::Subprotocol),
+        query.ticket.map(Offer::Ticket),
+        query.token.map(Offer::Query),
+    ];
+    let mut explicit = explicit.into_iter().flatten();
+    let first = explicit.next();
+    if explicit.next().is_some() {
+        return Err(malformed("two_credentials"));
+    }
+    let offer = match first {
+        Some(offer) => offer,
+        None => match cookie(request.cookie, cookie_name)? {
+            Some(token) if methods.cookie => Offer::Cookie(token),
+            _ => Offer::FirstMessage,
+        },
+    };
+    let on = match offer {
+        Offer::Bearer(_) => methods.bearer,
+        Offer::Subprotocol(_) => methods.subprotocol,
+        Offer::Ticket(_) => methods.ticket,
+        Offer::Query(_) | Offer::Cookie(_) => true,
+        Offer::FirstMessage => methods.first_message,
+    };
+    if on { Ok(Offered { offer, subprotocol }) } else { Err(unauthenticated("method_switched_off")) }
+}
+
+/// The token of `Bearer TOKEN`; the scheme's name in any case, one space, the token's grammar (RFC 6750 section 2.1).
+fn bearer_of(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && is_token68(token)).then_some(token)
+}
+
+fn is_token68(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty()
+        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+}
+
+fn protocols(header: Header<'_>) -> Result<(bool, Option<&str>), HandshakeRefusal> {
+    let value = match header {
+        Header::Absent => return Ok((false, None)),
+        Header::Invalid => return Err(malformed("subprotocols_malformed")),
+        Header::One(value) => value,
+    };
+    let (mut named, mut token) = (false, None);
+    for entry in value.split(',') {
+        let entry = entry.trim_matches([' ', '\t']);
+        if let Some(bearer) = entry.strip_prefix(SUBPROTOCOL_BEARER_PREFIX) {
+            if token.replace(bearer).is_some() {
+                return Err(malformed("two_credentials"));
+            }
+            if !is_token68(bearer) {
+                return Err(malformed("subprotocols_malformed"));
+            }
+        } else if entry == SUBPROTOCOL {
+            named = true;
+        } else if entry.is_empty() {
+            return Err(malformed("subprotocols_malformed"));
+        }
+    }
+    if token.is_some() && !named {
+        return Err(malformed("bearer_without_subprotocol"));
+    }
+    Ok((named, token))
+}
+
+#[derive(Default)]
+struct Query<'a> {
+    ticket: Option<&'a str>,
+    token: Option<&'a str>,
+}
+
+fn query(text: Option<&str>) -> Result<Query<'_>, HandshakeRefusal> {
+    let mut found = Query::default();
+    for pair in text.unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let slot = match name {
+            "ticket" => &mut found.ticket,
+            "token" | "access_token" => &mut found.token,
+            // A name spelt with percent signs may be one of these to somebody behind us.
+            _ if name.contains('%') => return Err(malformed("query_name_encoded")),
+            _ => continue,
+        };
+        if slot.replace(value).is_some() {
+            return Err(malformed("two_credentials"));
+        }
+        if !is_token68(value) {
+            return Err(malformed("query_credential_malformed"));
+        }
+    }
+    Ok(found)
+}
+
+/// The value of the cookie `name`; two of that name are ambiguous and refused.
+fn cookie<'a>(header: Header<'a>, name: &str) -> Result<Option<&'a str>, HandshakeRefusal> {
+    let value = match header {
+        Header::Absent => return Ok(None),
+        Header::Invalid => return Err(malformed("cookies_malformed")),
+        Header::One(value) => value,
+    };
+    let mut found = None;
+    for pair in value.split(';') {
+        let Some((key, token)) = pair.trim_matches([' ', '\t']).split_once('=') else {
+            continue;
+        };
+        if key == name && found.replace(token).is_some() {
+            return Err(malformed("two_cookies"));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_credential_at_most() {
+        let none = HandshakeRequest::new("192.0.2.1".parse().unwrap());
+        let with = |change: &dyn Fn(&mut HandshakeRequest<'static>)| {
+            let mut request = none;
+            change(&mut request);
+            request
+        };
+        let one = Header::One;
+        for (name, request, want) in [
+            ("nothing", none, Ok(Offer::FirstMessage)),
+            ("bearer", with(&|r| r.authorization = one("Bearer a.b.c")), Ok(Offer::Bearer("a.b.c"))),
+            ("scheme in lower case", with(&|r| r.authorization = one("bearer a")), Ok(Offer::Bearer("a"))),
+            ("basic", with(&|r| r.authorization = one("Basic YTpi")), Err(401)),
+            ("bearer without token", with(&|r| r.authorization = one("Bearer ")), Err(401)),
+            ("bearer with two", with(&|r| r.authorization = one("Bearer a b")), Err(401)),
+            ("two headers", with(&|r| r.authorization = Header::Invalid), Err(401)),
+            (
+                "subprotocol",
+                with(&|r| r.protocols = one("wsguard.v1, wsguard.bearer.a.b.c")),
+                Ok(Offer::Subprotocol("a.b.c")),
+            ),
+            ("bearer entry alone", with(&|r| r.protocols = one("wsguard.bearer.a")), Err(400)),
+            ("empty bearer entry", with(&|r| r.protocols = one("wsguard.v1, wsguard.bearer.")), Err(400)),
+            ("two entries", with(&|r| r.protocols = one("wsguard.v1, wsguard.bearer.a, wsguard.bearer.b")), Err(400)),
+            ("foreign protocol", with(&|r| r.protocols = one("soap")), Ok(Offer::FirstMessage)),
+            ("ticket", with(&|r| r.query = Some("x=1&ticket=abc")), Ok(Offer::Ticket("abc"))),
+            ("two tickets", with(&|r| r.query = Some("ticket=a&ticket=b")), Err(400)),
+            ("encoded name", with(&|r| r.query = Some("%74icket=a")), Err(400)),
+            ("token in query", with(&|r| r.query = Some("token=a")), Err(400)),
+            ("access token in query", with(&|r| r.query = Some("access_token=a")), Err(400)),
+            (
+                "header and ticket",
+                with(&|r| {
+                    r.authorization = one("Bearer a");
+                    r.query = Some("ticket=a");
+                }),
+                Err(400),
+            ),
+            ("cookie", with(&|r| r.cookie = one("a=b; wsguard=t; c=d")), Ok(Offer::Cookie("t"))),
+            ("two cookies", with(&|r| r.cookie = one("wsguard=t; wsguard=u")), Err(400)),
+            ("other cookies", with(&|r| r.cookie = one("xwsguard=t")), Ok(Offer::FirstMessage)),
+            (
+                "explicit beats cookie",
+                with(&|r| {
+                    r.cookie = one("wsguard=t");
+                    r.authorization = one("Bearer a");
+                }),
+                Ok(Offer::Bearer("a")),
+            ),
+        ] {
+            let got = find(&request, Methods::default(), "wsguard", false);
+            assert_eq!(got.map(|offered| offered.offer).map_err(|refusal| refusal.status), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_method_can_be_switched_off() {
+        let mut request = HandshakeRequest::new("192.0.2.1".parse().unwrap());
+        let methods = Methods { first_message: false, bearer: false, ..Methods::default() };
+        assert_eq!(find(&request, methods, "wsguard", false).unwrap_err().status, 401);
+        request.authorization = Header::One("Bearer a");
+        assert_eq!(find(&request, methods, "wsguard", false).unwrap_err().status, 401);
+    }
+}

@@ -1,0 +1,117 @@
+//! Reads the envelope of a message: `type`, `id`, `csrfToken`, `payload`, and nothing else.
+//!
+//! Attack: members that one side ignores and the other acts on (CWE-915, CWE-436). An unknown member is an error.
+//!
+//! # Specification
+//! docs/protocol.md section 3
+
+use wsguard_protocol::limits::{ID_CHARS_MAX, ID_INTEGER_MAX, TYPE_BYTES_MAX};
+
+use crate::json::{Document, Kind, Value};
+
+/// The envelope, borrowed from the scanned text.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    /// `type`: a string of 1 to [`TYPE_BYTES_MAX`] bytes that needs no escapes.
+    pub kind: &'a str,
+    /// `id`: a string of 1 to [`ID_CHARS_MAX`] characters or an integer from 0 to [`ID_INTEGER_MAX`].
+    pub id: Option<Value<'a>>,
+    /// `csrfToken`: a string.
+    pub csrf_token: Option<&'a str>,
+    /// `payload`: anything.
+    pub payload: Option<Value<'a>>,
+}
+
+/// What is wrong with an envelope, and the `id` to answer to if it was good.
+#[derive(Clone, Copy, Debug)]
+pub struct EnvelopeFault<'a> {
+    /// A word for the operator.
+    pub reason: &'static str,
+    /// The message's `id`, where there was a good one.
+    pub id: Option<Value<'a>>,
+}
+
+/// Reads the envelope of a document.
+pub fn read(document: Document<'_>) -> Result<Envelope<'_>, EnvelopeFault<'_>> {
+    let root = document.root();
+    if root.kind() != Kind::Object {
+        return Err(EnvelopeFault { reason: "envelope_not_an_object", id: None });
+    }
+    let (mut kind, mut id, mut csrf_token, mut payload) = (None, None, None, None);
+    let mut fault = None;
+    for member in root.members() {
+        // A key may be spelt with escapes: it is the same key, so it is compared as such.
+        if member.key.str_eq("type") {
+            kind = Some(member.value);
+        } else if member.key.str_eq("id") {
+            if id_is_good(member.value) {
+                id = Some(member.value);
+            } else {
+                fault = Some("id_invalid");
+            }
+        } else if member.key.str_eq("csrfToken") {
+            match member.value.as_plain_str() {
+                Some(token) => csrf_token = Some(token),
+                None => fault = Some("csrf_token_not_a_string"),
+            }
+        } else if member.key.str_eq("payload") {
+            payload = Some(member.value);
+        } else {
+            fault = Some("envelope_member_unknown");
+        }
+    }
+    if let Some(reason) = fault {
+        return Err(EnvelopeFault { reason, id });
+    }
+    let kind = kind
+        .and_then(Value::as_plain_str)
+        .filter(|kind| (1..=TYPE_BYTES_MAX).contains(&kind.len()))
+        .ok_or(EnvelopeFault { reason: "type_invalid", id })?;
+    Ok(Envelope { kind, id, csrf_token, payload })
+}
+
+fn id_is_good(value: Value<'_>) -> bool {
+    if value.is_string() {
+        let mut chars = value.chars();
+        let within = chars.by_ref().take(ID_CHARS_MAX).count();
+        within > 0 && chars.next().is_none()
+    } else {
+        value.as_u64_exact().is_some_and(|number| number <= ID_INTEGER_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{ScanLimits, Tape, scan};
+
+    #[test]
+    fn the_envelope_is_strict() {
+        let long = format!(r#"{{"type":"a","id":"{}"}}"#, "é".repeat(65));
+        let longest = format!(r#"{{"type":"a","id":"{}"}}"#, "é".repeat(64));
+        for (name, text, reason) in [
+            ("all members", r#"{"type":"a","id":1,"csrfToken":"t","payload":null}"#, None),
+            ("any order", r#"{"payload":{},"type":"a"}"#, None),
+            ("escaped key", r#"{"\u0074ype":"a"}"#, None),
+            ("largest id", r#"{"type":"a","id":9007199254740991}"#, None),
+            ("longest id", &longest, None),
+            ("array", "[]", Some("envelope_not_an_object")),
+            ("string", r#""x""#, Some("envelope_not_an_object")),
+            ("no type", r#"{"payload":1}"#, Some("type_invalid")),
+            ("empty type", r#"{"type":""}"#, Some("type_invalid")),
+            ("type of another kind", r#"{"type":1}"#, Some("type_invalid")),
+            ("unknown member", r#"{"type":"a","to":"b"}"#, Some("envelope_member_unknown")),
+            ("case differs", r#"{"type":"a","ID":1}"#, Some("envelope_member_unknown")),
+            ("empty id", r#"{"type":"a","id":""}"#, Some("id_invalid")),
+            ("long id", &long, Some("id_invalid")),
+            ("negative id", r#"{"type":"a","id":-1}"#, Some("id_invalid")),
+            ("fractional id", r#"{"type":"a","id":1.0}"#, Some("id_invalid")),
+            ("null id", r#"{"type":"a","id":null}"#, Some("id_invalid")),
+            ("token is a number", r#"{"type":"a","csrfToken":1}"#, Some("csrf_token_not_a_string")),
+        ] {
+            let mut tape = Tape::new();
+            let document = scan(text, &ScanLimits::default(), &mut tape).unwrap();
+            assert_eq!(read(document).err().map(|fault| fault.reason), reason, "{name}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Pings, dead peers, and the deadlines of a connection.
+//!
+//! Attack: sockets that cost memory and do nothing (CWE-772): peers that vanished without a FIN, clients that never
+//! authenticate, messages that never end (slow frames). Any byte of a peer is a sign of life; the server asks for one
+//! when there was none.
+//!
+//! # Specification
+//! RFC 6455 section 5.5.2; OWASP WebSocket Security Cheat Sheet (heartbeat, idle time-out)
+
+use crate::time::{Millis, Tick};
+
+/// Lengths of the heartbeat and of the deadlines around it.
+#[derive(Clone, Debug)]
+pub struct HeartbeatPolicy {
+    /// Time without a sign of life after which a ping is sent. 25 s: below the 30 to 60 s after which proxies cut idle
+    /// connections.
+    pub interval: Millis,
+    /// Time that a peer has for its answer, then 4408.
+    pub timeout: Millis,
+    /// Time for the first message where the handshake brought no credential, then 4408.
+    pub first_message: Millis,
+    /// Time from the first byte of a message to its last, then 1008.
+    pub message: Millis,
+}
+
+impl Default for HeartbeatPolicy {
+    fn default() -> Self {
+        Self {
+            interval: Millis::from_secs(25),
+            timeout: Millis::from_secs(10),
+            first_message: Millis::from_secs(5),
+            message: Millis::from_secs(15),
+        }
+    }
+}
+
+/// The heartbeat of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Heartbeat {
+    seen: Tick,
+    asked: Option<Tick>,
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// Nothing before the given time.
+    Quiet(Tick),
+    /// A ping, now.
+    Ping,
+    /// The peer did not answer.
+    Dead,
+}
+
+impl Heartbeat {
+    /// A peer that was alive at `now`.
+    pub fn new(now: Tick) -> Self {
+        Self { seen: now, asked: None }
+    }
+
+    /// The peer sent something.
+    pub fn seen(&mut self, now: Tick) {
+        self.seen = self.seen.max(now);
+        self.asked = None;
+    }
+
+    /// The time at which [`Heartbeat::beat`] has something to say.
+    pub fn deadline(&self, policy: &HeartbeatPolicy) -> Tick {
+        match self.asked {
+            Some(asked) => asked.after(policy.timeout),
+            None => self.seen.after(policy.interval),
+        }
+    }
+
+    /// What is due at `now`. A ping counts as sent.
+    pub fn beat(&mut self, policy: &HeartbeatPolicy, now: Tick) -> Beat {
+        let due = self.deadline(policy);
+        if now < due {
+            return Beat::Quiet(due);
+        }
+        match self.asked {
+            Some(_) => Beat::Dead,
+            None => {
+                self.asked = Some(now);
+                Beat::Ping
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_peer_is_asked_and_then_dead() {
+        let policy = HeartbeatPolicy::default();
+        let mut heart = Heartbeat::new(Tick(0));
+        assert_eq!(heart.beat(&policy, Tick(24_999)), Beat::Quiet(Tick(25_000)));
+        assert_eq!(heart.beat(&policy, Tick(25_000)), Beat::Ping);
+        assert_eq!(heart.beat(&policy, Tick(25_001)), Beat::Quiet(Tick(35_000)), "asked once");
+        assert_eq!(heart.beat(&policy, Tick(35_000)), Beat::Dead);
+        heart.seen(Tick(34_000));
+        assert_eq!(heart.beat(&policy, Tick(35_000)), Beat::Quiet(Tick(59_000)), "any byte is a sign of life");
+    }
+}

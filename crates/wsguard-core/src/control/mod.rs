@@ -1,0 +1,13 @@
+//! The controls: one file each, holding its policy, its state and its cases.
+//!
+//! None of them knows another. Their order stands in [`crate::handshake`] and [`crate::guard`], written out by hand,
+//! because the order is part of the security.
+
+pub mod authorization;
+pub mod credential;
+pub mod envelope;
+pub mod heartbeat;
+pub mod host;
+pub mod origin;
+pub mod rate;
+pub mod session;

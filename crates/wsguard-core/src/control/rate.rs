@@ -1,0 +1,513 @@
+//! Counts handshakes, messages and bytes against quotas: per server, address prefix, subject, session and type.
+//!
+//! Attack: floods and automation (CWE-770, CWE-799), and the memory of a limiter that grows with every key an attacker
+//! invents. Quotas are kept as GCRA (the virtual scheduling of a leaky bucket, ITU-T I.371): one number a bucket, exact,
+//! nothing to refill. Tables have a fixed size and a keyed hash; a bucket that has refilled is a free slot; where a
+//! table has no free slot the key is judged by its coarser prefix alone, so a sprayed table slows strangers, never
+//! everyone.
+//!
+//! # Specification
+//! RFC 6585 section 4; OWASP ASVS 5.0 2.4.1
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher as _;
+
+use crate::time::{Millis, Tick};
+
+/// Nanoseconds in a millisecond: buckets count in nanoseconds so that a byte has a price.
+const NANOS_PER_MS: u64 = 1_000_000;
+
+/// A quota: so many units a second, so many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    per_second: u32,
+    burst: u32,
+    /// Price of one unit in nanoseconds.
+    unit_ns: u64,
+    /// What may be owed at most, in nanoseconds.
+    credit_ns: u64,
+}
+
+/// The state of one bucket: the time at which it will be full again, in nanoseconds of tick time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket(u64);
+
+impl Quota {
+    /// `per_second` units a second with `burst` at once. Zero counts as one: a quota of nothing is a closed door, which
+    /// is what authorization is for.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        Self::per(per_second.max(1), Millis(1_000), burst)
+    }
+
+    /// `count` units in `window` with `burst` at once.
+    pub fn per(count: u32, window: Millis, burst: u32) -> Self {
+        let (count, burst) = (count.max(1), burst.max(1));
+        let unit_ns = (window.0.max(1).saturating_mul(NANOS_PER_MS) / u64::from(count)).max(1);
+        let per_second = u64::from(count).saturating_mul(1_000) / window.0.max(1);
+        Self {
+            per_second: u32::try_from(per_second).unwrap_or(u32::MAX),
+            burst,
+            unit_ns,
+            credit_ns: unit_ns.saturating_mul(u64::from(burst)),
+        }
+    }
+
+    /// Units a second, rounded down.
+    pub fn per_second(&self) -> u32 {
+        self.per_second
+    }
+
+    /// Units at once.
+    pub fn burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// The quota with rate and burst `factor` times as large.
+    #[must_use]
+    pub fn times(&self, factor: u32) -> Self {
+        let factor = factor.max(1);
+        Self {
+            per_second: self.per_second.saturating_mul(factor),
+            burst: self.burst.saturating_mul(factor),
+            unit_ns: (self.unit_ns / u64::from(factor)).max(1),
+            credit_ns: self.credit_ns,
+        }
+    }
+
+    /// Takes `units` from `bucket`, or says how long to wait. A refused charge takes nothing.
+    pub fn charge(&self, bucket: &mut Bucket, now: Tick, units: u32) -> Result<(), Millis> {
+        let now_ns = now.0.saturating_mul(NANOS_PER_MS);
+        let full_at = bucket.0.max(now_ns).saturating_add(self.unit_ns.saturating_mul(u64::from(units)));
+        let owed = full_at.saturating_sub(now_ns);
+        if owed > self.credit_ns {
+            return Err(Millis(owed.saturating_sub(self.credit_ns).div_ceil(NANOS_PER_MS)));
+        }
+        bucket.0 = full_at;
+        Ok(())
+    }
+
+    /// The share of the burst that is used up, 0 to 1. For people to look at.
+    #[expect(clippy::cast_precision_loss, reason = "a bar on a page")]
+    pub fn used(&self, bucket: Bucket, now: Tick) -> f32 {
+        let owed = bucket.0.saturating_sub(now.0.saturating_mul(NANOS_PER_MS));
+        (owed as f32 / self.credit_ns as f32).min(1.0)
+    }
+}
+
+/// A keyed print of a rate key: what the tables hold instead of subjects and addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Print(u64);
+
+/// The secret of the prints, so that nobody can choose keys that fall together (CWE-407).
+#[derive(Clone, Copy)]
+pub struct PrintKey(u64, u64);
+
+impl std::fmt::Debug for PrintKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PrintKey(..)")
+    }
+}
+
+impl PrintKey {
+    /// A key from 16 random bytes.
+    pub fn new(random: [u8; 16]) -> Self {
+        let wide = u128::from_le_bytes(random);
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves of the number")]
+        Self(wide as u64, (wide >> 64) as u64)
+    }
+
+    /// The print of `parts` under a domain, so that a subject never meets an address.
+    pub fn print(&self, domain: u8, parts: &[u8]) -> Print {
+        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
+        hasher.write_u8(domain);
+        hasher.write(parts);
+        Print(hasher.finish().max(1))
+    }
+}
+
+/// The two prefixes under which an address is counted: IPv4 /32 and /24, IPv6 /64 and /48.
+///
+/// One IPv6 host usually owns a whole /64, so a limit by address would be no limit. An IPv4-mapped IPv6 address counts
+/// as IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    /// The narrow prefix.
+    pub fine: Print,
+    /// The wide prefix around it.
+    pub coarse: Print,
+}
+
+impl Prefixes {
+    /// The prefixes of `address`.
+    pub fn of(key: &PrintKey, address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                Self {
+                    fine: key.print(b'4', &[a, b, c, d]),
+                    coarse: key.print(b'p', &[a, b, c]),
+                }
+            }
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                let fine: Vec<u8> = [a, b, c, d].iter().flat_map(|part| part.to_be_bytes()).collect();
+                let coarse = fine.get(..6).unwrap_or_default();
+                Self {
+                    fine: key.print(b'6', &fine),
+                    coarse: key.print(b'q', coarse),
+                }
+            }
+        }
+    }
+}
+
+/// Slots that one key may use: a full set falls back to the coarser prefix.
+const WAYS: usize = 8;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    print: u64,
+    count: Bucket,
+    bytes: Bucket,
+}
+
+/// Buckets by key, of a fixed size.
+///
+/// Each entry holds a bucket for a count and one for bytes. Cost: one uncontended lock and a look at eight slots.
+#[derive(Debug)]
+pub struct RateTable {
+    sets: Box<[Mutex<[Slot; WAYS]>]>,
+}
+
+/// What a table said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Charge {
+    /// Within the quota.
+    Taken,
+    /// Above it; the wait until it would pass.
+    Over(Millis),
+    /// No slot is free: the caller judges by a coarser key.
+    NoSlot,
+}
+
+impl RateTable {
+    /// A table for about `keys` keys (rounded up to a power of two), 24 bytes each plus a lock for eight of them.
+    pub fn new(keys: usize) -> Self {
+        let sets = (keys.max(WAYS) / WAYS).next_power_of_two();
+        Self {
+            sets: (0..sets).map(|_| Mutex::new([Slot::default(); WAYS])).collect(),
+        }
+    }
+
+    /// Charges one unit of `count` and `size` units of `bytes` to the buckets of `print`: both or neither.
+    pub fn charge(&self, print: Print, now: Tick, count: &Quota, bytes: Option<(&Quota, u32)>) -> Charge {
+        self.with_slot(print, now, |slot| {
+            let mut next = *slot;
+            if let Some((quota, size)) = bytes
+                && let Err(wait) = quota.charge(&mut next.bytes, now, size)
+            {
+                return Charge::Over(wait);
+            }
+            match count.charge(&mut next.count, now, 1) {
+                Ok(()) => {
+                    *slot = next;
+                    Charge::Taken
+                }
+                Err(wait) => Charge::Over(wait),
+            }
+        })
+        .unwrap_or(Charge::NoSlot)
+    }
+
+    /// The buckets of `print` as they stand: count, bytes. Absent keys have untouched ones.
+    pub fn peek(&self, print: Print) -> (Bucket, Bucket) {
+        let Some(set) = self.set(print) else {
+            return (Bucket::default(), Bucket::default());
+        };
+        let slots = set.lock().unwrap_or_else(PoisonError::into_inner);
+        slots
+            .iter()
+            .find(|slot| slot.print == print.0)
+            .map_or((Bucket::default(), Bucket::default()), |slot| (slot.count, slot.bytes))
+    }
+
+    fn set(&self, print: Print) -> Option<&Mutex<[Slot; WAYS]>> {
+        let mask = self.sets.len().saturating_sub(1);
+        #[expect(clippy::cast_possible_truncation, reason = "the mask keeps the low bits only")]
+        self.sets.get(print.0 as usize & mask)
+    }
+
+    fn with_slot<T>(&self, print: Print, now: Tick, act: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        let mut slots = self.set(print)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ns = now.0.saturating_mul(NANOS_PER_MS);
+        let place = slots.iter().position(|slot| slot.print == print.0).or_else(|| {
+            // A bucket that has refilled says nothing any more, so its slot is free.
+            slots.iter().position(|slot| slot.count.0.max(slot.bytes.0) <= now_ns)
+        })?;
+        let slot = slots.get_mut(place)?;
+        if slot.print != print.0 {
+            *slot = Slot {
+                print: print.0,
+                ..Slot::default()
+            };
+        }
+        Some(act(slot))
+    }
+}
+
+/// A bucket that all connections share, without a lock.
+#[derive(Debug, Default)]
+pub struct SharedBucket(AtomicU64);
+
+impl SharedBucket {
+    /// Takes one unit of `quota`, or says how long to wait.
+    pub fn charge(&self, quota: &Quota, now: Tick) -> Result<(), Millis> {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        loop {
+            let mut bucket = Bucket(seen);
+            quota.charge(&mut bucket, now, 1)?;
+            match self.0.compare_exchange_weak(seen, bucket.0, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(current) => seen = current,
+            }
+        }
+    }
+}
+
+/// Whether a limit acts or only says what it would have done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuses.
+    #[default]
+    Enforce,
+    /// Counts and logs; refuses nothing.
+    Shadow,
+}
+
+/// The quotas of the guard.
+#[derive(Clone, Debug)]
+pub struct RatePolicy {
+    /// Whether the quotas act.
+    pub mode: Mode,
+    /// Handshakes of one narrow prefix; four times as many of the wide one around it.
+    ///
+    /// 30 per 10 s: a household or office reconnecting after a server restart passes, a scan does not.
+    pub handshakes: Quota,
+    /// Messages of one subject, over all its sessions. 20 a second, 60 at once: faster than anybody types, slower than
+    /// a script wants.
+    pub messages: Quota,
+    /// Bytes of one session. 256 KiB a second: four messages of the largest size.
+    pub bytes: Quota,
+    /// How many times the quotas of messages and bytes one narrow prefix has; the wide one has four times as much
+    /// again. Many people share one address.
+    pub prefix_factor: u32,
+    /// Messages of the whole server.
+    pub server: Quota,
+    /// Keys in each table. A table of 65,536 keys takes 2 MiB.
+    pub table_keys: usize,
+}
+
+impl Default for RatePolicy {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            handshakes: Quota::per(30, Millis(10_000), 30),
+            messages: Quota::new(20, 60),
+            bytes: Quota::new(256 * 1024, 256 * 1024),
+            prefix_factor: 4,
+            server: Quota::new(200_000, 200_000),
+            table_keys: 65_536,
+        }
+    }
+}
+
+/// The buckets that connections share.
+#[derive(Debug)]
+pub struct Limiter {
+    policy: RatePolicy,
+    key: PrintKey,
+    handshakes: RateTable,
+    prefixes: RateTable,
+    wide_prefixes: RateTable,
+    subjects: RateTable,
+    types: RateTable,
+    server: SharedBucket,
+    prefix_messages: Quota,
+    prefix_bytes: Quota,
+    wide_messages: Quota,
+    wide_bytes: Quota,
+    wide_handshakes: Quota,
+}
+
+impl Limiter {
+    /// Empty buckets under `policy`; `key` hashes subjects and addresses.
+    pub fn new(policy: RatePolicy, key: PrintKey) -> Self {
+        let table = || RateTable::new(policy.table_keys);
+        let prefix_messages = policy.messages.times(policy.prefix_factor);
+        let prefix_bytes = policy.bytes.times(policy.prefix_factor);
+        Self {
+            key,
+            handshakes: table(),
+            prefixes: table(),
+            wide_prefixes: table(),
+            subjects: table(),
+            types: table(),
+            server: SharedBucket::default(),
+            wide_messages: prefix_messages.times(4),
+            wide_bytes: prefix_bytes.times(4),
+            wide_handshakes: policy.handshakes.times(4),
+            prefix_messages,
+            prefix_bytes,
+            policy,
+        }
+    }
+
+    /// The quotas.
+    pub fn policy(&self) -> &RatePolicy {
+        &self.policy
+    }
+
+    /// The prefixes under which `address` is counted.
+    pub fn prefixes_of(&self, address: IpAddr) -> Prefixes {
+        Prefixes::of(&self.key, address)
+    }
+
+    /// The print under which `subject` is counted.
+    pub fn print_of(&self, subject: &str) -> Print {
+        self.key.print(b's', subject.as_bytes())
+    }
+
+    /// Charges a handshake, before any signature is checked.
+    pub fn handshake(&self, prefixes: Prefixes, now: Tick) -> Result<(), (&'static str, Millis)> {
+        match self.handshakes.charge(prefixes.fine, now, &self.policy.handshakes, None) {
+            Charge::Over(wait) => return Err(("handshakes_of_prefix", wait)),
+            Charge::Taken | Charge::NoSlot => {}
+        }
+        match self.wide_prefixes.charge(hashed_apart(prefixes.coarse), now, &self.wide_handshakes, None) {
+            Charge::Taken => Ok(()),
+            Charge::Over(wait) => Err(("handshakes_of_wide_prefix", wait)),
+            Charge::NoSlot => Err(("handshake_table_full", Millis(1_000))),
+        }
+    }
+
+    /// Charges one message of `size` bytes to everything that outlives the session.
+    pub fn message(
+        &self,
+        subject: Option<Print>,
+        prefixes: Prefixes,
+        now: Tick,
+        size: u32,
+    ) -> Result<(), (&'static str, Millis)> {
+        self.server.charge(&self.policy.server, now).map_err(|wait| ("messages_of_server", wait))?;
+        if let Some(subject) = subject {
+            // Without a slot the subject is judged by its address alone.
+            if let Charge::Over(wait) = self.subjects.charge(subject, now, &self.policy.messages, None) {
+                return Err(("messages_of_subject", wait));
+            }
+        }
+        let fine = self.prefixes.charge(prefixes.fine, now, &self.prefix_messages, Some((&self.prefix_bytes, size)));
+        if let Charge::Over(wait) = fine {
+            return Err(("quota_of_prefix", wait));
+        }
+        match self.wide_prefixes.charge(prefixes.coarse, now, &self.wide_messages, Some((&self.wide_bytes, size))) {
+            Charge::Taken => Ok(()),
+            Charge::Over(wait) => Err(("quota_of_wide_prefix", wait)),
+            Charge::NoSlot => Err(("rate_table_full", Millis(1_000))),
+        }
+    }
+
+    /// Charges one message of a type with a quota of its own.
+    pub fn typed(&self, subject: Print, kind: u16, quota: &Quota, now: Tick) -> Result<(), Millis> {
+        let mut key = [0; 10];
+        let (of_subject, of_kind) = key.split_at_mut(8);
+        of_subject.copy_from_slice(&subject.0.to_le_bytes());
+        of_kind.copy_from_slice(&kind.to_le_bytes());
+        match self.types.charge(self.key.print(b't', &key), now, quota, None) {
+            Charge::Taken => Ok(()),
+            Charge::Over(wait) => Err(wait),
+            Charge::NoSlot => Err(Millis(1_000)),
+        }
+    }
+
+    /// How full the buckets of a peer are, for people to look at.
+    pub fn levels(&self, subject: Option<Print>, prefixes: Prefixes, now: Tick) -> [(&'static str, Quota, f32); 3] {
+        let of_subject = subject.map_or(Bucket::default(), |print| self.subjects.peek(print).0);
+        let (count, bytes) = self.prefixes.peek(prefixes.fine);
+        [
+            ("messages of this subject", self.policy.messages, self.policy.messages.used(of_subject, now)),
+            ("messages of this address", self.prefix_messages, self.prefix_messages.used(count, now)),
+            ("bytes of this address", self.prefix_bytes, self.prefix_bytes.used(bytes, now)),
+        ]
+    }
+}
+
+/// Handshakes and messages of a wide prefix share a table but not a bucket.
+fn hashed_apart(print: Print) -> Print {
+    Print(print.0.rotate_left(32).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> PrintKey {
+        PrintKey::new([7; 16])
+    }
+
+    #[test]
+    fn a_quota_gives_its_burst_and_then_its_rate() {
+        let quota = Quota::new(20, 60);
+        let mut bucket = Bucket::default();
+        let passed = (0..1_000).filter(|_| quota.charge(&mut bucket, Tick(5_000), 1).is_ok()).count();
+        assert_eq!(passed, 60);
+        assert_eq!(quota.charge(&mut bucket, Tick(5_000), 1), Err(Millis(50)), "the wait is exact");
+        assert_eq!(quota.charge(&mut bucket, Tick(5_049), 1), Err(Millis(1)));
+        assert_eq!(quota.charge(&mut bucket, Tick(5_050), 1), Ok(()));
+        assert_eq!(quota.charge(&mut bucket, Tick(5_000), 1), Err(Millis(100)), "a clock that steps back gives nothing");
+    }
+
+    #[test]
+    fn a_full_table_falls_back_and_a_refilled_bucket_is_free() {
+        let table = RateTable::new(8);
+        let quota = Quota::new(1, 1);
+        for number in 0..8_u8 {
+            assert_eq!(table.charge(key().print(0, &[number]), Tick(0), &quota, None), Charge::Taken, "{number}");
+        }
+        assert_eq!(table.charge(key().print(0, &[8]), Tick(0), &quota, None), Charge::NoSlot);
+        assert_eq!(table.charge(key().print(0, &[0]), Tick(0), &quota, None), Charge::Over(Millis(1_000)));
+        assert_eq!(table.charge(key().print(0, &[8]), Tick(1_000), &quota, None), Charge::Taken);
+    }
+
+    #[test]
+    fn addresses_fall_into_their_prefixes() {
+        let of = |text: &str| Prefixes::of(&key(), text.parse().unwrap());
+        for (name, left, right, fine, coarse) in [
+            ("same host", "192.0.2.1", "192.0.2.1", true, true),
+            ("same /24", "192.0.2.1", "192.0.2.200", false, true),
+            ("other /24", "192.0.2.1", "192.0.3.1", false, false),
+            ("mapped", "192.0.2.1", "::ffff:192.0.2.1", true, true),
+            ("same /64", "2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true, true),
+            ("same /48", "2001:db8:1:2::1", "2001:db8:1:3::1", false, true),
+            ("other /48", "2001:db8:1:2::1", "2001:db8:2:2::1", false, false),
+        ] {
+            assert_eq!(of(left).fine == of(right).fine, fine, "{name}: fine");
+            assert_eq!(of(left).coarse == of(right).coarse, coarse, "{name}: coarse");
+        }
+    }
+
+    #[test]
+    fn a_refused_message_costs_no_bytes() {
+        let table = RateTable::new(64);
+        let (count, bytes) = (Quota::new(1, 1), Quota::new(100, 100));
+        let print = key().print(0, b"x");
+        assert_eq!(table.charge(print, Tick(0), &count, Some((&bytes, 40))), Charge::Taken);
+        let before = table.peek(print);
+        assert!(matches!(table.charge(print, Tick(0), &count, Some((&bytes, 40))), Charge::Over(_)));
+        assert_eq!(table.peek(print), before);
+    }
+}

@@ -1,0 +1,147 @@
+//! What must happen outside after an event: bytes to send, a message to hand over, records for the operator.
+//!
+//! [`Effects`] belongs to a thread, not to a connection: its buffers grow once and serve every connection of the
+//! thread, and an idle connection owns none of them.
+
+use std::net::IpAddr;
+
+use crate::frame::{self, Opcode};
+use crate::json::{self, NodeId, Tape, Value};
+use crate::policy::Reference;
+use crate::schema::ContentClass;
+use crate::verdict::Refusal;
+
+/// Buffers for one event at a time.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// WebSocket frames for the peer, encoded.
+    pub out: Vec<u8>,
+    /// What the operator learns.
+    pub records: Vec<Record>,
+    pub(crate) message: Accepted,
+    pub(crate) tape: Option<Tape>,
+    pub(crate) classes: Vec<(NodeId, ContentClass)>,
+    pub(crate) text: String,
+    pub(crate) cleaned: String,
+}
+
+/// The accepted message in its canonical form, and where its parts stand.
+#[derive(Debug, Default)]
+pub(crate) struct Accepted {
+    pub(crate) number: u16,
+    pub(crate) canonical: Vec<u8>,
+    pub(crate) id_len: usize,
+    pub(crate) neutralised: u32,
+}
+
+/// A message that every control let pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The number of its type in [`crate::policy::Policy::messages`].
+    pub number: u16,
+    /// Its type.
+    pub kind: &'a str,
+    /// Its `id`, as JSON text.
+    pub id: Option<&'a str>,
+    /// Its payload, canonical JSON; `null` where it had none.
+    pub payload: &'a str,
+    /// How many strings were neutralised.
+    pub neutralised: u32,
+}
+
+impl Accepted {
+    /// Begins anew with `id` and leaves the payload to be written.
+    pub(crate) fn begin(&mut self, number: u16, id: Option<Value<'_>>) {
+        self.number = number;
+        self.neutralised = 0;
+        self.canonical.clear();
+        if let Some(id) = id {
+            json::write_canonical(id, &mut self.canonical);
+        }
+        self.id_len = self.canonical.len();
+    }
+
+    pub(crate) fn parts(&self) -> (Option<&str>, &str) {
+        // What the canonical writer wrote is UTF-8; anything else would be our mistake and is handed over as nothing.
+        let text = std::str::from_utf8(&self.canonical).unwrap_or("");
+        let (id, payload) = text.split_at_checked(self.id_len).unwrap_or(("", ""));
+        ((!id.is_empty()).then_some(id), if payload.is_empty() { "null" } else { payload })
+    }
+}
+
+/// One event of security, for the operator's log.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What happened, such as `message_refused`.
+    pub action: &'static str,
+    /// Who answered and why; `None` where nothing was refused.
+    pub refusal: Option<Refusal>,
+    /// Joins the record with the peer's error.
+    pub reference: Option<Reference>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The session, as hexadecimal digits.
+    pub session: Option<String>,
+    /// Who.
+    pub subject: Option<Box<str>>,
+    /// The message type, where the policy knows it.
+    pub message_type: Option<Box<str>>,
+    /// Size of the message in bytes.
+    pub bytes: Option<usize>,
+    /// The close code, where the connection ended.
+    pub close_code: Option<u16>,
+}
+
+impl Record {
+    /// A record of `action` with nothing else known.
+    pub fn new(action: &'static str) -> Self {
+        Self {
+            action,
+            refusal: None,
+            reference: None,
+            client: None,
+            session: None,
+            subject: None,
+            message_type: None,
+            bytes: None,
+            close_code: None,
+        }
+    }
+}
+
+/// Writes one text frame whose JSON `write` appends.
+pub(crate) fn frame_into(out: &mut Vec<u8>, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let mark = frame::begin_frame(out, Opcode::Text, expected);
+    write(out);
+    frame::end_frame(out, mark);
+}
+
+/// Appends `number` in decimal.
+pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut rest = number;
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or(0));
+        rest /= 10;
+        used += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len().saturating_sub(used)..).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 9, 10, 1_234_567_890, u64::MAX] {
+            let mut out = Vec::new();
+            write_number(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
+}

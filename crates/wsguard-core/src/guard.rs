@@ -1,0 +1,950 @@
+//! One connection: THE order of the controls of a message.
+//!
+//! Liveness, rate, scan, CSRF, authorization, rate of the type, schema, content. The first answer other than "allow"
+//! wins. Read [`Connection::inspect`] from top to bottom: that is all that happens to a message.
+//!
+//! The driving contract: one event in, take the verdict, send `effects.out`, write `effects.records`, hand over
+//! [`Connection::message`] after [`Verdict::Allow`], then sleep until [`Connection::deadline`] or the next event. After
+//! [`Verdict::Close`] the close frame stands in `effects.out`, and no further event is accepted.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use wsguard_protocol::limits::{AUTH_EXPIRING_MS, CSRF_GRACE_MS, FIRST_MESSAGE_BYTES_MAX};
+use wsguard_protocol::{CloseCode, ErrorCode};
+
+use crate::control::envelope::{self, Envelope};
+use crate::control::heartbeat::{Beat, Heartbeat};
+use crate::control::rate::{Bucket, Mode, Prefixes, Quota};
+use crate::control::session::{Seat, SessionId};
+use crate::effect::{Effects, Message, Record, frame_into, write_number};
+use crate::frame::{self, FrameError, Opcode};
+use crate::handshake::{Admission, Entry, too_many_sessions};
+use crate::json::{self, Document, NodeId, Tape, Value};
+use crate::markup::{self, Cleaned, Neutralised};
+use crate::policy::{Context, Identity, MessageType};
+use crate::probe::Probe;
+use crate::schema::ContentClass;
+use crate::time::{Millis, Now, Tick, UnixMs};
+use crate::token::CsrfToken;
+use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
+
+/// Refused frames that one connection may cause before it is closed with 1008.
+///
+/// A page with a mistake in it sends a handful; a scanner sends thousands.
+const REFUSALS_IN_A_ROW_MAX: u32 = 256;
+
+/// A WebSocket connection behind the guard.
+#[derive(Debug)]
+pub struct Connection {
+    cx: Arc<Context>,
+    phase: Phase,
+    client: IpAddr,
+    prefixes: Prefixes,
+    heart: Heartbeat,
+    bytes: Bucket,
+    refused_in_a_row: u32,
+    closing: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The first message must be `auth` with a token, before the deadline.
+    FirstMessage { until: Tick },
+    /// The first message must be `auth` with the proof of the same origin, before the deadline.
+    Proof { until: Tick, identity: Arc<Identity>, fingerprint: [u8; 32] },
+    /// Authenticated.
+    Open(Box<Session>),
+    /// Over.
+    Closed,
+}
+
+/// What an authenticated connection keeps.
+#[derive(Debug)]
+struct Session {
+    id: SessionId,
+    identity: Arc<Identity>,
+    started: Tick,
+    last_message: Tick,
+    /// INVARIANT: grows by one for each application frame.
+    seq: u64,
+    csrf: CsrfToken,
+    csrf_epoch: u32,
+    csrf_rotates_at: Tick,
+    csrf_expires_unix: UnixMs,
+    previous_csrf: Option<(CsrfToken, Tick)>,
+    expiring_at: Option<Tick>,
+    token_ends_at: Tick,
+    _seat: Seat,
+}
+
+/// A message that goes no further.
+struct Refused<'a> {
+    refusal: Refusal,
+    id: Option<Value<'a>>,
+    kind: Option<&'a str>,
+    close: Option<CloseCode>,
+}
+
+impl<'a> Refused<'a> {
+    fn new(control: ControlId, code: ErrorCode, reason: impl Into<Reason>, id: Option<Value<'a>>) -> Self {
+        Self { refusal: Refusal::new(control, code, reason), id, kind: None, close: None }
+    }
+
+    fn closing(mut self, code: CloseCode) -> Self {
+        self.close = Some(code);
+        self
+    }
+
+    fn after(mut self, wait: Millis) -> Self {
+        self.refusal.retry_after = Some(wait);
+        self
+    }
+
+    fn of(mut self, kind: &'a str) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+}
+
+/// How a message passed.
+enum Passed {
+    ToApplication,
+    Answered,
+    Authenticated(Arc<Identity>),
+    Proved,
+    Refreshed(Arc<Identity>),
+}
+
+impl Connection {
+    /// The connection that begins with `admission`. Its first frames stand in `effects.out`; after
+    /// [`Verdict::Close`] it is over already.
+    pub fn open(cx: Arc<Context>, now: Now, admission: Admission, effects: &mut Effects) -> (Self, Verdict) {
+        let until = now.tick.after(cx.policy.heartbeat.first_message);
+        let mut connection = Self {
+            phase: Phase::Closed,
+            client: admission.client,
+            prefixes: admission.prefixes,
+            heart: Heartbeat::new(now.tick),
+            bytes: Bucket::default(),
+            refused_in_a_row: 0,
+            closing: false,
+            cx,
+        };
+        let verdict = match admission.entry {
+            Entry::Open(identity, seat) => {
+                connection.begin_session(now, identity, seat, effects);
+                Verdict::Allow
+            }
+            Entry::FirstMessage => {
+                connection.phase = Phase::FirstMessage { until };
+                Verdict::Answered
+            }
+            Entry::Proof { identity, fingerprint } => {
+                connection.phase = Phase::Proof { until, identity, fingerprint };
+                Verdict::Answered
+            }
+            Entry::Refused(refusal) => {
+                let code = match refusal.control {
+                    ControlId::SessionCap => CloseCode::Replaced,
+                    _ => CloseCode::Unauthenticated,
+                };
+                connection.close(code, Some(refusal), effects)
+            }
+        };
+        (connection, verdict)
+    }
+
+    /// Judges one text message. After [`Verdict::Allow`] it stands in [`Connection::message`].
+    pub fn on_message(&mut self, now: Now, text: &str, effects: &mut Effects, probe: &mut impl Probe) -> Verdict {
+        if self.closing {
+            return Verdict::Answered;
+        }
+        self.heart.seen(now.tick);
+        let mut tape = effects.tape.take().unwrap_or_default();
+        let passed = self.inspect(now, text, &mut tape, effects, probe);
+        let verdict = match passed {
+            Ok(Passed::ToApplication) => {
+                self.refused_in_a_row = 0;
+                Verdict::Allow
+            }
+            Ok(Passed::Answered) => {
+                self.refused_in_a_row = 0;
+                Verdict::Answered
+            }
+            Ok(Passed::Authenticated(identity)) => self.take_seat(now, identity, effects),
+            Ok(Passed::Proved) => match std::mem::replace(&mut self.phase, Phase::Closed) {
+                Phase::Proof { identity, .. } => self.take_seat(now, identity, effects),
+                _ => self.close(CloseCode::InternalError, None, effects),
+            },
+            Ok(Passed::Refreshed(identity)) => {
+                self.refresh(now, identity, effects);
+                Verdict::Answered
+            }
+            Err(refused) => self.refuse(refused, text.len(), effects),
+        };
+        effects.tape = Some(tape);
+        verdict
+    }
+
+    /// All that happens to a message, in order.
+    fn inspect<'t>(
+        &mut self,
+        now: Now,
+        text: &'t str,
+        tape: &'t mut Tape,
+        effects: &mut Effects,
+        probe: &mut impl Probe,
+    ) -> Result<Passed, Refused<'t>> {
+        self.live(now, text)?;
+        probe.lap(ControlId::Liveness);
+
+        let charged = self.charge(now, text.len());
+        probe.lap(ControlId::Rate);
+
+        let document = json::scan(text, &self.cx.policy.scan, tape).map_err(|error| {
+            let code = if error.kind().is_unsafe_content() { ErrorCode::UnsafeContent } else { ErrorCode::InvalidJson };
+            Refused::new(ControlId::Scan, code, Reason::with(error.kind().as_str(), format!("byte {}", error.offset())), None)
+        });
+        // The bucket was charged before the scan, but the answer carries the message's id where there is one.
+        if let Err((bucket, wait)) = charged {
+            let id = document.ok().and_then(|document| envelope::read(document).ok()).and_then(|envelope| envelope.id);
+            return Err(Refused::new(ControlId::Rate, ErrorCode::RateLimited, bucket, id).after(wait));
+        }
+        let document = document?;
+        let envelope = envelope::read(document).map_err(|fault| {
+            Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id)
+        })?;
+        probe.lap(ControlId::Scan);
+
+        let session = match &mut self.phase {
+            Phase::Open(session) => session,
+            _ => return self.first(now, &envelope),
+        };
+        let id = envelope.id;
+        match envelope.kind {
+            "ping" => return answer_ping(now, &envelope, effects),
+            "ack" => return accept_ack(&envelope),
+            "auth.refresh" => return self.accept_refresh(now, &envelope),
+            "auth" => {
+                return Err(Refused::new(ControlId::Credential, ErrorCode::InvalidMessage, "authenticated_already", id));
+            }
+            _ => {}
+        }
+
+        if !session.csrf_is_good(now, envelope.csrf_token) {
+            let reason = if envelope.csrf_token.is_some() { "csrf_wrong" } else { "csrf_missing" };
+            return Err(Refused::new(ControlId::Csrf, ErrorCode::CsrfInvalid, reason, id));
+        }
+        probe.lap(ControlId::Csrf);
+
+        let Some((number, message)) = self.cx.policy.message(envelope.kind) else {
+            return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", id));
+        };
+        if !session.identity.permissions.allow(number) {
+            return Err(Refused::new(ControlId::Authorization, ErrorCode::Forbidden, "type_forbidden", id).of(envelope.kind));
+        }
+        probe.lap(ControlId::Authorization);
+
+        if let Some(quota) = message.own_quota()
+            && let Err(wait) = self.cx.limiter.typed(session.identity.print, number, quota, now.tick)
+            && self.cx.policy.rate.mode == Mode::Enforce
+        {
+            let refused = Refused::new(ControlId::RateType, ErrorCode::RateLimited, "messages_of_type", id);
+            return Err(refused.after(wait).of(envelope.kind));
+        }
+        probe.lap(ControlId::RateType);
+
+        if let Some(payload) = envelope.payload {
+            message.schema().check(document, payload).map_err(|violation| {
+                let place = format!("{} {}", violation.pointer(payload), violation.keyword().as_str());
+                Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, Reason::with("schema", place), id)
+                    .of(envelope.kind)
+            })?;
+        } else {
+            check_absent(message, id, envelope.kind)?;
+        }
+        probe.lap(ControlId::Schema);
+
+        effects.message.begin(number, id);
+        if let Some(payload) = envelope.payload {
+            write_checked(&self.cx, message, document, payload, effects)
+                .map_err(|reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind))?;
+        }
+        probe.lap(ControlId::Content);
+        session.last_message = now.tick;
+        Ok(Passed::ToApplication)
+    }
+
+    /// Session and token still live; before there is a session, the message is small enough to be its first.
+    fn live<'t>(&self, now: Now, text: &str) -> Result<(), Refused<'t>> {
+        let expired = |reason| {
+            Err(Refused::new(ControlId::Liveness, ErrorCode::SessionExpired, reason, None)
+                .closing(CloseCode::Unauthenticated))
+        };
+        match &self.phase {
+            Phase::Open(session) if now.unix >= session.identity.ends_at => expired("token_ended"),
+            Phase::Open(session) if now.tick >= session.started.after(self.cx.policy.sessions.max) => {
+                expired("session_too_old")
+            }
+            Phase::Open(_) => Ok(()),
+            Phase::Closed => expired("connection_over"),
+            Phase::FirstMessage { .. } | Phase::Proof { .. } if text.len() > FIRST_MESSAGE_BYTES_MAX => {
+                Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, "first_message_too_large", None)
+                    .closing(CloseCode::Unauthenticated))
+            }
+            Phase::FirstMessage { .. } | Phase::Proof { .. } => Ok(()),
+        }
+    }
+
+    /// Charges the message to session, server, subject and prefixes.
+    fn charge(&mut self, now: Now, size: usize) -> Result<(), (&'static str, Millis)> {
+        let policy = self.cx.limiter.policy();
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let subject = match &self.phase {
+            Phase::Open(session) => Some(session.identity.print),
+            _ => None,
+        };
+        let charged = policy
+            .bytes
+            .charge(&mut self.bytes, now.tick, size)
+            .map_err(|wait| ("bytes_of_session", wait))
+            .and_then(|()| self.cx.limiter.message(subject, self.prefixes, now.tick, size));
+        if policy.mode == Mode::Shadow { Ok(()) } else { charged }
+    }
+
+    /// The first message of a connection that is not authenticated: one try.
+    fn first<'t>(&self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+        let refuse = |code, reason, close| {
+            Err(Refused::new(ControlId::Credential, code, reason, envelope.id).closing(close))
+        };
+        let unauthenticated =
+            |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
+        if envelope.kind != "auth" {
+            return unauthenticated("first_message_not_auth");
+        }
+        if let Phase::Proof { fingerprint, .. } = &self.phase {
+            return match envelope.csrf_token {
+                Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved),
+                Some(_) => refuse(ErrorCode::CsrfInvalid, "proof_wrong", CloseCode::Forbidden),
+                None => refuse(ErrorCode::CsrfInvalid, "proof_missing", CloseCode::Forbidden),
+            };
+        }
+        let Some(token) = only_string(envelope.payload, "token") else {
+            return unauthenticated("auth_payload_invalid");
+        };
+        match self.cx.identify(now, token) {
+            Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity))),
+            Err(error) => unauthenticated(error.as_str()),
+        }
+    }
+
+    fn accept_refresh<'t>(&self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+        let Phase::Open(session) = &self.phase else {
+            return Err(Refused::new(ControlId::Credential, ErrorCode::Internal, "no_session", envelope.id));
+        };
+        let Some(token) = only_string(envelope.payload, "token") else {
+            let reason = "refresh_payload_invalid";
+            return Err(Refused::new(ControlId::Credential, ErrorCode::InvalidMessage, reason, envelope.id));
+        };
+        match self.cx.identify(now, token) {
+            Ok(fresh) if fresh.claims.subject == session.identity.claims.subject => {
+                Ok(Passed::Refreshed(Arc::new(fresh)))
+            }
+            Ok(_) => Err(Refused::new(ControlId::Credential, ErrorCode::Forbidden, "refresh_of_another_subject", envelope.id)
+                .closing(CloseCode::Forbidden)),
+            Err(error) => {
+                Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, error.as_str(), envelope.id))
+            }
+        }
+    }
+
+    fn take_seat(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) -> Verdict {
+        match self.cx.seats.take(identity.print, self.cx.policy.sessions.per_subject) {
+            Some(seat) => {
+                self.begin_session(now, identity, seat, effects);
+                Verdict::Answered
+            }
+            None => self.close(CloseCode::Replaced, Some(too_many_sessions()), effects),
+        }
+    }
+
+    fn begin_session(&mut self, now: Now, identity: Arc<Identity>, seat: Seat, effects: &mut Effects) {
+        let policy = &self.cx.policy;
+        let id = SessionId(self.cx.random_id());
+        let mut session = Box::new(Session {
+            id,
+            started: now.tick,
+            last_message: now.tick,
+            seq: 0,
+            csrf: self.cx.csrf.per_message(&id.0, 0),
+            csrf_epoch: 0,
+            csrf_rotates_at: now.tick.after(policy.csrf_rotate_every),
+            csrf_expires_unix: now.unix.after(policy.csrf_rotate_every),
+            previous_csrf: None,
+            expiring_at: None,
+            token_ends_at: Tick::NEVER,
+            identity,
+            _seat: seat,
+        });
+        session.schedule_end(now);
+        frame_into(&mut effects.out, 400, |out| {
+            out.extend_from_slice(br#"{"type":"welcome","payload":{"session":""#);
+            let mut hex = String::with_capacity(32);
+            let _ = write!(hex, "{id}");
+            out.extend_from_slice(hex.as_bytes());
+            out.extend_from_slice(br#"","subject":"#);
+            json::write_string(&session.identity.claims.subject, out);
+            out.extend_from_slice(br#","csrfToken":""#);
+            out.extend_from_slice(session.csrf.as_str().as_bytes());
+            for (name, value) in [
+                (&br#"","csrfExpiresAt":"#[..], session.csrf_expires_unix.0),
+                (br#","authExpiresAt":"#, session.identity.claims.expires_at.0),
+                (br#","heartbeatMs":"#, policy.heartbeat.interval.0),
+                (br#","maxMessageBytes":"#, policy.frames.message_bytes_max as u64),
+            ] {
+                out.extend_from_slice(name);
+                write_number(out, value);
+            }
+            out.extend_from_slice(br#","resumed":false}}"#);
+        });
+        self.phase = Phase::Open(session);
+        self.record("session_opened", effects);
+    }
+
+    fn refresh(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) {
+        if let Phase::Open(session) = &mut self.phase {
+            session.identity = identity;
+            session.schedule_end(now);
+            write_auth(&mut effects.out, "auth.refreshed", session.identity.claims.expires_at);
+            self.record("token_refreshed", effects);
+        }
+    }
+
+    fn refuse(&mut self, refused: Refused<'_>, bytes: usize, effects: &mut Effects) -> Verdict {
+        let reference = self.cx.reference();
+        write_error(&mut effects.out, refused.id, &refused.refusal, reference.as_str());
+        self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+        let close = refused.close.or((self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX).then_some(CloseCode::PolicyViolation));
+        let mut record = self.about("message_refused");
+        record.refusal = Some(refused.refusal.clone());
+        record.reference = Some(reference);
+        record.message_type = refused.kind.map(Into::into);
+        record.bytes = Some(bytes);
+        record.close_code = close.map(CloseCode::number);
+        effects.records.push(record);
+        match close {
+            None => Verdict::Refuse(refused.refusal),
+            Some(code) => {
+                self.end(code, effects);
+                Verdict::Close(Closure { code, refusal: Some(refused.refusal) })
+            }
+        }
+    }
+
+    /// Ends the connection from the server's side: an `error` frame before every 44xx, then the close frame.
+    pub fn close(&mut self, code: CloseCode, refusal: Option<Refusal>, effects: &mut Effects) -> Verdict {
+        if self.closing {
+            return Verdict::Answered;
+        }
+        let mut record = self.about("connection_closed");
+        record.close_code = Some(code.number());
+        if let Some(refusal) = &refusal {
+            let reference = self.cx.reference();
+            write_error(&mut effects.out, None, refusal, reference.as_str());
+            record.reference = Some(reference);
+            record.refusal = Some(refusal.clone());
+        }
+        effects.records.push(record);
+        self.end(code, effects);
+        Verdict::Close(Closure { code, refusal })
+    }
+
+    fn end(&mut self, code: CloseCode, effects: &mut Effects) {
+        frame::write_close(&mut effects.out, code.number(), "");
+        self.closing = true;
+        self.phase = Phase::Closed;
+    }
+
+    /// The peer broke the frame protocol.
+    pub fn on_frame_error(&mut self, error: FrameError, effects: &mut Effects) -> Verdict {
+        if self.closing {
+            return Verdict::Answered;
+        }
+        let number = error.close_code();
+        let code = CloseCode::ALL.into_iter().find(|code| code.number() == number).unwrap_or(CloseCode::ProtocolError);
+        let word = match code {
+            CloseCode::TooBig => ErrorCode::TooLarge,
+            CloseCode::PolicyViolation => ErrorCode::RateLimited,
+            _ => ErrorCode::InvalidMessage,
+        };
+        // Whoever speaks the envelope learns a reference; whoever has not authenticated learns nothing but the code.
+        let refusal = Refusal::new(ControlId::Frame, word, error.as_str());
+        match self.phase {
+            Phase::Open(_) => self.close(code, Some(refusal), effects),
+            _ => {
+                let mut record = self.about("connection_closed");
+                record.refusal = Some(refusal.clone());
+                record.close_code = Some(number);
+                effects.records.push(record);
+                self.end(code, effects);
+                Verdict::Close(Closure { code, refusal: Some(refusal) })
+            }
+        }
+    }
+
+    /// The peer sent a close frame: it is echoed, and the connection is over.
+    pub fn on_peer_close(&mut self, code: Option<u16>, effects: &mut Effects) {
+        if self.closing {
+            return;
+        }
+        let mut record = self.about("connection_closed_by_peer");
+        record.close_code = code;
+        effects.records.push(record);
+        frame::write_close(&mut effects.out, code.unwrap_or(CloseCode::Normal.number()), "");
+        self.closing = true;
+        self.phase = Phase::Closed;
+    }
+
+    /// The peer gave a sign of life that is no message.
+    pub fn on_sign_of_life(&mut self, now: Now) {
+        self.heart.seen(now.tick);
+    }
+
+    /// A message has been under way for longer than [`crate::control::heartbeat::HeartbeatPolicy::message`].
+    pub fn on_message_overdue(&mut self, effects: &mut Effects) -> Verdict {
+        let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::InvalidMessage, "message_unfinished");
+        self.close(CloseCode::PolicyViolation, Some(refusal), effects)
+    }
+
+    /// When [`Connection::on_deadline`] has something to do, at the latest.
+    pub fn deadline(&self) -> Tick {
+        let policy = &self.cx.policy;
+        let beat = self.heart.deadline(&policy.heartbeat);
+        match &self.phase {
+            Phase::Closed => Tick::NEVER,
+            Phase::FirstMessage { until } | Phase::Proof { until, .. } => *until,
+            Phase::Open(session) => beat
+                .min(session.last_message.after(policy.sessions.idle))
+                .min(session.started.after(policy.sessions.max))
+                .min(session.csrf_rotates_at)
+                .min(session.token_ends_at)
+                .min(session.expiring_at.unwrap_or(Tick::NEVER)),
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn on_deadline(&mut self, now: Now, effects: &mut Effects) -> Verdict {
+        if self.closing {
+            return Verdict::Answered;
+        }
+        let policy = &self.cx.policy;
+        let (idle, max, rotate) = (policy.sessions.idle, policy.sessions.max, policy.csrf_rotate_every);
+        let timed_out = |reason| Refusal::new(ControlId::Heartbeat, ErrorCode::Unauthenticated, reason);
+        match &mut self.phase {
+            Phase::Closed => return Verdict::Answered,
+            Phase::FirstMessage { until } | Phase::Proof { until, .. } => {
+                return if now.tick >= *until {
+                    self.close(CloseCode::TimedOut, Some(timed_out("first_message_missing")), effects)
+                } else {
+                    Verdict::Answered
+                };
+            }
+            Phase::Open(session) => {
+                let expired = |reason| Some(Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, reason));
+                if now.unix >= session.identity.ends_at {
+                    return self.close(CloseCode::Unauthenticated, expired("token_ended"), effects);
+                }
+                if now.tick >= session.started.after(max) {
+                    return self.close(CloseCode::Unauthenticated, expired("session_too_old"), effects);
+                }
+                if now.tick >= session.last_message.after(idle) {
+                    return self.close(CloseCode::TimedOut, expired("session_idle"), effects);
+                }
+                if now.tick >= session.token_ends_at {
+                    // The wall clock went back since the deadline was computed: the token is still good.
+                    session.schedule_end(now);
+                }
+                if session.expiring_at.is_some_and(|at| now.tick >= at) {
+                    session.expiring_at = None;
+                    write_auth(&mut effects.out, "auth.expiring", session.identity.claims.expires_at);
+                }
+                if now.tick >= session.csrf_rotates_at {
+                    session.rotate_csrf(&self.cx, now, rotate);
+                    frame_into(&mut effects.out, 110, |out| {
+                        out.extend_from_slice(br#"{"type":"csrf","payload":{"csrfToken":""#);
+                        out.extend_from_slice(session.csrf.as_str().as_bytes());
+                        out.extend_from_slice(br#"","csrfExpiresAt":"#);
+                        write_number(out, session.csrf_expires_unix.0);
+                        out.extend_from_slice(b"}}");
+                    });
+                }
+            }
+        }
+        match self.heart.beat(&self.cx.policy.heartbeat, now.tick) {
+            Beat::Quiet(_) => Verdict::Answered,
+            Beat::Ping => {
+                frame::write_frame(&mut effects.out, Opcode::Ping, b"");
+                Verdict::Answered
+            }
+            Beat::Dead => {
+                let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::SessionExpired, "peer_silent");
+                self.close(CloseCode::TimedOut, Some(refusal), effects)
+            }
+        }
+    }
+
+    /// The message that [`Verdict::Allow`] let pass.
+    pub fn message<'a>(&'a self, effects: &'a Effects) -> Message<'a> {
+        let accepted = &effects.message;
+        let (id, payload) = accepted.parts();
+        Message {
+            number: accepted.number,
+            kind: self.cx.policy.messages().get(usize::from(accepted.number)).map_or("", MessageType::name),
+            id,
+            payload,
+            neutralised: accepted.neutralised,
+        }
+    }
+
+    /// Writes the `ack` of a handled message.
+    pub fn acknowledge(&self, id: &str, out: &mut Vec<u8>) {
+        frame_into(out, 30usize.saturating_add(id.len()), |out| {
+            out.extend_from_slice(br#"{"type":"ack","id":"#);
+            out.extend_from_slice(id.as_bytes());
+            out.extend_from_slice(br#","payload":{}}"#);
+        });
+    }
+
+    /// Writes the `error` of a message that the application refused, and its record.
+    pub fn refuse_handled(&mut self, id: Option<&str>, refusal: &Refusal, effects: &mut Effects) {
+        let reference = self.cx.reference();
+        write_error_text(&mut effects.out, id, refusal, reference.as_str());
+        let mut record = self.about("message_refused");
+        record.refusal = Some(refusal.clone());
+        record.reference = Some(reference);
+        effects.records.push(record);
+    }
+
+    /// Writes an application frame: `{"seq":N` and then `tail`, which is the rest of the object beginning with a comma.
+    ///
+    /// The tail is the same for every receiver of a broadcast, so it is encoded once ([`tail_of`]).
+    pub fn write_application(&mut self, tail: &[u8], out: &mut Vec<u8>) {
+        if let Phase::Open(session) = &mut self.phase {
+            session.seq = session.seq.saturating_add(1);
+            let seq = session.seq;
+            frame_into(out, tail.len().saturating_add(12), |out| {
+                out.extend_from_slice(br#"{"seq":"#);
+                write_number(out, seq);
+                out.extend_from_slice(tail);
+            });
+        }
+    }
+
+    /// Writes `draining`.
+    pub fn write_draining(&self, reconnect_after: Millis, out: &mut Vec<u8>) {
+        if matches!(self.phase, Phase::Open(_)) {
+            frame_into(out, 70, |out| {
+                out.extend_from_slice(br#"{"type":"draining","payload":{"reconnectAfterMs":"#);
+                write_number(out, reconnect_after.0);
+                out.extend_from_slice(b"}}");
+            });
+        }
+    }
+
+    /// Whether the connection is over: what stands in `out` is the last.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Who the connection speaks for, once it is authenticated.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        match &self.phase {
+            Phase::Open(session) => Some(&session.identity),
+            _ => None,
+        }
+    }
+
+    /// The session, once there is one.
+    pub fn session(&self) -> Option<SessionId> {
+        match &self.phase {
+            Phase::Open(session) => Some(session.id),
+            _ => None,
+        }
+    }
+
+    /// The client's address.
+    pub fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    /// What all connections share.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.cx
+    }
+
+    /// The state for people to look at.
+    pub fn snapshot(&self, now: Now) -> Option<Snapshot> {
+        let Phase::Open(session) = &self.phase else {
+            return None;
+        };
+        let limiter = &self.cx.limiter;
+        let bytes = limiter.policy().bytes;
+        let [subject, prefix, prefix_bytes] = limiter.levels(Some(session.identity.print), self.prefixes, now.tick);
+        Some(Snapshot {
+            session: session.id,
+            subject: session.identity.claims.subject.clone(),
+            age: now.tick.since(session.started),
+            auth_expires_at: session.identity.claims.expires_at,
+            csrf_expires_at: session.csrf_expires_unix,
+            buckets: [subject, ("bytes of this session", bytes, bytes.used(self.bytes, now.tick)), prefix, prefix_bytes],
+        })
+    }
+
+    fn about(&self, action: &'static str) -> Record {
+        let mut record = Record::new(action);
+        record.client = Some(self.client);
+        if let Phase::Open(session) = &self.phase {
+            record.session = Some(session.id.to_string());
+            record.subject = Some(session.identity.claims.subject.clone());
+        }
+        record
+    }
+
+    fn record(&self, action: &'static str, effects: &mut Effects) {
+        effects.records.push(self.about(action));
+    }
+}
+
+/// The state of a session, for people to look at.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The session.
+    pub session: SessionId,
+    /// Who.
+    pub subject: Box<str>,
+    /// How long it has lived.
+    pub age: Millis,
+    /// When its token ends.
+    pub auth_expires_at: UnixMs,
+    /// When its CSRF token rotates.
+    pub csrf_expires_at: UnixMs,
+    /// Name, quota and used share of each bucket.
+    pub buckets: [(&'static str, Quota, f32); 4],
+}
+
+impl Session {
+    fn csrf_is_good(&self, now: Now, offered: Option<&str>) -> bool {
+        let Some(offered) = offered else {
+            return false;
+        };
+        let current = self.csrf.matches(offered);
+        match &self.previous_csrf {
+            Some((previous, until)) => current | (previous.matches(offered) & (now.tick < *until)),
+            None => current,
+        }
+    }
+
+    fn rotate_csrf(&mut self, cx: &Context, now: Now, every: Millis) {
+        self.csrf_epoch = self.csrf_epoch.wrapping_add(1);
+        let fresh = cx.csrf.per_message(&self.id.0, self.csrf_epoch);
+        let old = std::mem::replace(&mut self.csrf, fresh);
+        self.previous_csrf = Some((old, now.tick.after(Millis(CSRF_GRACE_MS))));
+        self.csrf_rotates_at = now.tick.after(every);
+        self.csrf_expires_unix = now.unix.after(every);
+    }
+
+    /// Puts the end of the token, and the warning before it, on the tick clock.
+    fn schedule_end(&mut self, now: Now) {
+        let life = self.identity.claims.expires_at.since(now.unix);
+        let warning = Millis(AUTH_EXPIRING_MS.min(life.0 / 5));
+        self.token_ends_at = now.tick.after(self.identity.ends_at.since(now.unix));
+        self.expiring_at = Some(now.tick.after(Millis(life.0.saturating_sub(warning.0))));
+    }
+}
+
+/// The rest of an application frame after `{"seq":N`: the same for every receiver.
+pub fn tail_of(kind: &str, id: Option<&str>, payload: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#","type":"#);
+    json::write_string(kind, out);
+    if let Some(id) = id {
+        out.extend_from_slice(br#","id":"#);
+        out.extend_from_slice(id.as_bytes());
+    }
+    out.extend_from_slice(br#","payload":"#);
+    out.extend_from_slice(payload.as_bytes());
+    out.push(b'}');
+}
+
+/// A message without a payload is checked as if its payload were `null`.
+fn check_absent<'t>(message: &MessageType, id: Option<Value<'t>>, kind: &'t str) -> Result<(), Refused<'t>> {
+    let mut tape = Tape::new();
+    let fits = json::scan("null", &json::ScanLimits::default(), &mut tape)
+        .is_ok_and(|document| message.schema().check(document, document.root()).is_ok());
+    if fits {
+        Ok(())
+    } else {
+        Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "payload_missing", id).of(kind))
+    }
+}
+
+/// Writes the canonical form of a checked payload, its markup made harmless as its schema asks.
+fn write_checked(
+    cx: &Context,
+    message: &MessageType,
+    document: Document<'_>,
+    payload: Value<'_>,
+    effects: &mut Effects,
+) -> Result<(), Reason> {
+    if document.markup_strings() == 0 && document.markup_keys() == 0 {
+        json::write_canonical(payload, &mut effects.message.canonical);
+        return Ok(());
+    }
+    if document.markup_keys() > 0 {
+        for key in payload.subtree().filter(|value| value.is_key() && value.has_markup()) {
+            key.unescape_into(&mut effects.text);
+            if !markup::is_harmless(&effects.text) {
+                return Err(Reason::from("markup_in_key"));
+            }
+        }
+    }
+    effects.classes.clear();
+    message.schema().content_classes(payload, cx.policy.content_default, &mut effects.classes);
+    let mut replaced: Vec<(NodeId, String)> = Vec::new();
+    for (node, class) in &effects.classes {
+        let Some(value) = document.value(*node) else {
+            return Err(Reason::from("markup_unplaced"));
+        };
+        value.unescape_into(&mut effects.text);
+        match class {
+            ContentClass::Raw => {}
+            ContentClass::Reject if markup::is_harmless(&effects.text) => {}
+            ContentClass::Reject => {
+                return Err(Reason::with("markup_refused", payload.pointer_to(*node)));
+            }
+            ContentClass::Text => {
+                if markup::neutralise(&effects.text, &mut effects.cleaned) == Neutralised::Changed {
+                    replaced.push((*node, effects.cleaned.clone()));
+                }
+            }
+            ContentClass::Html => match markup::clean_html(&effects.text, &mut effects.cleaned) {
+                Ok(Cleaned::Untouched) => {}
+                Ok(Cleaned::Changed) => replaced.push((*node, effects.cleaned.clone())),
+                Err(_) => return Err(Reason::with("html_too_complex", payload.pointer_to(*node))),
+            },
+        }
+    }
+    replaced.sort_unstable_by_key(|(node, _)| *node);
+    effects.message.neutralised = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
+    json::write_canonical_with(payload, &replaced, &mut effects.message.canonical);
+    if !replaced.is_empty() {
+        let mut record = Record::new("content_neutralised");
+        record.message_type = Some(message.name().into());
+        effects.records.push(record);
+    }
+    Ok(())
+}
+
+/// The one string member `name` of an object that has no other.
+fn only_string<'t>(payload: Option<Value<'t>>, name: &str) -> Option<&'t str> {
+    let payload = payload.filter(|value| value.is_object())?;
+    let mut members = payload.members();
+    let member = members.next()?;
+    if members.next().is_some() || !member.key.str_eq(name) {
+        return None;
+    }
+    member.value.as_plain_str()
+}
+
+fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut Effects) -> Result<Passed, Refused<'t>> {
+    let wrong = || Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ping_payload_invalid", envelope.id);
+    let mut t = None;
+    if let Some(payload) = envelope.payload {
+        if !payload.is_object() {
+            return Err(wrong());
+        }
+        for member in payload.members() {
+            match member.value.as_u64_exact() {
+                Some(number) if member.key.str_eq("t") => t = Some(number),
+                _ => return Err(wrong()),
+            }
+        }
+    }
+    frame_into(&mut effects.out, 80, |out| {
+        out.extend_from_slice(br#"{"type":"pong""#);
+        write_id(out, envelope.id);
+        out.extend_from_slice(br#","payload":{"#);
+        if let Some(t) = t {
+            out.extend_from_slice(br#""t":"#);
+            write_number(out, t);
+            out.push(b',');
+        }
+        out.extend_from_slice(br#""serverTime":"#);
+        write_number(out, now.unix.0);
+        out.extend_from_slice(b"}}");
+    });
+    Ok(Passed::Answered)
+}
+
+/// The client has everything up to `seq`: nothing is kept for it, so there is nothing to trim.
+fn accept_ack<'t>(envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+    let good = envelope.payload.filter(|payload| payload.is_object()).is_some_and(|payload| {
+        let mut members = payload.members();
+        let seq = members.next().is_some_and(|member| member.key.str_eq("seq") && member.value.as_u64_exact().is_some());
+        seq && members.next().is_none()
+    });
+    if good {
+        Ok(Passed::Answered)
+    } else {
+        Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id))
+    }
+}
+
+fn write_id(out: &mut Vec<u8>, id: Option<Value<'_>>) {
+    if let Some(id) = id {
+        out.extend_from_slice(br#","id":"#);
+        json::write_canonical(id, out);
+    }
+}
+
+fn write_auth(out: &mut Vec<u8>, kind: &str, expires_at: UnixMs) {
+    frame_into(out, 80, |out| {
+        out.extend_from_slice(br#"{"type":""#);
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(br#"","payload":{"authExpiresAt":"#);
+        write_number(out, expires_at.0);
+        out.extend_from_slice(b"}}");
+    });
+}
+
+fn write_error(out: &mut Vec<u8>, id: Option<Value<'_>>, refusal: &Refusal, reference: &str) {
+    let mut text = Vec::new();
+    if let Some(id) = id {
+        json::write_canonical(id, &mut text);
+    }
+    let id = std::str::from_utf8(&text).ok().filter(|text| !text.is_empty());
+    write_error_text(out, id, refusal, reference);
+}
+
+fn write_error_text(out: &mut Vec<u8>, id: Option<&str>, refusal: &Refusal, reference: &str) {
+    frame_into(out, 124, |out| {
+        out.extend_from_slice(br#"{"type":"error""#);
+        if let Some(id) = id {
+            out.extend_from_slice(br#","id":"#);
+            out.extend_from_slice(id.as_bytes());
+        }
+        out.extend_from_slice(br#","payload":{"code":""#);
+        out.extend_from_slice(refusal.code.as_str().as_bytes());
+        out.extend_from_slice(br#"","message":""#);
+        out.extend_from_slice(refusal.code.message().as_bytes());
+        out.extend_from_slice(br#"","ref":""#);
+        out.extend_from_slice(reference.as_bytes());
+        out.push(b'"');
+        if let Some(wait) = refusal.retry_after {
+            out.extend_from_slice(br#","retryAfterMs":"#);
+            write_number(out, wait.0);
+        }
+        out.extend_from_slice(b"}}");
+    });
+}

@@ -1,0 +1,353 @@
+//! The parsed, already valid configuration of a guard, and what all its connections share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wsguard_protocol::limits::{CHAT_CHARS_MAX, MESSAGE_BYTES_MAX, ROOM_CHARS_MAX, TYPE_BYTES_MAX};
+use wsguard_protocol::COOKIE_NAME;
+use wsguard_protocol::frames::CLIENT_FRAMES;
+
+use crate::control::authorization::{Access, Permissions, RoomRule, TYPES_MAX};
+use crate::control::credential::Methods;
+use crate::control::heartbeat::HeartbeatPolicy;
+use crate::control::host::HostPattern;
+use crate::control::origin::Origin;
+use crate::control::rate::{Limiter, Print, PrintKey, Quota, RatePolicy};
+use crate::control::session::{Seats, SessionPolicy};
+use crate::frame::FrameLimits;
+use crate::json::ScanLimits;
+use crate::schema::{CompiledSchema, ContentClass, SchemaError};
+use crate::time::{Millis, UnixMs};
+use crate::token::{Claims, CsrfKey, KeyRing, TokenPolicy};
+
+/// Randomness, given from outside: the core has none of its own, so that a run can be repeated.
+pub trait Random: Send + Sync {
+    /// Fills `bytes` from a cryptographically secure source.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// One message type: its schema and who may send it.
+#[derive(Debug)]
+pub struct MessageType {
+    name: Box<str>,
+    schema: CompiledSchema,
+    access: Access,
+    quota: Option<Quota>,
+    csrf: bool,
+    metered: bool,
+}
+
+/// A message type that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageTypeError {
+    /// Its schema is wrong.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// Its name is empty, too long, or belongs to the protocol.
+    #[error("message type {name:?}: expected 1 to {TYPE_BYTES_MAX} letters, digits, `.`, `_` or `-`, not a word of the protocol")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// There is one of that name already.
+    #[error("message type {name:?} is declared twice")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// There are too many.
+    #[error("more than {TYPES_MAX} message types")]
+    TooMany,
+}
+
+impl MessageType {
+    /// A type whose payload fits `schema` (JSON Schema 2020-12) and that everybody who is authenticated may send.
+    pub fn new(name: &str, schema: &str) -> Result<Self, MessageTypeError> {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+        let reserved = CLIENT_FRAMES.iter().any(|frame| frame.kind == name);
+        if !plain || reserved || name.is_empty() || name.len() > TYPE_BYTES_MAX {
+            return Err(MessageTypeError::Name { name: name.to_owned() });
+        }
+        Ok(Self {
+            name: name.into(),
+            schema: CompiledSchema::compile(name, schema)?,
+            access: Access::Authenticated,
+            quota: None,
+            csrf: true,
+            metered: true,
+        })
+    }
+
+    /// Who may send it.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// A quota of its own, per subject.
+    #[must_use]
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
+    /// Never limited by rate: for messages that only give something up, such as `leave`.
+    #[must_use]
+    pub fn unmetered(mut self) -> Self {
+        self.metered = false;
+        self
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The schema.
+    pub fn schema(&self) -> &CompiledSchema {
+        &self.schema
+    }
+
+    pub(crate) fn who(&self) -> &Access {
+        &self.access
+    }
+
+    pub(crate) fn own_quota(&self) -> Option<&Quota> {
+        self.quota.as_ref()
+    }
+
+    pub(crate) fn needs_csrf(&self) -> bool {
+        self.csrf
+    }
+
+    pub(crate) fn is_metered(&self) -> bool {
+        self.metered
+    }
+}
+
+/// The message types of the built-in application: `echo`, `join`, `leave`, `chat`.
+pub fn built_in_messages() -> Result<Vec<MessageType>, MessageTypeError> {
+    let room = format!(r#"{{"type":"string","minLength":1,"maxLength":{ROOM_CHARS_MAX},"wsguard:content":"reject"}}"#);
+    let about_room =
+        format!(r#"{{"type":"object","properties":{{"room":{room}}},"required":["room"],"additionalProperties":false}}"#);
+    let chat = format!(
+        r#"{{"type":"object","properties":{{"message":{{"type":"string","minLength":1,"maxLength":{CHAT_CHARS_MAX},"wsguard:content":"text"}},"room":{room}}},"required":["message"],"additionalProperties":false}}"#
+    );
+    Ok(vec![
+        MessageType::new("echo", "true")?,
+        MessageType::new("join", &about_room)?,
+        MessageType::new("leave", &about_room)?.unmetered(),
+        MessageType::new("chat", &chat)?,
+    ])
+}
+
+/// A token that is accepted as it stands: the development token of `--dev`.
+#[derive(Clone)]
+pub struct StaticToken {
+    /// The token.
+    pub token: Box<str>,
+    /// Who it stands for.
+    pub subject: Box<str>,
+}
+
+impl fmt::Debug for StaticToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticToken").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+/// Everything a guard decides by.
+#[derive(Debug)]
+pub struct Policy {
+    /// Names under which this server is reached.
+    pub hosts: Vec<HostPattern>,
+    /// Pages that may open a socket.
+    pub origins: Vec<Origin>,
+    /// Ways to bring a credential that are switched on.
+    pub methods: Methods,
+    /// Keys that verify tokens.
+    pub keys: KeyRing,
+    /// What a token must fulfil.
+    pub tokens: TokenPolicy,
+    /// The development token.
+    pub static_token: Option<StaticToken>,
+    /// Whether `?token=` is accepted.
+    pub allow_query_token: bool,
+    /// Name of the cookie that carries a token.
+    pub cookie_name: Box<str>,
+    /// Limits of the frame layer.
+    pub frames: FrameLimits,
+    /// Limits of the JSON scan.
+    pub scan: ScanLimits,
+    /// Quotas.
+    pub rate: RatePolicy,
+    /// Life of sessions.
+    pub sessions: SessionPolicy,
+    /// Pings and deadlines.
+    pub heartbeat: HeartbeatPolicy,
+    /// Life of a CSRF token. 15 minutes: one that leaked is soon worthless, and rotation costs one small frame.
+    pub csrf_rotate_every: Millis,
+    /// Markup in strings whose schema says nothing about it.
+    pub content_default: ContentClass,
+    /// Rooms by role and scope.
+    pub rooms: Vec<RoomRule>,
+    messages: Vec<MessageType>,
+    /// Numbers of the types, sorted by name.
+    by_name: Vec<u16>,
+}
+
+impl Policy {
+    /// The defaults with `keys`, without any host, origin or message type: nothing passes until they are given.
+    pub fn new(keys: KeyRing) -> Self {
+        Self {
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            methods: Methods::default(),
+            keys,
+            tokens: TokenPolicy::default(),
+            static_token: None,
+            allow_query_token: false,
+            cookie_name: COOKIE_NAME.into(),
+            frames: FrameLimits { message_bytes_max: MESSAGE_BYTES_MAX, ..FrameLimits::default() },
+            scan: ScanLimits::default(),
+            rate: RatePolicy::default(),
+            sessions: SessionPolicy::default(),
+            heartbeat: HeartbeatPolicy::default(),
+            csrf_rotate_every: Millis::from_secs(15 * 60),
+            content_default: ContentClass::Text,
+            rooms: Vec::new(),
+            messages: Vec::new(),
+            by_name: Vec::new(),
+        }
+    }
+
+    /// Adds a message type.
+    pub fn declare(&mut self, message: MessageType) -> Result<(), MessageTypeError> {
+        let number = u16::try_from(self.messages.len()).unwrap_or(u16::MAX);
+        if usize::from(number) >= TYPES_MAX {
+            return Err(MessageTypeError::TooMany);
+        }
+        match self.place(message.name()) {
+            Ok(_) => Err(MessageTypeError::Twice { name: message.name.into_string() }),
+            Err(place) => {
+                self.by_name.insert(place, number);
+                self.messages.push(message);
+                Ok(())
+            }
+        }
+    }
+
+    /// The message types, in the order of their numbers.
+    pub fn messages(&self) -> &[MessageType] {
+        &self.messages
+    }
+
+    /// The number and the type called `name`.
+    pub(crate) fn message(&self, name: &str) -> Option<(u16, &MessageType)> {
+        let number = *self.by_name.get(self.place(name).ok()?)?;
+        Some((number, self.messages.get(usize::from(number))?))
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.by_name.binary_search_by(|number| {
+            let known = self.messages.get(usize::from(*number)).map_or("", |message| &*message.name);
+            (known.len(), known).cmp(&(name.len(), name))
+        })
+    }
+}
+
+/// Who a connection speaks for.
+#[derive(Debug)]
+pub struct Identity {
+    /// What the token says.
+    pub claims: Claims,
+    /// The first moment at which the token is no longer good.
+    pub ends_at: UnixMs,
+    pub(crate) permissions: Permissions,
+    pub(crate) print: Print,
+}
+
+/// Secrets of one run of the server, 32 random bytes each.
+pub struct Secrets {
+    /// Keys CSRF tokens.
+    pub csrf: [u8; 32],
+    /// Keys the prints in rate tables.
+    pub prints: [u8; 16],
+}
+
+/// What all connections of a guard share: the policy, the buckets, the seats.
+pub struct Context {
+    pub(crate) policy: Policy,
+    pub(crate) limiter: Limiter,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) csrf: CsrfKey,
+    pub(crate) random: Box<dyn Random>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// A context for `policy`.
+    pub fn new(policy: Policy, secrets: &Secrets, random: Box<dyn Random>) -> Self {
+        Self {
+            limiter: Limiter::new(policy.rate.clone(), PrintKey::new(secrets.prints)),
+            csrf: CsrfKey::new(&secrets.csrf),
+            seats: Arc::default(),
+            random,
+            policy,
+        }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The buckets.
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// 16 random bytes: a session id, a ticket.
+    pub fn random_id(&self) -> [u8; 16] {
+        let mut id = [0; 16];
+        self.random.fill(&mut id);
+        id
+    }
+
+    /// A new reference: 50 random bits as ten letters and digits that cannot be mistaken for each other.
+    pub fn reference(&self) -> Reference {
+        const ALPHABET: [u8; 32] = *b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let mut random = [0; 10];
+        self.random.fill(&mut random);
+        Reference(random.map(|byte| ALPHABET.get(usize::from(byte & 31)).copied().unwrap_or(b'0')))
+    }
+}
+
+/// What joins the peer's error with the operator's record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reference([u8; 10]);
+
+impl Reference {
+    /// The text on the wire and in the log.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
