@@ -33,8 +33,6 @@ pub struct MessageType {
     schema: CompiledSchema,
     access: Access,
     quota: Option<Quota>,
-    csrf: bool,
-    metered: bool,
 }
 
 /// A message type that cannot be.
@@ -73,8 +71,6 @@ impl MessageType {
             schema: CompiledSchema::compile(name, schema)?,
             access: Access::Authenticated,
             quota: None,
-            csrf: true,
-            metered: true,
         })
     }
 
@@ -89,13 +85,6 @@ impl MessageType {
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = Some(quota);
-        self
-    }
-
-    /// Never limited by rate: for messages that only give something up, such as `leave`.
-    #[must_use]
-    pub fn unmetered(mut self) -> Self {
-        self.metered = false;
         self
     }
 
@@ -116,14 +105,6 @@ impl MessageType {
     pub(crate) fn own_quota(&self) -> Option<&Quota> {
         self.quota.as_ref()
     }
-
-    pub(crate) fn needs_csrf(&self) -> bool {
-        self.csrf
-    }
-
-    pub(crate) fn is_metered(&self) -> bool {
-        self.metered
-    }
 }
 
 /// The message types of the built-in application: `echo`, `join`, `leave`, `chat`.
@@ -137,7 +118,7 @@ pub fn built_in_messages() -> Result<Vec<MessageType>, MessageTypeError> {
     Ok(vec![
         MessageType::new("echo", "true")?,
         MessageType::new("join", &about_room)?,
-        MessageType::new("leave", &about_room)?.unmetered(),
+        MessageType::new("leave", &about_room)?,
         MessageType::new("chat", &chat)?,
     ])
 }

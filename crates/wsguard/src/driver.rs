@@ -1,0 +1,323 @@
+//! The only place that moves bytes between a socket and what stands behind it.
+//!
+//! One small task a connection. The read buffer and the write buffer belong to the thread and are borrowed only between
+//! awaits, so an idle connection owns neither and work stealing is harmless. All that one read brings is answered with
+//! one write. A peer that does not read is not read from either: TCP makes it wait.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+use wsguard_core::effect::Effects;
+use wsguard_core::frame::{self, Decoder, Event, FrameError, FrameLimits, Opcode};
+use wsguard_core::time::{Millis, Now, Tick};
+
+use crate::clock;
+use crate::mailbox::{Command, Outbox};
+
+/// Size of a thread's read buffer: one message of the largest size with its header fits, many small ones too.
+const READ_BYTES: usize = 68 * 1024;
+
+/// Time that a peer has to take the close frame and to close in turn.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Time that a peer may leave unread what was sent to it, then it is cut off with 1013.
+const STALL_MAX: Millis = Millis(10_000);
+
+/// Reads that one connection may do before the others of its thread get their turn.
+const READS_IN_A_ROW_MAX: u32 = 16;
+
+/// What stands behind the frame layer of one connection.
+///
+/// Whatever it writes into `effects.out` is sent; what it leaves in `effects.records` it must take out itself.
+pub trait Endpoint {
+    /// Limits of the frame layer.
+    fn limits(&self) -> &FrameLimits;
+    /// The connection is open.
+    fn opened(&mut self, now: Now, effects: &mut Effects);
+    /// A whole text message.
+    fn text(&mut self, now: Now, text: &str, effects: &mut Effects);
+    /// A whole binary message; only where the limits permit binary.
+    fn binary(&mut self, now: Now, bytes: &[u8], effects: &mut Effects);
+    /// A ping (which the driver answers) or a pong.
+    fn alive(&mut self, now: Now);
+    /// The peer closes.
+    fn peer_closed(&mut self, code: Option<u16>, effects: &mut Effects);
+    /// The peer broke the frame protocol.
+    fn broken(&mut self, error: FrameError, effects: &mut Effects);
+    /// A message is under way for too long.
+    fn overdue(&mut self, effects: &mut Effects);
+    /// The peer does not read.
+    fn stalled(&mut self, effects: &mut Effects);
+    /// Somebody has something for the peer.
+    fn command(&mut self, now: Now, command: Command, effects: &mut Effects);
+    /// When [`Endpoint::due`] has something to do.
+    fn deadline(&self) -> Tick;
+    /// Does what is due.
+    fn due(&mut self, now: Now, effects: &mut Effects);
+    /// Time that a message may be under way.
+    fn message_time_max(&self) -> Millis;
+    /// The close frame is written: nothing follows.
+    fn is_over(&self) -> bool;
+}
+
+struct Buffers {
+    read: Box<[u8]>,
+    effects: Effects,
+    commands: VecDeque<Command>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers {
+        read: vec![0; READ_BYTES].into_boxed_slice(),
+        effects: Effects::default(),
+        commands: VecDeque::new(),
+    });
+}
+
+struct Driver<S, E> {
+    stream: S,
+    endpoint: E,
+    decoder: Decoder,
+    outbox: Outbox,
+    /// Bytes that the socket did not take yet, from `sent` on.
+    unsent: Vec<u8>,
+    sent: usize,
+    stalled_since: Option<Tick>,
+    armed: Tick,
+    early: Option<Box<[u8]>>,
+}
+
+/// Runs a connection to its end. `early` are bytes that came with the upgrade request.
+pub(crate) async fn run<S, E>(stream: S, early: Option<Box<[u8]>>, outbox: Outbox, endpoint: E)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    E: Endpoint,
+{
+    let shut = ShutOnDrop(outbox.clone());
+    let mut driver = Driver {
+        stream,
+        endpoint,
+        decoder: Decoder::new(),
+        outbox,
+        unsent: Vec::new(),
+        sent: 0,
+        stalled_since: None,
+        armed: Tick::NEVER,
+        early,
+    };
+    driver.open();
+    let sleep = tokio::time::sleep(Duration::from_secs(3_600));
+    let mut sleep = pin!(sleep);
+    driver.arm(sleep.as_mut());
+    poll_fn(|cx| driver.turn(cx, sleep.as_mut())).await;
+    drop(shut);
+
+    let Driver { mut stream, unsent, sent, .. } = driver;
+    // The close frame is on its way: give the peer time to read it before the kernel answers with a reset.
+    let _ = tokio::time::timeout(LINGER, async {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        stream.write_all(unsent.get(sent..).unwrap_or_default()).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 512];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
+}
+
+/// However the connection ends, nobody goes on writing to it.
+struct ShutOnDrop(Outbox);
+
+impl Drop for ShutOnDrop {
+    fn drop(&mut self) {
+        self.0.shut();
+    }
+}
+
+impl<S, E> Driver<S, E>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    E: Endpoint,
+{
+    fn open(&mut self) {
+        BUFFERS.with_borrow_mut(|Buffers { effects, .. }| {
+            effects.out.clear();
+            let now = clock::now();
+            self.endpoint.opened(now, effects);
+            if let Some(mut early) = self.early.take() {
+                self.digest(now, &mut early, effects);
+            }
+            self.unsent.extend_from_slice(&effects.out);
+        });
+    }
+
+    /// Goes on until the connection is over or everything waits.
+    fn turn(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+        loop {
+            if sleep.as_mut().poll(cx).is_ready() {
+                self.on_timer();
+                self.arm(sleep.as_mut());
+                continue;
+            }
+            break;
+        }
+        let progress = BUFFERS.with_borrow_mut(|buffers| self.exchange(cx, buffers));
+        if progress.is_pending() && self.next_deadline() < self.armed {
+            self.arm(sleep.as_mut());
+            // The timer must know the waker.
+            if sleep.poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        progress
+    }
+
+    fn exchange(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<()> {
+        let Buffers { read, effects, commands } = buffers;
+        effects.out.clear();
+        for _ in 0..READS_IN_A_ROW_MAX {
+            if self.outbox.take(cx.waker(), commands).is_err() {
+                self.endpoint.stalled(effects);
+            }
+            if !commands.is_empty() {
+                let now = clock::now();
+                for command in commands.drain(..) {
+                    if !self.endpoint.is_over() {
+                        self.endpoint.command(now, command, effects);
+                    }
+                }
+            }
+            let flushed = self.flush(cx, &mut effects.out);
+            if matches!(flushed, Poll::Ready(Err(()))) || self.endpoint.is_over() {
+                return Poll::Ready(());
+            }
+            ready!(flushed).ok();
+
+            let mut space = ReadBuf::new(read);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space)) {
+                Ok(()) if !space.filled().is_empty() => {
+                    let now = clock::now();
+                    self.digest(now, space.filled_mut(), effects);
+                }
+                // The peer is gone without a close frame, or the socket is broken: nobody is left to tell.
+                Ok(()) | Err(_) => {
+                    self.endpoint.peer_closed(None, effects);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        let _ = self.flush(cx, &mut effects.out);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Decodes what was read and hands it on.
+    fn digest(&mut self, now: Now, bytes: &mut [u8], effects: &mut Effects) {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.endpoint.is_over() {
+            let decoded = match self.decoder.decode(self.endpoint.limits(), now.tick, rest) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    self.endpoint.broken(error, effects);
+                    return;
+                }
+            };
+            match decoded.event {
+                Event::Incomplete => {}
+                Event::Text(text) => self.endpoint.text(now, &text, effects),
+                Event::Binary(bytes) => self.endpoint.binary(now, &bytes, effects),
+                Event::Ping(payload) => {
+                    frame::write_frame(&mut effects.out, Opcode::Pong, &payload);
+                    self.endpoint.alive(now);
+                }
+                Event::Pong(_) => self.endpoint.alive(now),
+                Event::Close(close) => self.endpoint.peer_closed(close.map(|close| close.code), effects),
+            }
+            rest = decoded.rest;
+        }
+    }
+
+    /// Sends what stands in `out` and what is left over from before. `Err` when the socket is broken.
+    fn flush(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<(), ()>> {
+        while self.sent < self.unsent.len() {
+            let rest = self.unsent.get(self.sent..).unwrap_or_default();
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    self.sent = self.sent.saturating_add(written);
+                    self.stalled_since = None;
+                }
+                Poll::Ready(_) => return Poll::Ready(Err(())),
+                Poll::Pending => {
+                    self.unsent.extend_from_slice(out);
+                    out.clear();
+                    self.stalled_since.get_or_insert_with(clock::tick);
+                    return Poll::Pending;
+                }
+            }
+        }
+        if !self.unsent.is_empty() {
+            self.unsent = Vec::new();
+            self.sent = 0;
+        }
+        let mut done = 0;
+        while done < out.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, out.get(done..).unwrap_or_default()) {
+                Poll::Ready(Ok(written)) if written > 0 => done = done.saturating_add(written),
+                Poll::Ready(_) => return Poll::Ready(Err(())),
+                Poll::Pending => {
+                    self.unsent.extend_from_slice(out.get(done..).unwrap_or_default());
+                    out.clear();
+                    self.stalled_since.get_or_insert_with(clock::tick);
+                    return Poll::Pending;
+                }
+            }
+        }
+        out.clear();
+        // TLS keeps records back until it is flushed; for TCP this does nothing.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(Err(())),
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn on_timer(&mut self) {
+        BUFFERS.with_borrow_mut(|Buffers { effects, .. }| {
+            effects.out.clear();
+            let now = clock::now();
+            if self.stalled_since.is_some_and(|since| now.tick.since(since) >= STALL_MAX) {
+                self.endpoint.stalled(effects);
+            } else if self.message_deadline() <= now.tick {
+                self.endpoint.overdue(effects);
+            } else {
+                self.endpoint.due(now, effects);
+            }
+            self.unsent.extend_from_slice(&effects.out);
+        });
+    }
+
+    fn message_deadline(&self) -> Tick {
+        self.decoder.in_progress_since().map_or(Tick::NEVER, |since| since.after(self.endpoint.message_time_max()))
+    }
+
+    fn next_deadline(&self) -> Tick {
+        let stall = self.stalled_since.map_or(Tick::NEVER, |since| since.after(STALL_MAX));
+        self.endpoint.deadline().min(self.message_deadline()).min(stall)
+    }
+
+    /// Sets the one timer of the connection. It is only moved when it fires or when something is due earlier: a
+    /// message pushes deadlines back, and that costs nothing here.
+    fn arm(&mut self, sleep: Pin<&mut Sleep>) {
+        let deadline = self.next_deadline();
+        let at = clock::instant_of(deadline).map(Instant::from_std);
+        let far = Instant::now().checked_add(Duration::from_secs(3_600)).unwrap_or_else(Instant::now);
+        self.armed = deadline;
+        sleep.reset(at.unwrap_or(far).min(far));
+    }
+}

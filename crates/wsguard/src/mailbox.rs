@@ -1,0 +1,209 @@
+//! What others have for a connection: frames to send, an order to close.
+//!
+//! Attack: a peer that stops reading while others write to it (CWE-770). The queue is bounded in messages and bytes; a
+//! peer that lets it run full is closed with 1013.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use atomic_waker::AtomicWaker;
+use bytes::Bytes;
+use tokio::sync::broadcast;
+use wsguard_core::guard;
+use wsguard_core::time::Millis;
+use wsguard_core::verdict::Refusal;
+use wsguard_protocol::CloseCode;
+
+/// Limits of a send queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Messages that wait for one peer. 256: some seconds of a busy room.
+    pub messages: usize,
+    /// Bytes that wait for one peer. 256 KiB: four messages of the largest size.
+    pub bytes: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { messages: 256, bytes: 256 * 1024 }
+    }
+}
+
+/// An application message, encoded once for all its receivers.
+#[derive(Clone, Debug)]
+pub struct Encoded(pub(crate) Bytes);
+
+impl Encoded {
+    /// Encodes a message of type `kind` whose payload is the JSON text `payload`.
+    pub fn new(kind: &str, payload: &str) -> Self {
+        let mut tail = Vec::with_capacity(payload.len().saturating_add(kind.len()).saturating_add(32));
+        guard::tail_of(kind, None, payload, &mut tail);
+        Self(tail.into())
+    }
+}
+
+pub(crate) enum Command {
+    Send(Encoded),
+    Ack(Box<str>),
+    Refuse(Option<Box<str>>, Refusal),
+    Close(CloseCode, Option<Refusal>),
+    Drain(Millis),
+}
+
+#[derive(Default)]
+struct Queue {
+    commands: VecDeque<Command>,
+    bytes: usize,
+    overflowed: bool,
+    closed: bool,
+}
+
+/// The sending side of a connection: cheap to clone, usable from anywhere.
+#[derive(Clone)]
+pub struct Outbox(Arc<Inner>);
+
+struct Inner {
+    queue: Mutex<Queue>,
+    waiting: AtomicBool,
+    waker: AtomicWaker,
+    limits: QueueLimits,
+    watched: AtomicBool,
+    watchers: Mutex<Option<broadcast::Sender<Arc<str>>>>,
+}
+
+/// The connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection is closed")]
+pub struct Closed;
+
+/// Events that a watcher may lag behind before it loses some.
+const WATCH_EVENTS_MAX: usize = 1_024;
+
+impl Outbox {
+    pub(crate) fn new(limits: QueueLimits) -> Self {
+        Self(Arc::new(Inner {
+            queue: Mutex::default(),
+            waiting: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            limits,
+            watched: AtomicBool::new(false),
+            watchers: Mutex::new(None),
+        }))
+    }
+
+    /// Queues a message. A peer whose queue is full is closed with 1013; that counts as sent here, since it is the
+    /// peer's fault and the peer learns it.
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection is gone.
+    pub fn send(&self, message: &Encoded) -> Result<(), Closed> {
+        self.push(message.0.len(), || Command::Send(message.clone()))
+    }
+
+    /// Closes the connection.
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection is gone.
+    pub fn close(&self, code: CloseCode) -> Result<(), Closed> {
+        self.push(0, || Command::Close(code, None))
+    }
+
+    pub(crate) fn command(&self, command: Command) -> Result<(), Closed> {
+        self.push(0, || command)
+    }
+
+    fn push(&self, size: usize, command: impl FnOnce() -> Command) -> Result<(), Closed> {
+        {
+            let mut queue = self.lock();
+            if queue.closed {
+                return Err(Closed);
+            }
+            let bytes = queue.bytes.saturating_add(size);
+            if queue.commands.len() >= self.0.limits.messages || bytes > self.0.limits.bytes {
+                queue.overflowed = true;
+            } else {
+                queue.bytes = bytes;
+                queue.commands.push_back(command());
+            }
+        }
+        self.0.waiting.store(true, Ordering::Release);
+        self.0.waker.wake();
+        Ok(())
+    }
+
+    /// Takes what waits, or leaves `waker` to be woken; `Err` when the queue ran full.
+    pub(crate) fn take(&self, waker: &Waker, into: &mut VecDeque<Command>) -> Result<(), ()> {
+        self.0.waker.register(waker);
+        if !self.0.waiting.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let mut queue = self.lock();
+        queue.bytes = 0;
+        if queue.overflowed {
+            return Err(());
+        }
+        // The queue's memory goes with its content: an idle connection owns none.
+        into.append(&mut std::mem::take(&mut queue.commands));
+        Ok(())
+    }
+
+    pub(crate) fn shut(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.commands = VecDeque::new();
+    }
+
+    /// Watches what the guard does with this connection.
+    pub(crate) fn watch(&self) -> broadcast::Receiver<Arc<str>> {
+        let mut watchers = self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.watched.store(true, Ordering::Relaxed);
+        watchers.get_or_insert_with(|| broadcast::Sender::new(WATCH_EVENTS_MAX)).subscribe()
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.0.watched.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn report(&self, event: Arc<str>) {
+        let mut watchers = self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if watchers.as_ref().is_some_and(|sender| sender.send(event).is_err()) {
+            *watchers = None;
+            self.0.watched.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outbox(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_is_told_once_and_a_shut_one_refuses() {
+        let outbox = Outbox::new(QueueLimits { messages: 2, bytes: 1_000 });
+        let message = Encoded::new("chat", "{}");
+        let mut taken = VecDeque::new();
+        for _ in 0..2 {
+            outbox.send(&message).unwrap();
+        }
+        assert_eq!(outbox.take(Waker::noop(), &mut taken), Ok(()));
+        assert_eq!(taken.len(), 2);
+        for _ in 0..3 {
+            outbox.send(&message).unwrap();
+        }
+        assert_eq!(outbox.take(Waker::noop(), &mut taken), Err(()));
+        outbox.shut();
+        assert_eq!(outbox.send(&message), Err(Closed));
+    }
+}
