@@ -497,6 +497,11 @@ impl Rate {
     }
 }
 
+/// Reads a time as the configuration writes it: `250ms`, `30s`, `15m`, `24h`, `7d`. `None` for anything else.
+pub fn time_from_text(text: &str) -> Option<Millis> {
+    value::quantity(Unit::Time, text).map(Millis)
+}
+
 fn read_file(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| error.to_string())?;

@@ -125,7 +125,7 @@ impl ProxyPolicy {
     /// Walks `list` from the right to the first hop that is not trusted. Where all are, the left-most is the client: a
     /// program in the trusted network.
     fn client(&self, list: &str, name: &'static str, hop: fn(&str) -> Option<IpAddr>) -> Result<IpAddr, ProxyError> {
-        let mut last = None;
+        let mut left_most = None;
         for (count, element) in from_right(list).enumerate() {
             if count >= HOPS_MAX {
                 return Err(ProxyError::TooLong(name));
@@ -134,9 +134,9 @@ impl ProxyPolicy {
             if !self.trusts(ip) {
                 return Ok(ip);
             }
-            last = Some(ip);
+            left_most = Some(ip);
         }
-        last.ok_or(ProxyError::Malformed(name))
+        left_most.ok_or(ProxyError::Malformed(name))
     }
 }
 
@@ -229,6 +229,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table: the cases are read against each other")]
     fn the_client_is_the_right_most_hop_that_is_not_trusted() {
         const FOR: &str = "X-Forwarded-For";
         for (name, peer, headers, want) in [

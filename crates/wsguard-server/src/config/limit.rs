@@ -151,8 +151,8 @@ pub(super) fn show(unit: Unit, value: u64) -> String {
     match unit {
         Unit::Count => value.to_string(),
         Unit::Time => Millis(value).to_string(),
-        Unit::Bytes if value != 0 && value % MIB == 0 => format!("{}MiB", value / MIB),
-        Unit::Bytes if value != 0 && value % KIB == 0 => format!("{}KiB", value / KIB),
+        Unit::Bytes if value != 0 && value.is_multiple_of(MIB) => format!("{}MiB", value / MIB),
+        Unit::Bytes if value != 0 && value.is_multiple_of(KIB) => format!("{}KiB", value / KIB),
         Unit::Bytes => format!("{value}B"),
     }
 }

@@ -173,7 +173,7 @@ impl Reader {
 
     /// Reads a count. Its range fits in 32 bits.
     pub(super) fn count(&mut self, limit: &Limit) -> u32 {
-        debug_assert!(limit.max <= u64::from(u32::MAX), "the range of {} fits", limit.key);
+        debug_assert!(u32::try_from(limit.max).is_ok(), "the range of {} fits", limit.key);
         u32::try_from(self.limit(limit)).unwrap_or(u32::MAX)
     }
 
