@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::frame::{self, Opcode};
 use crate::json::{self, NodeId, Tape, Value};
-use crate::policy::Reference;
+use crate::policy::{MessageType, Policy, Reference};
 use crate::schema::ContentClass;
 use crate::verdict::Refusal;
 
@@ -27,11 +27,24 @@ pub struct Effects {
 
 /// The accepted message in its canonical form, and where its parts stand.
 #[derive(Debug, Default)]
-pub(crate) struct Accepted {
+pub struct Accepted {
     pub(crate) number: u16,
     pub(crate) canonical: Vec<u8>,
     pub(crate) id_len: usize,
     pub(crate) neutralised: u32,
+}
+
+impl Effects {
+    /// Takes the accepted message out, so that it can be read while frames are written. Give it back afterwards: its
+    /// buffer serves the next message.
+    pub fn take_accepted(&mut self) -> Accepted {
+        std::mem::take(&mut self.message)
+    }
+
+    /// Gives the buffer of [`Effects::take_accepted`] back.
+    pub fn give_back(&mut self, accepted: Accepted) {
+        self.message = accepted;
+    }
 }
 
 /// A message that every control let pass.
@@ -61,7 +74,19 @@ impl Accepted {
         self.id_len = self.canonical.len();
     }
 
-    pub(crate) fn parts(&self) -> (Option<&str>, &str) {
+    /// The message, its type named by `policy`.
+    pub fn message<'a>(&'a self, policy: &'a Policy) -> Message<'a> {
+        let (id, payload) = self.parts();
+        Message {
+            number: self.number,
+            kind: policy.messages().get(usize::from(self.number)).map_or("", MessageType::name),
+            id,
+            payload,
+            neutralised: self.neutralised,
+        }
+    }
+
+    fn parts(&self) -> (Option<&str>, &str) {
         // What the canonical writer wrote is UTF-8; anything else would be our mistake and is handed over as nothing.
         let text = std::str::from_utf8(&self.canonical).unwrap_or("");
         let (id, payload) = text.split_at_checked(self.id_len).unwrap_or(("", ""));

@@ -161,7 +161,7 @@ impl Connection {
         if self.closing {
             return Verdict::Answered;
         }
-        self.heart.seen(now.tick);
+        let _ = self.heart.seen(now.tick);
         let mut tape = effects.tape.take().unwrap_or_default();
         let passed = self.inspect(now, text, &mut tape, effects, probe);
         let verdict = match passed {
@@ -507,9 +507,9 @@ impl Connection {
         self.phase = Phase::Closed;
     }
 
-    /// The peer gave a sign of life that is no message.
-    pub fn on_sign_of_life(&mut self, now: Now) {
-        self.heart.seen(now.tick);
+    /// The peer gave a sign of life that is no message. Returns the time since the ping that waited for it, if one did.
+    pub fn on_sign_of_life(&mut self, now: Now) -> Option<Millis> {
+        self.heart.seen(now.tick)
     }
 
     /// A message has been under way for longer than [`crate::control::heartbeat::HeartbeatPolicy::message`].
@@ -597,15 +597,7 @@ impl Connection {
 
     /// The message that [`Verdict::Allow`] let pass.
     pub fn message<'a>(&'a self, effects: &'a Effects) -> Message<'a> {
-        let accepted = &effects.message;
-        let (id, payload) = accepted.parts();
-        Message {
-            number: accepted.number,
-            kind: self.cx.policy.messages().get(usize::from(accepted.number)).map_or("", MessageType::name),
-            id,
-            payload,
-            neutralised: accepted.neutralised,
-        }
+        effects.message.message(&self.cx.policy)
     }
 
     /// Writes the `ack` of a handled message.

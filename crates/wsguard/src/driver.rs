@@ -44,8 +44,10 @@ pub trait Endpoint {
     fn text(&mut self, now: Now, text: &str, effects: &mut Effects);
     /// A whole binary message; only where the limits permit binary.
     fn binary(&mut self, now: Now, bytes: &[u8], effects: &mut Effects);
-    /// A ping (which the driver answers) or a pong.
-    fn alive(&mut self, now: Now);
+    /// A ping (which the driver answers).
+    fn pinged(&mut self, now: Now);
+    /// A pong.
+    fn ponged(&mut self, now: Now);
     /// The peer closes.
     fn peer_closed(&mut self, code: Option<u16>, effects: &mut Effects);
     /// The peer broke the frame protocol.
@@ -94,7 +96,7 @@ struct Driver<S, E> {
 }
 
 /// Runs a connection to its end. `early` are bytes that came with the upgrade request.
-pub(crate) async fn run<S, E>(stream: S, early: Option<Box<[u8]>>, outbox: Outbox, endpoint: E)
+pub async fn run<S, E>(stream: S, early: Option<Box<[u8]>>, outbox: Outbox, endpoint: E)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     E: Endpoint,
@@ -234,9 +236,9 @@ where
                 Event::Binary(bytes) => self.endpoint.binary(now, &bytes, effects),
                 Event::Ping(payload) => {
                     frame::write_frame(&mut effects.out, Opcode::Pong, &payload);
-                    self.endpoint.alive(now);
+                    self.endpoint.pinged(now);
                 }
-                Event::Pong(_) => self.endpoint.alive(now),
+                Event::Pong(_) => self.endpoint.ponged(now),
                 Event::Close(close) => self.endpoint.peer_closed(close.map(|close| close.code), effects),
             }
             rest = decoded.rest;

@@ -1,1 +1,65 @@
-//! Stub.
+//! A security layer for WebSockets: every handshake and every message passes the guard.
+//!
+//! The moment a WebSocket answers 101, almost everything that protects HTTP stops looking. This crate looks at every
+//! handshake (rate, Host, Origin, credential, session cap) and at every message (liveness, rate, strict JSON, CSRF,
+//! authorization, schema, markup), and hands the application what was checked, re-serialised.
+//!
+//! An axum application is guarded in five lines: a guard in the state, the extractor in the handler.
+//!
+//! ```
+//! use axum::{Router, extract::FromRef, response::Response, routing::get};
+//! use serde::{Deserialize, Serialize};
+//! use wsguard::{Guard, GuardedSocket, GuardedUpgrade};
+//!
+//! #[derive(Deserialize)]
+//! #[serde(tag = "type", content = "payload", rename_all = "lowercase")]
+//! enum FromClient { Greet { name: String } }
+//!
+//! #[derive(Serialize)]
+//! #[serde(tag = "type", content = "payload", rename_all = "lowercase")]
+//! enum ToClient { Greeting { text: String } }
+//!
+//! async fn socket(upgrade: GuardedUpgrade) -> Response {
+//!     upgrade.on_upgrade(|mut socket: GuardedSocket<FromClient, ToClient>| async move {
+//!         while let Some(incoming) = socket.recv().await {
+//!             let FromClient::Greet { name } = &incoming.message;
+//!             if socket.send(&ToClient::Greeting { text: format!("hello {name}") }).is_ok() {
+//!                 incoming.ack();
+//!             }
+//!         }
+//!     })
+//! }
+//!
+//! let guard = Guard::builder()
+//!     .key("app.key", b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
+//!     .hosts(["localhost"])
+//!     .origins(["http://localhost:3000"])
+//!     .message("greet", r#"{"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}"#)
+//!     .build()?;
+//! let app: Router = Router::new().route("/ws", get(socket)).with_state(guard);
+//! // axum::serve(listener, app.into_make_service_with_connect_info::<std::net::SocketAddr>())
+//! # let _ = app;
+//! # Ok::<(), wsguard::BuildError>(())
+//! ```
+
+#[cfg(feature = "axum")]
+mod axum;
+mod clock;
+pub mod driver;
+mod guard;
+mod mailbox;
+mod session;
+mod socket;
+mod stats;
+pub mod store;
+pub mod upgrade;
+
+#[cfg(feature = "axum")]
+pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
+pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, TicketError, Tokens};
+pub use mailbox::{Closed, Command, Encoded, Outbox, QueueLimits};
+pub use session::{Handled, Handler, Peer};
+pub use socket::{GuardedSocket, Incoming, SendError};
+pub use stats::{ROUND_TRIP_MS, Stats};
+pub use wsguard_core as core;
+pub use wsguard_protocol as protocol;

@@ -44,11 +44,18 @@ impl Encoded {
     }
 }
 
-pub(crate) enum Command {
+/// What a connection is asked to do by others.
+#[derive(Debug)]
+pub enum Command {
+    /// Send an application message.
     Send(Encoded),
+    /// Acknowledge the message of this `id` (JSON text).
     Ack(Box<str>),
+    /// Answer the message of this `id` with an error.
     Refuse(Option<Box<str>>, Refusal),
+    /// Close.
     Close(CloseCode, Option<Refusal>),
+    /// Tell the client that the server goes away, and when to come back.
     Drain(Millis),
 }
 
@@ -82,7 +89,8 @@ pub struct Closed;
 const WATCH_EVENTS_MAX: usize = 1_024;
 
 impl Outbox {
-    pub(crate) fn new(limits: QueueLimits) -> Self {
+    /// An outbox for a connection that is driven with [`crate::driver::run`].
+    pub fn new(limits: QueueLimits) -> Self {
         Self(Arc::new(Inner {
             queue: Mutex::default(),
             waiting: AtomicBool::new(false),

@@ -58,10 +58,10 @@ impl Heartbeat {
         Self { seen: now, asked: None }
     }
 
-    /// The peer sent something.
-    pub fn seen(&mut self, now: Tick) {
+    /// The peer sent something. Returns the time since the ping that waited for it, if one did.
+    pub fn seen(&mut self, now: Tick) -> Option<Millis> {
         self.seen = self.seen.max(now);
-        self.asked = None;
+        self.asked.take().map(|asked| now.since(asked))
     }
 
     /// The time at which [`Heartbeat::beat`] has something to say.
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(heart.beat(&policy, Tick(25_000)), Beat::Ping);
         assert_eq!(heart.beat(&policy, Tick(25_001)), Beat::Quiet(Tick(35_000)), "asked once");
         assert_eq!(heart.beat(&policy, Tick(35_000)), Beat::Dead);
-        heart.seen(Tick(34_000));
+        assert_eq!(heart.seen(Tick(34_000)), Some(Millis(9_000)));
         assert_eq!(heart.beat(&policy, Tick(35_000)), Beat::Quiet(Tick(59_000)), "any byte is a sign of life");
     }
 }

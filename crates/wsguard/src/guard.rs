@@ -1,0 +1,477 @@
+//! The guard of an application: built once, shared by all connections.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+use wsguard_core::control::authorization::{Access, RoomRule};
+use wsguard_core::control::host::HostPattern;
+use wsguard_core::control::origin::Origin;
+use wsguard_core::control::session::SessionId;
+use wsguard_core::effect::Record;
+use wsguard_core::handshake::{StoreUnavailable, TicketGrant};
+use wsguard_core::policy::{Context, MessageType, Policy, Random, Secrets};
+use wsguard_core::time::{Millis, UnixMs};
+use wsguard_core::token::{self, Key, KeyRing};
+use wsguard_protocol::CloseCode;
+
+use crate::clock;
+use crate::mailbox::{Command, Outbox, QueueLimits};
+use crate::stats::Stats;
+use crate::store::{MemoryStore, Store};
+
+/// Life of a ticket: the time between asking for it and the handshake that follows at once.
+const TICKET_LIFE: Millis = Millis(30_000);
+
+/// Longest of the delays that clients are told when the server drains: spreads the reconnects.
+const DRAIN_SPREAD_MS: u64 = 5_000;
+
+/// Takes what the operator learns: one record an event, with the time in milliseconds since 1970.
+pub trait Journal: Send + Sync + 'static {
+    /// Takes one record. Called on the message path: must neither block nor fail.
+    fn record(&self, at: UnixMs, record: Record);
+}
+
+/// Writes records as `tracing` events of the target `wsguard`.
+#[derive(Debug, Default)]
+struct TracingJournal;
+
+impl Journal for TracingJournal {
+    fn record(&self, _: UnixMs, record: Record) {
+        let Record { action, refusal, reference, client, session, subject, message_type, bytes, close_code } = record;
+        let control = refusal.as_ref().map(|refusal| refusal.control.as_str());
+        let reason = refusal.as_ref().map(|refusal| refusal.reason.word);
+        let detail = refusal.as_ref().and_then(|refusal| refusal.reason.detail.as_deref());
+        let reference = reference.map(|reference| reference.to_string());
+        if refusal.is_some() {
+            tracing::warn!(target: "wsguard", action, control, reason, detail, reference, ?client, session, ?subject, ?message_type, bytes, close_code);
+        } else {
+            tracing::debug!(target: "wsguard", action, ?client, session, ?subject, ?message_type, close_code);
+        }
+    }
+}
+
+struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        if aws_lc_rs::rand::fill(bytes).is_err() {
+            // Without randomness no id is safe: ending the process is the closed door.
+            tracing::error!(target: "wsguard", "the system has no randomness");
+            std::process::abort();
+        }
+    }
+}
+
+/// What all connections of a guard share.
+pub(crate) struct Shared {
+    pub(crate) cx: Arc<Context>,
+    pub(crate) stats: Stats,
+    pub(crate) journal: Box<dyn Journal>,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) queue: QueueLimits,
+    pub(crate) connections_max: u64,
+    pub(crate) draining: AtomicBool,
+    sessions: Box<[Mutex<HashMap<SessionId, (Box<str>, Outbox)>>]>,
+}
+
+/// A guard: every handshake and every message of an endpoint passes it. Cheap to clone.
+///
+/// ```
+/// use wsguard::Guard;
+///
+/// let guard = Guard::builder()
+///     .key("app.key", b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
+///     .hosts(["localhost"])
+///     .origins(["http://localhost:3000"])
+///     .message("greet", r#"{"type": "object", "required": ["name"]}"#)
+///     .build()?;
+/// assert_eq!(guard.handle().stats().connections_open(), 0);
+/// # Ok::<(), wsguard::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct Guard(pub(crate) Arc<Shared>);
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("stats", &self.0.stats).finish_non_exhaustive()
+    }
+}
+
+/// Collects what a guard needs. There is no `build` before an authentication is chosen:
+///
+/// ```compile_fail
+/// wsguard::Guard::builder().hosts(["localhost"]).build();
+/// ```
+#[must_use]
+pub struct Builder<Authentication = NotChosen> {
+    hosts: Vec<String>,
+    origins: Vec<String>,
+    keys: Vec<Key>,
+    ring: Option<KeyRing>,
+    messages: Vec<MessageType>,
+    rooms: Vec<RoomRule>,
+    faults: Vec<String>,
+    tune: Vec<Box<dyn FnOnce(&mut Policy)>>,
+    journal: Option<Box<dyn Journal>>,
+    store: Option<Box<dyn Store>>,
+    queue: QueueLimits,
+    connections_max: u64,
+    authentication: std::marker::PhantomData<Authentication>,
+}
+
+/// No authentication is chosen yet.
+#[derive(Debug)]
+pub struct NotChosen;
+
+/// Tokens are verified with the given keys.
+#[derive(Debug)]
+pub struct Tokens;
+
+/// Everything that is wrong with a guard's settings, at once.
+#[derive(Debug, thiserror::Error)]
+#[error("could not build the guard:\n  {}", .0.join("\n  "))]
+pub struct BuildError(Vec<String>);
+
+impl Guard {
+    /// A builder without hosts, origins, keys or message types: nothing passes until they are given.
+    pub fn builder() -> Builder {
+        Builder {
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            keys: Vec::new(),
+            ring: None,
+            messages: Vec::new(),
+            rooms: Vec::new(),
+            faults: Vec::new(),
+            tune: Vec::new(),
+            journal: None,
+            store: None,
+            queue: QueueLimits::default(),
+            // One file descriptor each, within the usual limit of 20,000 a process.
+            connections_max: 16_384,
+            authentication: std::marker::PhantomData,
+        }
+    }
+
+    /// What operates the guard from outside.
+    pub fn handle(&self) -> GuardHandle {
+        GuardHandle(self.clone())
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        self.0.cx.policy()
+    }
+
+    /// The core's shared state, for those who drive the core themselves.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.0.cx
+    }
+
+    /// A ticket for `token`, which stands for it in one handshake of a page of `origin` within 30 s.
+    ///
+    /// # Errors
+    /// [`TicketError::Token`] when the token is not good, [`TicketError::Store`] when the ticket cannot be kept.
+    pub async fn issue_ticket(&self, token: &str, origin: Option<&str>) -> Result<String, TicketError> {
+        use base64::Engine as _;
+        let now = clock::now();
+        self.0.cx.identify(now, token).map_err(|error| TicketError::Token(error.as_str()))?;
+        let mut secret = [0; 32];
+        let (left, right) = secret.split_at_mut(16);
+        left.copy_from_slice(&self.0.cx.random_id());
+        right.copy_from_slice(&self.0.cx.random_id());
+        let ticket = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
+        let grant = TicketGrant { token: token.to_owned(), origin: origin.map(str::to_owned) };
+        let ends_at = now.unix.after(TICKET_LIFE);
+        self.0
+            .store
+            .put_ticket(token::fingerprint(&ticket), grant, ends_at, now.unix)
+            .await
+            .map_err(TicketError::Store)?;
+        Ok(ticket)
+    }
+
+    /// The proof of the same origin for a page that has the cookie `token` (`POST /ws/session`); `None` when the token
+    /// is not good. The caller has checked the Origin.
+    pub fn session_proof(&self, token: &str) -> Option<String> {
+        let now = clock::now();
+        self.0.cx.identify(now, token).ok()?;
+        Some(self.0.cx.pre_session_proof(now, &token::fingerprint(token)).as_str().to_owned())
+    }
+}
+
+/// No ticket.
+#[derive(Debug, thiserror::Error)]
+pub enum TicketError {
+    /// The token is not good; the word is for the operator.
+    #[error("could not issue a ticket: {0}")]
+    Token(&'static str),
+    /// The ticket cannot be kept.
+    #[error("could not issue a ticket: {0}")]
+    Store(StoreUnavailable),
+}
+
+impl<A> Builder<A> {
+    /// Names under which the server is reached: `app.example`, `localhost:3000`.
+    pub fn hosts<T: AsRef<str>>(mut self, hosts: impl IntoIterator<Item = T>) -> Self {
+        self.hosts.extend(hosts.into_iter().map(|host| host.as_ref().to_owned()));
+        self
+    }
+
+    /// Pages that may open a socket: `https://app.example`.
+    pub fn origins<T: AsRef<str>>(mut self, origins: impl IntoIterator<Item = T>) -> Self {
+        self.origins.extend(origins.into_iter().map(|origin| origin.as_ref().to_owned()));
+        self
+    }
+
+    /// A key that verifies tokens: PEM, or a `wsguard-hs256:` secret. `name` stands in errors.
+    pub fn key(mut self, name: &str, bytes: &[u8]) -> Builder<Tokens> {
+        match Key::parse(name, bytes) {
+            Ok(key) => self.keys.push(key),
+            Err(error) => self.faults.push(error.to_string()),
+        }
+        self.chosen()
+    }
+
+    /// Keys that were loaded elsewhere.
+    pub fn keys(mut self, ring: KeyRing) -> Builder<Tokens> {
+        self.ring = Some(ring);
+        self.chosen()
+    }
+
+    fn chosen(self) -> Builder<Tokens> {
+        let Self { hosts, origins, keys, ring, messages, rooms, faults, tune, journal, store, queue, connections_max, .. } =
+            self;
+        Builder {
+            hosts,
+            origins,
+            keys,
+            ring,
+            messages,
+            rooms,
+            faults,
+            tune,
+            journal,
+            store,
+            queue,
+            connections_max,
+            authentication: std::marker::PhantomData,
+        }
+    }
+
+    /// A message type that everybody who is authenticated may send; `schema` is JSON Schema 2020-12 of its payload.
+    pub fn message(self, name: &str, schema: &str) -> Self {
+        self.message_for(name, schema, Access::Authenticated)
+    }
+
+    /// A message type with who may send it.
+    pub fn message_for(mut self, name: &str, schema: &str, access: Access) -> Self {
+        match MessageType::new(name, schema) {
+            Ok(message) => self.messages.push(message.access(access)),
+            Err(error) => self.faults.push(error.to_string()),
+        }
+        self
+    }
+
+    /// Message types that were compiled elsewhere.
+    pub fn messages(mut self, messages: impl IntoIterator<Item = MessageType>) -> Self {
+        self.messages.extend(messages);
+        self
+    }
+
+    /// Rooms by role and scope; the first rule that covers a name decides, and a room without a rule is closed.
+    pub fn rooms(mut self, rules: impl IntoIterator<Item = RoomRule>) -> Self {
+        self.rooms.extend(rules);
+        self
+    }
+
+    /// Changes the rest of the policy: rates, sessions, heartbeat, methods.
+    pub fn tune(mut self, change: impl FnOnce(&mut Policy) + 'static) -> Self {
+        self.tune.push(Box::new(change));
+        self
+    }
+
+    /// Where records go; by default they are `tracing` events.
+    pub fn journal(mut self, journal: impl Journal) -> Self {
+        self.journal = Some(Box::new(journal));
+        self
+    }
+
+    /// Where tickets are kept; by default in memory.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Box::new(store));
+        self
+    }
+
+    /// Limits of each connection's send queue.
+    pub fn send_queue(mut self, limits: QueueLimits) -> Self {
+        self.queue = limits;
+        self
+    }
+
+    /// Connections at once; further handshakes get 503. 16,384 unless changed.
+    pub fn connections_max(mut self, connections: u64) -> Self {
+        self.connections_max = connections;
+        self
+    }
+}
+
+impl Builder<Tokens> {
+    /// The guard.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn build(self) -> Result<Guard, BuildError> {
+        let Self { hosts, origins, keys, ring, messages, rooms, mut faults, tune, journal, store, queue, connections_max, .. } =
+            self;
+        let ring = match ring {
+            Some(ring) => ring,
+            None => KeyRing::new(keys).unwrap_or_else(|error| {
+                faults.push(error.to_string());
+                KeyRing::default()
+            }),
+        };
+        let mut policy = Policy::new(ring);
+        policy.rooms = rooms;
+        for host in &hosts {
+            match HostPattern::parse(host) {
+                Ok(pattern) => policy.hosts.push(pattern),
+                Err(error) => faults.push(format!("host {host:?}: {error}")),
+            }
+        }
+        for origin in &origins {
+            match Origin::parse(origin) {
+                Ok(origin) => policy.origins.push(origin),
+                Err(error) => faults.push(format!("origin {origin:?}: {error}")),
+            }
+        }
+        for message in messages {
+            if let Err(error) = policy.declare(message) {
+                faults.push(error.to_string());
+            }
+        }
+        for change in tune {
+            change(&mut policy);
+        }
+        if policy.hosts.is_empty() {
+            faults.push("no host: name the hosts under which the server is reached, as in .hosts([\"app.example\"])".into());
+        }
+        if policy.messages().is_empty() {
+            faults.push("no message type: a type without a schema does not exist, so nothing could be said".into());
+        }
+        if policy.keys.keys().is_empty() && policy.static_token.is_none() {
+            faults.push("no key: tokens cannot be verified".into());
+        }
+        if !faults.is_empty() {
+            return Err(BuildError(faults));
+        }
+        let random = SystemRandom;
+        let mut secrets = Secrets { csrf: [0; 32], prints: [0; 16] };
+        random.fill(&mut secrets.csrf);
+        random.fill(&mut secrets.prints);
+        Ok(Guard(Arc::new(Shared {
+            stats: Stats::new(policy.messages().len()),
+            cx: Arc::new(Context::new(policy, &secrets, Box::new(random))),
+            journal: journal.unwrap_or_else(|| Box::new(TracingJournal)),
+            store: store.unwrap_or_else(|| Box::new(MemoryStore::default())),
+            queue,
+            connections_max,
+            draining: AtomicBool::new(false),
+            sessions: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        })))
+    }
+}
+
+/// Shards of the table of sessions: a power of two well above the number of threads.
+const SHARDS: usize = 64;
+
+impl Shared {
+    pub(crate) fn register(&self, id: SessionId, subject: &str, outbox: &Outbox) {
+        self.shard(id, |sessions| sessions.insert(id, (subject.into(), outbox.clone())));
+    }
+
+    pub(crate) fn forget(&self, id: SessionId) {
+        self.shard(id, |sessions| sessions.remove(&id));
+    }
+
+    fn shard<T>(&self, id: SessionId, act: impl FnOnce(&mut HashMap<SessionId, (Box<str>, Outbox)>) -> T) -> T {
+        let [first, ..] = id.0;
+        match self.sessions.get(usize::from(first) % SHARDS) {
+            Some(shard) => act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)),
+            None => act(&mut HashMap::new()),
+        }
+    }
+
+    pub(crate) fn record(&self, at: UnixMs, record: Record) {
+        if let Some(refusal) = &record.refusal {
+            self.stats.refused(refusal.control);
+        }
+        self.journal.record(at, record);
+    }
+}
+
+/// Operates a guard from outside: disconnects, drains, counts, watches.
+#[derive(Clone, Debug)]
+pub struct GuardHandle(Guard);
+
+impl GuardHandle {
+    /// Counters since the start.
+    pub fn stats(&self) -> &Stats {
+        &self.0.0.stats
+    }
+
+    /// Closes a session with 4403; `false` when there is none of that id.
+    pub fn disconnect(&self, session: SessionId) -> bool {
+        self.0.0.shard(session, |sessions| {
+            sessions.get(&session).is_some_and(|(_, outbox)| outbox.close(CloseCode::Forbidden).is_ok())
+        })
+    }
+
+    /// Closes every session of `subject` with 4403 and says how many there were.
+    pub fn disconnect_subject(&self, subject: &str) -> usize {
+        let mut closed = 0_usize;
+        for shard in &self.0.0.sessions {
+            for (of, outbox) in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
+                if **of == *subject && outbox.close(CloseCode::Forbidden).is_ok() {
+                    closed = closed.saturating_add(1);
+                }
+            }
+        }
+        closed
+    }
+
+    /// Refuses new handshakes with 503 and tells every session to come back later, each after a time of its own.
+    pub fn drain(&self) {
+        self.0.0.draining.store(true, Ordering::Relaxed);
+        for shard in &self.0.0.sessions {
+            for (id, (_, outbox)) in shard.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                let [a, b, ..] = id.0;
+                let delay = u64::from(u16::from_be_bytes([a, b])).saturating_mul(DRAIN_SPREAD_MS) / 65_536;
+                let _ = outbox.command(Command::Drain(Millis(delay)));
+            }
+        }
+    }
+
+    /// Whether [`GuardHandle::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.0.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// Closes every session with `code`.
+    pub fn close_all(&self, code: CloseCode) {
+        for shard in &self.0.0.sessions {
+            for (_, outbox) in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
+                let _ = outbox.close(code);
+            }
+        }
+    }
+
+    /// What the guard does with the messages of one session, as JSON texts: the control that answered, the verdict,
+    /// the nanoseconds that each control took. While somebody watches, that connection is timed.
+    pub fn watch(&self, session: SessionId) -> Option<broadcast::Receiver<Arc<str>>> {
+        self.0.0.shard(session, |sessions| sessions.get(&session).map(|(_, outbox)| outbox.watch()))
+    }
+}

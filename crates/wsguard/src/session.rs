@@ -1,0 +1,444 @@
+//! One guarded connection: the core's state, the application behind it, and the records between them.
+
+use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use wsguard_core::control::authorization;
+use wsguard_core::control::session::SessionId;
+use wsguard_core::effect::{Effects, Message};
+use wsguard_core::frame::{FrameError, FrameLimits};
+use wsguard_core::guard::{Connection, Snapshot, tail_of};
+use wsguard_core::handshake::Admission;
+use wsguard_core::policy::Identity;
+use wsguard_core::probe::{NoProbe, Probe};
+use wsguard_core::time::{Millis, Now, Tick};
+use wsguard_core::verdict::{ControlId, Refusal, Verdict};
+use wsguard_protocol::{CloseCode, ErrorCode};
+
+use crate::driver::Endpoint;
+use crate::guard::Shared;
+use crate::mailbox::{Command, Encoded, Outbox};
+use crate::stats::Counted;
+
+/// What became of a message in the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Handled {
+    /// Done: a message with an `id` is acknowledged.
+    Done,
+    /// Not yet: the application answers later.
+    Later,
+    /// Refused with a code; the word is for the operator.
+    Refused(ErrorCode, &'static str),
+}
+
+/// An application behind the guard, called on the connection's own task: it must not block.
+pub trait Handler: Send + 'static {
+    /// The peer is authenticated.
+    fn opened(&mut self, peer: &mut Peer<'_>);
+    /// A message that every control let pass.
+    fn message(&mut self, message: Message<'_>, peer: &mut Peer<'_>) -> Handled;
+}
+
+/// The other end, during one call of a [`Handler`].
+pub struct Peer<'a> {
+    connection: &'a mut Connection,
+    out: &'a mut Vec<u8>,
+    outbox: &'a Outbox,
+    tail: &'a mut Vec<u8>,
+}
+
+impl Peer<'_> {
+    /// Who this is.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.connection.identity()
+    }
+
+    /// The session.
+    pub fn session(&self) -> Option<SessionId> {
+        self.connection.session()
+    }
+
+    /// What others use to write to this peer.
+    pub fn outbox(&self) -> &Outbox {
+        self.outbox
+    }
+
+    /// Sends a message whose payload is the JSON text `payload`, with the writes of this turn.
+    pub fn send(&mut self, kind: &str, payload: &str) {
+        self.tail.clear();
+        tail_of(kind, None, payload, self.tail);
+        self.connection.write_application(self.tail, self.out);
+    }
+
+    /// Sends a message that was encoded for many.
+    pub fn send_encoded(&mut self, message: &Encoded) {
+        self.connection.write_application(&message.0, self.out);
+    }
+
+    /// Whether the peer may enter `room`.
+    pub fn may_enter(&self, room: &str) -> bool {
+        let rules = &self.connection.context().policy().rooms;
+        self.connection.identity().is_some_and(|identity| authorization::may_enter(rules, &identity.claims, room))
+    }
+}
+
+
+pub(crate) struct Guarded<H> {
+    shared: Arc<Shared>,
+    outbox: Outbox,
+    state: State,
+    handler: H,
+    registered: Option<SessionId>,
+    /// Grows while a reply is written and is kept small in between.
+    tail: Vec<u8>,
+}
+
+enum State {
+    Waiting(Option<Box<Admission>>),
+    Running(Box<Connection>),
+}
+
+/// Times controls, for a connection that somebody watches.
+struct Laps {
+    last: Instant,
+    taken: Vec<(ControlId, u64)>,
+}
+
+impl Laps {
+    fn start() -> Self {
+        Self { last: Instant::now(), taken: Vec::with_capacity(10) }
+    }
+}
+
+impl Probe for Laps {
+    fn lap(&mut self, control: ControlId) {
+        let now = Instant::now();
+        let nanos = u64::try_from(now.duration_since(self.last).as_nanos()).unwrap_or(u64::MAX);
+        self.taken.push((control, nanos));
+        self.last = now;
+    }
+}
+
+impl<H: Handler> Guarded<H> {
+    pub(crate) fn new(shared: Arc<Shared>, admission: Admission, outbox: Outbox, handler: H) -> Self {
+        shared.stats.connections_open.fetch_add(1, Ordering::Relaxed);
+        shared.stats.connections_total.fetch_add(1, Ordering::Relaxed);
+        Self { shared, outbox, state: State::Waiting(Some(Box::new(admission))), handler, registered: None, tail: Vec::new() }
+    }
+
+    fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.state {
+            State::Running(connection) => Some(connection),
+            State::Waiting(_) => None,
+        }
+    }
+
+    /// The connection is authenticated for the first time: the application learns of it.
+    fn announce(&mut self, effects: &mut Effects) {
+        let State::Running(connection) = &mut self.state else {
+            return;
+        };
+        let (Some(session), None) = (connection.session(), self.registered) else {
+            return;
+        };
+        let subject = connection.identity().map(|identity| identity.claims.subject.clone()).unwrap_or_default();
+        self.shared.register(session, &subject, &self.outbox);
+        self.shared.stats.sessions_total.fetch_add(1, Ordering::Relaxed);
+        self.registered = Some(session);
+        let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut self.tail };
+        self.handler.opened(&mut peer);
+    }
+
+    fn settle(&mut self, now: Now, effects: &mut Effects) {
+        for record in effects.records.drain(..) {
+            self.shared.record(now.unix, record);
+        }
+    }
+
+    fn judge(&mut self, now: Now, text: &str, effects: &mut Effects) {
+        let watched = self.outbox.is_watched();
+        let State::Running(connection) = &mut self.state else {
+            return;
+        };
+        let mut laps = watched.then(Laps::start);
+        let verdict = match &mut laps {
+            Some(laps) => connection.on_message(now, text, effects, laps),
+            None => connection.on_message(now, text, effects, &mut NoProbe),
+        };
+        let stats = &self.shared.stats;
+        stats.bytes_in.fetch_add(text.len() as u64, Ordering::Relaxed);
+        let (number, counted) = match &verdict {
+            Verdict::Allow => (Some(connection.message(effects).number), Counted::Allow),
+            Verdict::Answered => (None, Counted::Allow),
+            Verdict::Refuse(_) => (None, Counted::Refuse),
+            Verdict::Close(_) => (None, Counted::Close),
+        };
+        stats.message(number, counted);
+        let told = laps.as_ref().map(|_| told_of(connection, &verdict, text, effects));
+        if verdict == Verdict::Allow {
+            self.hand_over(effects);
+            if let Some(laps) = &mut laps {
+                laps.lap(ControlId::Application);
+            }
+        }
+        self.announce(effects);
+        if let (Some(laps), Some(told), State::Running(connection)) = (laps, told, &self.state) {
+            self.outbox.report(event_of(now, &told, &laps.taken, connection.snapshot(now).as_ref()).into());
+        }
+    }
+
+    fn hand_over(&mut self, effects: &mut Effects) {
+        let State::Running(connection) = &mut self.state else {
+            return;
+        };
+        // The message is read while the answer is written: it leaves the effects for the time of the call.
+        let accepted = effects.take_accepted();
+        let message = accepted.message(self.shared.cx.policy());
+        let id = message.id;
+        let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut self.tail };
+        let handled = self.handler.message(message, &mut peer);
+        match handled {
+            Handled::Done => {
+                if let Some(id) = id {
+                    connection.acknowledge(id, &mut effects.out);
+                }
+            }
+            Handled::Later => {}
+            Handled::Refused(code, reason) => {
+                let refusal = Refusal::new(ControlId::Application, code, reason);
+                connection.refuse_handled(id, &refusal, effects);
+            }
+        }
+        effects.give_back(accepted);
+    }
+
+    /// Runs `act`; a panic in the application closes this connection with 1011 and no other.
+    fn isolated(&mut self, now: Now, effects: &mut Effects, act: impl FnOnce(&mut Self, &mut Effects)) {
+        let whole = effects.out.len();
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| act(self, effects)));
+        if outcome.is_err() {
+            effects.out.truncate(whole);
+            self.shared.stats.panics.fetch_add(1, Ordering::Relaxed);
+            let refusal = Refusal::new(ControlId::Application, ErrorCode::Internal, "panic");
+            if let Some(connection) = self.connection() {
+                let _ = connection.close(CloseCode::InternalError, Some(refusal), effects);
+            }
+        }
+        self.settle(now, effects);
+    }
+}
+
+impl<H> Drop for Guarded<H> {
+    fn drop(&mut self) {
+        self.shared.stats.connections_open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(session) = self.registered {
+            self.shared.forget(session);
+        }
+    }
+}
+
+impl<H: Handler> Endpoint for Guarded<H> {
+    fn limits(&self) -> &FrameLimits {
+        &self.shared.cx.policy().frames
+    }
+
+    fn opened(&mut self, now: Now, effects: &mut Effects) {
+        self.isolated(now, effects, |this, effects| {
+            if let State::Waiting(admission) = &mut this.state
+                && let Some(admission) = admission.take()
+            {
+                let (connection, verdict) = Connection::open(Arc::clone(&this.shared.cx), now, *admission, effects);
+                this.state = State::Running(Box::new(connection));
+                if verdict == Verdict::Allow {
+                    this.announce(effects);
+                }
+            }
+        });
+    }
+
+    fn text(&mut self, now: Now, text: &str, effects: &mut Effects) {
+        self.isolated(now, effects, |this, effects| this.judge(now, text, effects));
+    }
+
+    fn binary(&mut self, now: Now, _: &[u8], effects: &mut Effects) {
+        // The frame layer refuses binary at its header; whoever permits it there has no application for it here.
+        self.isolated(now, effects, |this, effects| {
+            if let Some(connection) = this.connection() {
+                let _ = connection.on_frame_error(FrameError::BinaryRefused, effects);
+            }
+        });
+    }
+
+    fn pinged(&mut self, now: Now) {
+        if let Some(connection) = self.connection() {
+            let _ = connection.on_sign_of_life(now);
+        }
+    }
+
+    fn ponged(&mut self, now: Now) {
+        let round_trip = self.connection().and_then(|connection| connection.on_sign_of_life(now));
+        if let Some(round_trip) = round_trip {
+            self.shared.stats.round_trip(round_trip);
+        }
+    }
+
+    fn peer_closed(&mut self, code: Option<u16>, effects: &mut Effects) {
+        if let Some(connection) = self.connection() {
+            connection.on_peer_close(code, effects);
+        }
+        self.settle(crate::clock::now(), effects);
+    }
+
+    fn broken(&mut self, error: FrameError, effects: &mut Effects) {
+        if let Some(connection) = self.connection() {
+            let _ = connection.on_frame_error(error, effects);
+        }
+        self.settle(crate::clock::now(), effects);
+    }
+
+    fn overdue(&mut self, effects: &mut Effects) {
+        if let Some(connection) = self.connection() {
+            let _ = connection.on_message_overdue(effects);
+        }
+        self.settle(crate::clock::now(), effects);
+    }
+
+    fn stalled(&mut self, effects: &mut Effects) {
+        self.shared.stats.queue_drops.fetch_add(1, Ordering::Relaxed);
+        if let Some(connection) = self.connection() {
+            let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::RateLimited, "peer_does_not_read");
+            let _ = connection.close(CloseCode::TryLater, Some(refusal), effects);
+        }
+        self.settle(crate::clock::now(), effects);
+    }
+
+    fn command(&mut self, now: Now, command: Command, effects: &mut Effects) {
+        if let Some(connection) = self.connection() {
+            match command {
+                Command::Send(message) => connection.write_application(&message.0, &mut effects.out),
+                Command::Ack(id) => connection.acknowledge(&id, &mut effects.out),
+                Command::Refuse(id, refusal) => connection.refuse_handled(id.as_deref(), &refusal, effects),
+                Command::Drain(after) => connection.write_draining(after, &mut effects.out),
+                Command::Close(code, refusal) => {
+                    let refusal = refusal.or_else(|| match code {
+                        CloseCode::Forbidden => {
+                            Some(Refusal::new(ControlId::Liveness, ErrorCode::Forbidden, "disconnected_by_operator"))
+                        }
+                        _ => None,
+                    });
+                    let _ = connection.close(code, refusal, effects);
+                }
+            }
+        }
+        self.settle(now, effects);
+    }
+
+    fn deadline(&self) -> Tick {
+        match &self.state {
+            State::Running(connection) => connection.deadline(),
+            State::Waiting(_) => Tick::NEVER,
+        }
+    }
+
+    fn due(&mut self, now: Now, effects: &mut Effects) {
+        if let Some(connection) = self.connection() {
+            let _ = connection.on_deadline(now, effects);
+        }
+        self.settle(now, effects);
+    }
+
+    fn message_time_max(&self) -> Millis {
+        self.shared.cx.policy().heartbeat.message
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(&self.state, State::Running(connection) if connection.is_closing())
+    }
+}
+
+/// What a watcher is told of a message, taken before the application runs.
+struct Told {
+    kind: String,
+    bytes: usize,
+    verdict: &'static str,
+    refusal: Option<Refusal>,
+    reference: Option<String>,
+    neutralised: u32,
+}
+
+fn told_of(connection: &Connection, verdict: &Verdict, text: &str, effects: &Effects) -> Told {
+    let refusal = match verdict {
+        Verdict::Refuse(refusal) => Some(refusal.clone()),
+        Verdict::Close(closure) => closure.refusal.clone(),
+        Verdict::Allow | Verdict::Answered => None,
+    };
+    let message = (*verdict == Verdict::Allow).then(|| connection.message(effects));
+    let recorded = effects.records.last().and_then(|record| record.message_type.as_deref());
+    Told {
+        kind: message.map_or_else(|| recorded.unwrap_or_default().to_owned(), |message| message.kind.to_owned()),
+        bytes: text.len(),
+        verdict: verdict.as_str(),
+        reference: effects.records.last().and_then(|record| record.reference).map(|reference| reference.to_string()),
+        neutralised: message.map_or(0, |message| message.neutralised),
+        refusal,
+    }
+}
+
+fn event_of(now: Now, told: &Told, laps: &[(ControlId, u64)], snapshot: Option<&Snapshot>) -> String {
+    let quoted = |text: Option<&str>| serde_json::to_string(&text).unwrap_or_else(|_| "null".into());
+    let refusal = told.refusal.as_ref();
+    let total = laps.iter().fold(0_u64, |sum, (_, nanos)| sum.saturating_add(*nanos));
+    let mut event = String::with_capacity(1_024);
+    let _ = write!(
+        event,
+        r#"{{"at":{},"session":{},"type":{},"bytes":{},"verdict":"{}","control":{},"code":{},"reason":{},"detail":{},"ref":{},"neutralised":{},"ns":{{"total":{total},"controls":["#,
+        now.unix.0,
+        quoted(snapshot.map(|snapshot| snapshot.session.to_string()).as_deref()),
+        quoted(Some(&told.kind)),
+        told.bytes,
+        told.verdict,
+        quoted(refusal.map(|refusal| refusal.control.as_str())),
+        quoted(refusal.map(|refusal| refusal.code.as_str())),
+        quoted(refusal.map(|refusal| refusal.reason.word)),
+        quoted(refusal.and_then(|refusal| refusal.reason.detail.as_deref())),
+        quoted(told.reference.as_deref()),
+        told.neutralised,
+    );
+    for (index, (control, nanos)) in laps.iter().enumerate() {
+        let name = if *control == ControlId::Application { "deliver" } else { control.as_str() };
+        let _ = write!(event, r#"{}["{name}",{nanos}]"#, if index == 0 { "" } else { "," });
+    }
+    event.push_str("]},\"state\":");
+    match snapshot {
+        None => event.push_str("null"),
+        Some(snapshot) => write_state(now, snapshot, &mut event),
+    }
+    event.push('}');
+    event
+}
+
+fn write_state(now: Now, snapshot: &Snapshot, event: &mut String) {
+    let subject = serde_json::to_string(&*snapshot.subject).unwrap_or_else(|_| "\"\"".into());
+    let _ = write!(
+        event,
+        r#"{{"subject":{subject},"sessionStartedAt":{},"authExpiresAt":{},"csrfExpiresAt":{},"buckets":["#,
+        now.unix.0.saturating_sub(snapshot.age.0),
+        snapshot.auth_expires_at.0,
+        snapshot.csrf_expires_at.0,
+    );
+    for (index, (name, quota, used)) in snapshot.buckets.iter().enumerate() {
+        let unit = if name.starts_with("bytes") { "bytes" } else { "messages" };
+        let _ = write!(
+            event,
+            r#"{}{{"name":"{name}","used":{used:.3},"burst":{},"perSecond":{},"unit":"{unit}"}}"#,
+            if index == 0 { "" } else { "," },
+            quota.burst(),
+            quota.per_second(),
+        );
+    }
+    event.push_str("]}");
+}

@@ -1,0 +1,153 @@
+//! Counters of a guard: what it saw, what it refused.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wsguard_core::time::Millis;
+use wsguard_core::verdict::ControlId;
+
+/// Upper bounds of the histogram of round-trip times, in milliseconds.
+pub const ROUND_TRIP_MS: [u64; 9] = [1, 5, 10, 25, 50, 100, 250, 1_000, 5_000];
+
+/// Kinds of verdict that messages are counted by.
+const VERDICTS: usize = 3;
+
+/// Counters since the start. Each is one relaxed addition.
+#[derive(Debug)]
+pub struct Stats {
+    pub(crate) connections_open: AtomicU64,
+    pub(crate) connections_total: AtomicU64,
+    pub(crate) sessions_total: AtomicU64,
+    pub(crate) handshakes_admitted: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) queue_drops: AtomicU64,
+    pub(crate) panics: AtomicU64,
+    round_trips: [AtomicU64; ROUND_TRIP_MS.len() + 1],
+    round_trip_ms: AtomicU64,
+    refusals: [AtomicU64; ControlId::ALL.len()],
+    handshake_refusals: [AtomicU64; HANDSHAKE_STATUS.len()],
+    /// By message type and verdict; the last entry counts types that do not exist.
+    messages: Box<[[AtomicU64; VERDICTS]]>,
+}
+
+/// The statuses with which a handshake can be refused.
+pub(crate) const HANDSHAKE_STATUS: [u16; 9] = [400, 401, 403, 404, 405, 426, 429, 431, 503];
+
+/// Verdicts by which messages are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    Allow = 0,
+    Refuse = 1,
+    Close = 2,
+}
+
+impl Stats {
+    pub(crate) fn new(types: usize) -> Self {
+        Self {
+            connections_open: AtomicU64::default(),
+            connections_total: AtomicU64::default(),
+            sessions_total: AtomicU64::default(),
+            handshakes_admitted: AtomicU64::default(),
+            bytes_in: AtomicU64::default(),
+            queue_drops: AtomicU64::default(),
+            panics: AtomicU64::default(),
+            round_trips: Default::default(),
+            round_trip_ms: AtomicU64::default(),
+            refusals: Default::default(),
+            handshake_refusals: Default::default(),
+            messages: (0..=types).map(|_| Default::default()).collect(),
+        }
+    }
+
+    pub(crate) fn refused(&self, control: ControlId) {
+        let place = ControlId::ALL.iter().position(|known| *known == control);
+        if let Some(counter) = place.and_then(|place| self.refusals.get(place)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn handshake_refused(&self, status: u16) {
+        let place = HANDSHAKE_STATUS.iter().position(|known| *known == status);
+        if let Some(counter) = place.and_then(|place| self.handshake_refusals.get(place)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn message(&self, number: Option<u16>, verdict: Counted) {
+        let last = self.messages.len().saturating_sub(1);
+        let row = self.messages.get(number.map_or(last, usize::from)).or(self.messages.last());
+        if let Some(counter) = row.and_then(|row| row.get(verdict as usize)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn round_trip(&self, time: Millis) {
+        let place = ROUND_TRIP_MS.iter().position(|bound| time.0 <= *bound).unwrap_or(ROUND_TRIP_MS.len());
+        if let Some(counter) = self.round_trips.get(place) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        self.round_trip_ms.fetch_add(time.0, Ordering::Relaxed);
+    }
+
+    /// Round-trip times of pings: the sum in milliseconds, and the count up to each bound of [`ROUND_TRIP_MS`] and beyond.
+    pub fn round_trips(&self) -> (u64, [u64; ROUND_TRIP_MS.len() + 1]) {
+        let counts = self.round_trips.each_ref().map(|counter| counter.load(Ordering::Relaxed));
+        (self.round_trip_ms.load(Ordering::Relaxed), counts)
+    }
+
+    /// Connections that are open.
+    pub fn connections_open(&self) -> u64 {
+        self.connections_open.load(Ordering::Relaxed)
+    }
+
+    /// Connections since the start.
+    pub fn connections_total(&self) -> u64 {
+        self.connections_total.load(Ordering::Relaxed)
+    }
+
+    /// Sessions since the start: connections that were authenticated.
+    pub fn sessions_total(&self) -> u64 {
+        self.sessions_total.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes that were answered with 101.
+    pub fn handshakes_admitted(&self) -> u64 {
+        self.handshakes_admitted.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes that were refused, by status.
+    pub fn handshakes_refused(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        HANDSHAKE_STATUS.into_iter().zip(self.handshake_refusals.iter().map(|counter| counter.load(Ordering::Relaxed)))
+    }
+
+    /// Bytes of messages that were read.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were cut off because they did not read.
+    pub fn queue_drops(&self) -> u64 {
+        self.queue_drops.load(Ordering::Relaxed)
+    }
+
+    /// Connections whose task panicked: each is a mistake of ours or of the application.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Refusals by control.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let names = ControlId::ALL.into_iter().map(ControlId::as_str);
+        names.zip(self.refusals.iter().map(|counter| counter.load(Ordering::Relaxed)))
+    }
+
+    /// Messages by the number of their type (`None`: a type that does not exist, or a control frame) and verdict
+    /// (`allow`, `refuse`, `close`).
+    pub fn messages(&self) -> impl Iterator<Item = (Option<usize>, [(&'static str, u64); VERDICTS])> + '_ {
+        let last = self.messages.len().saturating_sub(1);
+        self.messages.iter().enumerate().map(move |(number, [allow, refuse, close])| {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let row = [("allow", count(allow)), ("refuse", count(refuse)), ("close", count(close))];
+            ((number != last).then_some(number), row)
+        })
+    }
+}
