@@ -35,6 +35,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use wsguard_core::control::host::HostPattern;
+use wsguard_core::control::origin::Origin;
+pub use wsguard_core::control::rate::Mode;
 use wsguard_core::time::Millis;
 use wsguard_protocol::limits as protocol;
 
@@ -44,7 +47,6 @@ pub use limit::{LimitRow, Unit};
 use read::Reader;
 use source::Settings;
 pub use source::{FILE_BYTES_MAX, LIST_ENTRIES_MAX};
-pub use value::{AllowedHost, Origin};
 
 /// The file that commands read when none is named and it exists in the working directory.
 pub const FILE_NAME: &str = "wsguard.toml";
@@ -94,7 +96,7 @@ pub struct Config {
     /// `origin.allow`
     pub origins: Vec<Origin>,
     /// `host.allow`
-    pub hosts: Vec<AllowedHost>,
+    pub hosts: Vec<HostPattern>,
     /// `auth.*`
     pub auth: Auth,
     /// `csrf.rotate_every`: 15 min by default.
@@ -223,16 +225,6 @@ pub struct Rate {
     pub types: Vec<(Box<str>, u32)>,
 }
 
-/// Whether a control refuses or only counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// `enforce`: what is over a limit is refused.
-    #[default]
-    Enforce,
-    /// `shadow`: it is counted and logged, nothing is refused.
-    Shadow,
-}
-
 /// `log.*`
 #[derive(Debug)]
 #[non_exhaustive]
@@ -307,8 +299,8 @@ impl Config {
         }
     }
 
-    /// Sets the development defaults of `origin.allow` anew for the port that the listener got, when port 0 was asked for.
-    /// A list that was configured stays as it is.
+    /// Sets the development defaults of `origin.allow` for the port that the listener got. Where port 0 was asked for there
+    /// are none before, so that no Origin passes by mistake. A list that was configured stays as it is.
     pub fn settle_port(&mut self, port: u16) {
         if self.origins_are_defaults {
             self.origins = dev_origins(self.tls.is_some(), port);
@@ -372,13 +364,13 @@ impl Config {
         let origins = reader.list(
             "origin.allow",
             "an origin as a browser sends it, such as \"https://app.example\"",
-            Origin::parse,
-            |text| Origin::nearest(text).map(|origin| format!("write \"{origin}\"")),
+            value::origin,
+            |text| value::nearest_origin(text).map(|origin| format!("write \"{origin}\"")),
         );
         let hosts = reader.list(
             "host.allow",
             "a host with or without a port, such as \"app.example\"",
-            AllowedHost::parse,
+            value::host,
             |_| None,
         );
         let origins_are_defaults = dev && !reader.is_given("origin.allow");
@@ -562,16 +554,16 @@ fn log(reader: &mut Reader) -> Log {
 }
 
 fn dev_origins(https: bool, port: u16) -> Vec<Origin> {
-    ["localhost", "127.0.0.1"]
-        .map(|host| Origin::of_listener(https, host, port))
-        .to_vec()
+    let hosts = ["localhost", "127.0.0.1"];
+    hosts
+        .into_iter()
+        .filter_map(|host| value::listener_origin(https, host, port))
+        .collect()
 }
 
-fn dev_hosts() -> Vec<AllowedHost> {
+fn dev_hosts() -> Vec<HostPattern> {
     ["localhost", "127.0.0.1", "[::1]"]
-        .map(|name| AllowedHost {
-            name: name.into(),
-            port: None,
-        })
-        .to_vec()
+        .into_iter()
+        .filter_map(value::host)
+        .collect()
 }

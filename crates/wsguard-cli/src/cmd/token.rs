@@ -60,14 +60,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Ok(key) => key,
         Err(error) => return output::failed(error, Exit::Usage),
     };
+    // Whole seconds: some readers of `exp` know no fractions.
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        .map_or(Millis(0), |since| Millis::from_secs(since.as_secs()));
     let mut id = [0; 16];
     if rand::fill(&mut id).is_err() {
         return output::failed("make a token id: the system gives no randomness", Exit::Failed);
     }
-    match signed(arguments, &key, UnixMs(now), &URL_SAFE_NO_PAD.encode(id)) {
+    match signed(arguments, &key, UnixMs(now.0), &URL_SAFE_NO_PAD.encode(id)) {
         Ok(report) if arguments.json => output::json(&report),
         Ok(report) => output::result(report.token),
         Err(error) => output::failed(error, Exit::Usage),

@@ -2,7 +2,7 @@
 
 use super::error::{Place, Warning};
 use super::read::Reader;
-use super::{Config, Mode};
+use super::{Config, Mode, value};
 
 /// Notes mistakes in `reader` and returns what is allowed but weak.
 ///
@@ -42,6 +42,13 @@ pub(super) fn check(config: &Config, reader: &mut Reader) -> Vec<Warning> {
             config.session.max, config.session.idle
         );
         reader.wrong_at(reader.place("session.idle"), "session.idle", message);
+    }
+    if config.server.listen == config.server.admin && config.server.admin.port() != 0 {
+        let message = format!(
+            "expected another address than server.listen, got {}",
+            config.server.admin
+        );
+        reader.wrong_at(reader.place("server.admin"), "server.admin", message);
     }
     admin(config, reader);
     warnings(config)
@@ -128,7 +135,7 @@ fn warnings(config: &Config) -> Vec<Warning> {
             warn(key, "shadow only counts: nothing is refused".to_owned());
         }
     }
-    for origin in config.origins.iter().filter(|origin| origin.is_plain_and_far()) {
+    for origin in config.origins.iter().filter(|origin| value::is_plain_and_far(origin)) {
         warn(
             "origin.allow",
             format!("{origin} travels without TLS: whoever is on the way can speak as it"),

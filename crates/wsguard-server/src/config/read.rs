@@ -108,6 +108,17 @@ impl Reader {
         parse: impl Fn(&str) -> Option<T>,
         hint: impl Fn(&str) -> Option<String>,
     ) -> Option<Vec<T>> {
+        let entries = self.entries(key, expected, parse, hint)?;
+        Some(entries.into_iter().map(|(value, _)| value).collect())
+    }
+
+    fn entries<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        hint: impl Fn(&str) -> Option<String>,
+    ) -> Option<Vec<(T, Place)>> {
         let setting = self.setting(key)?;
         let Raw::List(items) = &setting.raw else {
             self.wrong(key, &setting, &format!("a list, each entry {expected}"));
@@ -125,7 +136,7 @@ impl Reader {
                 None
             };
             match text.and_then(&parse) {
-                Some(value) => values.push(value),
+                Some(value) => values.push((value, item.place.clone())),
                 None => match text.and_then(&hint) {
                     Some(hint) => self.wrong(key, item, &format!("{expected} ({hint})")),
                     None => self.wrong(key, item, expected),
@@ -231,17 +242,14 @@ impl Reader {
 
     /// Reads a list of files that can be opened.
     pub(super) fn files(&mut self, key: &str) -> Vec<PathBuf> {
-        let place = self.place(key);
-        let paths = self.list(
-            key,
-            "a path",
-            |text| (!text.is_empty()).then(|| PathBuf::from(text)),
-            |_| None,
-        );
-        let paths = paths.unwrap_or_default();
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        let paths = self.entries(key, "a path", path, |_| None).unwrap_or_default();
         paths
             .into_iter()
-            .filter_map(|path| self.readable(key, place.clone(), self.resolve(path, &place)))
+            .filter_map(|(path, place)| {
+                let path = self.resolve(path, &place);
+                self.readable(key, place, path)
+            })
             .collect()
     }
 

@@ -174,11 +174,15 @@ fn mistakes_say_where_and_what_was_expected() {
             "[server]\nlisten = \"0.0.0.0:3000\"",
             "wsguard.toml:2: server.listen: expected a loopback address with --dev, got 0.0.0.0:3000",
         ),
+        (
+            "[server]\nadmin = \"127.0.0.1:3000\"",
+            "wsguard.toml:2: server.admin: expected another address than server.listen, got 127.0.0.1:3000",
+        ),
         ("[rate]\nmode = \"off\"", "wsguard.toml:2: rate.mode: expected enforce or shadow, got \"off\""),
         ("[log]\nformat = \"\\u001b[31m\"", "wsguard.toml:2: log.format: expected human or json, got \"\\u{1b}[31m\""),
         (
-            "[auth]\nkeys = [\"missing.pub\"]",
-            "wsguard.toml:2: auth.keys: expected a readable file, got \"missing.pub\" (No such file or directory (os error 2))",
+            "[auth]\nkeys = [\n  \"missing.pub\",\n]",
+            "wsguard.toml:3: auth.keys: expected a readable file, got \"missing.pub\" (No such file or directory (os error 2))",
         ),
         (
             "[auth]\nkeys = [\"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"]",
@@ -427,6 +431,14 @@ fn the_port_settles_defaults_and_leaves_what_was_set() {
         config.settle_port(4_242);
         assert_eq!(config.origins[0].as_str(), want);
     }
+    let overrides = Overrides {
+        listen: Some("127.0.0.1:0".to_owned()),
+        ..dev()
+    };
+    let mut config = Config::load(None, std::iter::empty(), &overrides).unwrap().config;
+    assert_eq!(config.origins, [], "before the port is known");
+    config.settle_port(4_242);
+    assert_eq!(config.origins[1].as_str(), "http://127.0.0.1:4242");
 }
 
 /// The example names every key, and what it says is what holds without it.

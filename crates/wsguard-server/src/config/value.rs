@@ -1,7 +1,12 @@
 //! Values of keys as types: times, sizes, origins, hosts.
+//!
+//! The types of origins and hosts are the core's, which compares them. Here they are read more strictly: an entry that no
+//! browser sends would never match, and its writer would not learn why.
 
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+use wsguard_core::control::host::HostPattern;
+use wsguard_core::control::origin::Origin;
 
 use super::limit::Unit;
 
@@ -11,110 +16,61 @@ const NAME_BYTES_MAX: usize = 253;
 /// Longest label of a DNS name in bytes (RFC 1035 section 2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
 
-/// An origin in the one form in which browsers send it.
-///
-/// # Specification
-/// RFC 6454 section 6.2: scheme, host in lower case, port unless it is the scheme's default; no path, user or white space
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Origin(Box<str>);
-
-/// An entry of `host.allow`: a name or address, with a port or for any port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AllowedHost {
-    /// DNS name in lower case, IPv4 address, or IPv6 address in brackets.
-    pub name: Box<str>,
-    /// The only port allowed; `None` allows any.
-    pub port: Option<u16>,
+/// Reads an origin; `None` when `text` is not exactly what a browser would send (RFC 6454 section 6.2).
+pub(super) fn origin(text: &str) -> Option<Origin> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (name, port) = host_and_port(rest)?;
+    if !is_host(name) || port.is_some() && default_port(scheme) == port {
+        return None;
+    }
+    Origin::parse(text).ok()
 }
 
-impl Origin {
-    /// Reads an origin; `None` when `text` is not exactly what a browser would send.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (scheme, rest) = text.split_once("://")?;
-        let mut letters = scheme.bytes();
-        if !letters.next()?.is_ascii_lowercase()
-            || !letters.all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
-        {
-            return None;
-        }
-        // Pages come from `https`, whatever their sockets speak: an entry with `wss` would never match.
-        if matches!(scheme, "ws" | "wss") {
-            return None;
-        }
-        let (name, port) = host_and_port(rest)?;
-        if !is_host(name) || default_port(scheme).is_some() && default_port(scheme) == port {
-            return None;
-        }
-        Some(Self(text.into()))
-    }
-
-    /// Reads the nearest origin to a text that is none, to be suggested: case, path, white space and default port aside.
-    pub(super) fn nearest(text: &str) -> Option<Self> {
-        let lower = text.trim().to_ascii_lowercase();
-        let (scheme, rest) = lower.split_once("://")?;
-        let authority = rest.split(['/', '?', '#']).next()?;
-        let host = authority.rsplit('@').next()?;
-        let (name, port) = host_and_port(host)?;
-        let scheme = match scheme {
-            "ws" => "http",
-            "wss" => "https",
-            other => other,
-        };
-        match port {
-            Some(port) if default_port(scheme) != Some(port) => Self::parse(&format!("{scheme}://{name}:{port}")),
-            _ => Self::parse(&format!("{scheme}://{name}")),
-        }
-    }
-
-    /// Makes the origin of pages that come from `host` at `port`.
-    pub(super) fn of_listener(https: bool, host: &str, port: u16) -> Self {
-        let scheme = if https { "https" } else { "http" };
-        if default_port(scheme) == Some(port) {
-            Self(format!("{scheme}://{host}").into())
-        } else {
-            Self(format!("{scheme}://{host}:{port}").into())
-        }
-    }
-
-    /// The serialisation, to be compared byte for byte.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether pages of this origin travel without TLS from another machine.
-    pub(super) fn is_plain_and_far(&self) -> bool {
-        self.0
-            .strip_prefix("http://")
-            .and_then(host_and_port)
-            .is_some_and(|(name, _)| {
-                name != "localhost" && name != "[::1]" && !name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-            })
+/// Reads the nearest origin to a text that is none, to be suggested: case, path, user, white space and default port aside,
+/// and `ws` taken for the `http` of its page.
+pub(super) fn nearest_origin(text: &str) -> Option<Origin> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (scheme, rest) = lower.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    let (name, port) = host_and_port(host)?;
+    let scheme = match scheme {
+        "ws" => "http",
+        "wss" => "https",
+        other => other,
+    };
+    match port {
+        Some(port) if default_port(scheme) != Some(port) => origin(&format!("{scheme}://{name}:{port}")),
+        _ => origin(&format!("{scheme}://{name}")),
     }
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+/// Makes the origin of pages that come from `host` at `port`; `None` for port 0 and for what is no host.
+pub(super) fn listener_origin(https: bool, host: &str, port: u16) -> Option<Origin> {
+    let scheme = if https { "https" } else { "http" };
+    if default_port(scheme) == Some(port) {
+        origin(&format!("{scheme}://{host}"))
+    } else {
+        origin(&format!("{scheme}://{host}:{port}"))
     }
 }
 
-impl AllowedHost {
-    /// Reads `name`, `name:port`, `192.0.2.1`, `[2001:db8::1]:443`; upper case counts as lower (RFC 9110 section 4.2.3).
-    pub fn parse(text: &str) -> Option<Self> {
-        let lower = text.to_ascii_lowercase();
-        let (name, port) = host_and_port(&lower)?;
-        is_host(name).then(|| Self {
-            name: name.into(),
-            port,
+/// Whether pages of this origin travel without TLS from another machine.
+pub(super) fn is_plain_and_far(origin: &Origin) -> bool {
+    origin
+        .as_str()
+        .strip_prefix("http://")
+        .and_then(host_and_port)
+        .is_some_and(|(name, _)| {
+            name != "localhost" && name != "[::1]" && !name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
         })
-    }
 }
 
-impl fmt::Display for AllowedHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
+/// Reads `name`, `name:port`, `192.0.2.1`, `[2001:db8::1]:443`; upper case counts as lower (RFC 9110 section 4.2.3).
+pub(super) fn host(text: &str) -> Option<HostPattern> {
+    let lower = text.to_ascii_lowercase();
+    let (name, _) = host_and_port(&lower)?;
+    is_host(name).then(|| HostPattern::parse(&lower).ok())?
 }
 
 /// Reads a time or a size: a number and its unit, nothing between them. `None` for other text, also for what overflows.
@@ -204,7 +160,7 @@ mod tests {
                 true,
                 Some("https://xn--mnchen-3ya.example"),
             ),
-            ("chrome-extension://abcdefgh", true, Some("chrome-extension://abcdefgh")),
+            ("chrome-extension://abcdefgh", false, None),
             ("https://app.example/", false, Some("https://app.example")),
             ("https://App.Example", false, Some("https://app.example")),
             ("HTTPS://app.example", false, Some("https://app.example")),
@@ -226,9 +182,9 @@ mod tests {
             ("https://app.example:0", false, None),
             ("https://app..example", false, None),
         ] {
-            assert_eq!(Origin::parse(text).is_some(), good, "{text}");
+            assert_eq!(origin(text).is_some(), good, "{text}");
             assert_eq!(
-                Origin::nearest(text).as_ref().map(Origin::as_str),
+                nearest_origin(text).as_ref().map(Origin::as_str),
                 nearest,
                 "nearest of {text}"
             );
@@ -238,11 +194,11 @@ mod tests {
     #[test]
     fn hosts_have_a_port_or_none() {
         for (text, want) in [
-            ("app.example", Some(("app.example", None))),
-            ("App.Example:443", Some(("app.example", Some(443)))),
-            ("127.0.0.1", Some(("127.0.0.1", None))),
-            ("[::1]", Some(("[::1]", None))),
-            ("[::1]:3000", Some(("[::1]", Some(3_000)))),
+            ("app.example", Some("app.example")),
+            ("App.Example:443", Some("app.example:443")),
+            ("127.0.0.1", Some("127.0.0.1")),
+            ("[::1]", Some("[::1]")),
+            ("[::1]:3000", Some("[::1]:3000")),
             ("::1", None),
             ("app.example:", None),
             ("app.example:99999", None),
@@ -252,8 +208,7 @@ mod tests {
             ("", None),
             ("a b", None),
         ] {
-            let found = AllowedHost::parse(text);
-            assert_eq!(found.as_ref().map(|host| (&*host.name, host.port)), want, "{text}");
+            assert_eq!(host(text).map(|host| host.to_string()).as_deref(), want, "{text}");
         }
     }
 
@@ -293,7 +248,7 @@ mod tests {
             (true, 443, "https://localhost"),
             (true, 80, "https://localhost:80"),
         ] {
-            assert_eq!(Origin::of_listener(https, "localhost", port).as_str(), want);
+            assert_eq!(listener_origin(https, "localhost", port).unwrap().as_str(), want);
         }
     }
 
@@ -306,7 +261,7 @@ mod tests {
             ("http://127.0.0.1", false),
             ("http://[::1]:1", false),
         ] {
-            assert_eq!(Origin::parse(text).unwrap().is_plain_and_far(), want, "{text}");
+            assert_eq!(is_plain_and_far(&origin(text).unwrap()), want, "{text}");
         }
     }
 }
