@@ -1,0 +1,160 @@
+//! The commands, and the exit codes that scripts rely on.
+
+mod check_config;
+mod keygen;
+mod serve;
+mod token;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use wsguard_server::config::FILE_NAME;
+
+/// What a command ends with. The numbers are part of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// 0: it was done, or the check found nothing.
+    Good,
+    /// 1: the check found a failure, or the work failed on the way.
+    Failed,
+    /// 2: wrong usage or configuration; nothing was done.
+    Usage,
+}
+
+impl Exit {
+    /// The number that the process ends with.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Shown under every `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  good
+  1  the check found a failure, or the work failed on the way
+  2  wrong usage or configuration
+  3  the target could not be reached
+
+Results go to standard output, everything else to standard error. NO_COLOR is respected.";
+
+/// A security layer for WebSockets: every handshake and every message passes the guard.
+#[derive(Debug, Parser)]
+#[command(name = "wsguard", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the guarded server.
+    #[command(after_help = EXIT_CODES)]
+    Serve(serve::Arguments),
+    /// Report every mistake of the configuration at once, or print the limits in force.
+    #[command(after_help = EXIT_CODES)]
+    CheckConfig(check_config::Arguments),
+    /// Make a key that signs tokens, and the key that verifies them.
+    #[command(after_help = EXIT_CODES)]
+    Keygen(keygen::Arguments),
+    /// Sign a token and print it alone.
+    #[command(after_help = EXIT_CODES)]
+    Token(token::Arguments),
+}
+
+/// Runs a command.
+pub(crate) fn run(cli: Cli) -> Exit {
+    match cli.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Keygen(arguments) => keygen::run(&arguments),
+        Command::Token(arguments) => token::run(&arguments),
+    }
+}
+
+/// The file to read: the one that was named, else `wsguard.toml` if it is there.
+fn config_file(named: Option<PathBuf>) -> Option<PathBuf> {
+    named.or_else(|| Path::new(FILE_NAME).exists().then(|| PathBuf::from(FILE_NAME)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_contract() {
+        for (exit, want) in [(Exit::Good, 0), (Exit::Failed, 1), (Exit::Usage, 2)] {
+            assert_eq!(exit.code(), want);
+            assert!(EXIT_CODES.contains(&format!("\n  {want}  ")), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn flags_are_those_of_the_contract() {
+        for (line, good) in [
+            ("serve", true),
+            (
+                "serve --config a.toml --dev --listen 127.0.0.1:0 --admin 127.0.0.1:0",
+                true,
+            ),
+            ("serve a.toml", false),
+            ("check-config", true),
+            ("check-config --config a.toml --json", true),
+            ("keygen --out a", true),
+            ("keygen --alg ES256 --out a --json", true),
+            ("keygen --alg HS256 --out a", true),
+            ("keygen --alg RS256 --out a", false),
+            ("keygen --alg none --out a", false),
+            ("keygen", false),
+            ("token --key a --sub ann", true),
+            (
+                "token --key a --sub ann --role x --role y --scope z --ttl 15m --json",
+                true,
+            ),
+            ("token --key a --sub ann --ttl 15", false),
+            ("token --key a --sub ann --ttl 0s", false),
+            ("token --sub ann", false),
+            ("", false),
+            ("dance", false),
+        ] {
+            let words = std::iter::once("wsguard").chain(line.split_whitespace());
+            assert_eq!(Cli::try_parse_from(words).is_ok(), good, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_help_names_the_exit_codes() {
+        for line in [
+            "--help",
+            "serve --help",
+            "check-config --help",
+            "keygen --help",
+            "token --help",
+        ] {
+            let words = std::iter::once("wsguard").chain(line.split_whitespace());
+            let answer = Cli::try_parse_from(words).unwrap_err();
+            assert!(!answer.use_stderr(), "{line}");
+            assert!(
+                answer.to_string().contains("3  the target could not be reached"),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `wsguard serve`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use wsguard_server::config::Loaded;
+use wsguard_server::{ServeOptions, serve};
+
+use super::{Exit, config_file};
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The configuration; `wsguard.toml` of the working directory if it is there.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Development: a fresh key, the token `test_token`, the demo page; on loopback only, and behind no proxy.
+    #[arg(long)]
+    dev: bool,
+    /// The public listener, such as 127.0.0.1:3000.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The admin listener, such as 127.0.0.1:3001.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Exit {
+    let options = ServeOptions {
+        config: config_file(arguments.config),
+        dev: arguments.dev,
+        listen: arguments.listen,
+        admin: arguments.admin,
+        on_loaded: announce,
+    };
+    match serve(options) {
+        Ok(()) => Exit::Good,
+        Err(error) => {
+            let exit = if error.is_configuration() {
+                Exit::Usage
+            } else {
+                Exit::Failed
+            };
+            output::failed(error, exit)
+        }
+    }
+}
+
+/// Prints what the server is about to run with.
+fn announce(loaded: &Loaded) {
+    output::warn(&loaded.warnings);
+    output::note(output::limits(&loaded.config.limits_table()));
+}

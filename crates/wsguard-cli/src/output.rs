@@ -1,0 +1,116 @@
+//! Results to standard output, everything else to standard error, colours only on a terminal.
+
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write as _};
+
+use anstream::{stderr, stdout};
+use clap::builder::styling::{AnsiColor, Style};
+use serde::Serialize;
+use wsguard_server::config::{LimitRow, Warning};
+
+use crate::cmd::Exit;
+
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+
+/// Prints a result. A reader that went away (`| head`) is no failure.
+pub(crate) fn result(text: impl Display) -> Exit {
+    ended(writeln!(stdout().lock(), "{text}"))
+}
+
+/// Prints a result as indented JSON.
+pub(crate) fn json(value: &impl Serialize) -> Exit {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => result(text),
+        Err(error) => failed(error, Exit::Failed),
+    }
+}
+
+/// Says what went wrong and returns `exit`.
+pub(crate) fn failed(error: impl Display, exit: Exit) -> Exit {
+    // With standard error gone there is nobody left to tell.
+    let _ = writeln!(stderr().lock(), "{RED}error{RED:#}: {error}");
+    exit
+}
+
+/// Prints warnings to standard error.
+pub(crate) fn warn(warnings: &[Warning]) {
+    let mut out = stderr().lock();
+    for warning in warnings {
+        let _ = writeln!(out, "{YELLOW}warning{YELLOW:#}: {warning}");
+    }
+}
+
+/// Writes the limits in force in columns.
+pub(crate) fn limits(rows: &[LimitRow]) -> String {
+    let width = |of: fn(&LimitRow) -> &str| rows.iter().map(|row| of(row).chars().count()).max().unwrap_or_default();
+    let (keys, values) = (width(|row| row.key), width(|row| &row.value));
+    let mut text = format!("{BOLD}Limits in force{BOLD:#}");
+    for row in rows {
+        let LimitRow {
+            key, value, meaning, ..
+        } = row;
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            "\n  {key:keys$}  {BOLD}{value:>values$}{BOLD:#}  {DIM}{meaning}{DIM:#}"
+        );
+    }
+    text
+}
+
+/// Prints what is known at start to standard error.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(stderr().lock(), "{text}");
+}
+
+fn ended(written: io::Result<()>) -> Exit {
+    match written {
+        Ok(()) => Exit::Good,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Good,
+        Err(error) => failed(format!("write to standard output: {error}"), Exit::Failed),
+    }
+}
+
+/// Removes styles, for a text that is compared.
+#[cfg(test)]
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = Vec::new();
+    anstream::AutoStream::never(&mut out)
+        .write_all(text.as_bytes())
+        .unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_stand_in_columns() {
+        let row = |key, value: &str| LimitRow {
+            key,
+            value: value.to_owned(),
+            meaning: "what",
+            reason: "why",
+        };
+        let text = limits(&[row("a.b", "256KiB"), row("long.key", "1")]);
+        assert_eq!(
+            plain(&text),
+            "Limits in force\n  a.b       256KiB  what\n  long.key       1  what"
+        );
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure() {
+        for (kind, want) in [
+            (io::ErrorKind::BrokenPipe, Exit::Good),
+            (io::ErrorKind::StorageFull, Exit::Failed),
+        ] {
+            assert_eq!(ended(Err(kind.into())), want, "{kind:?}");
+        }
+        assert_eq!(ended(Ok(())), Exit::Good);
+    }
+}

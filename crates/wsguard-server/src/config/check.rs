@@ -1,0 +1,155 @@
+//! What only keys together make wrong, or weak.
+
+use super::error::{Place, Warning};
+use super::read::Reader;
+use super::{Config, Mode, value};
+
+/// Notes mistakes in `reader` and returns what is allowed but weak.
+///
+/// A key that was given and is wrong has its complaint already: here it counts as present.
+pub(super) fn check(config: &Config, reader: &mut Reader) -> Vec<Warning> {
+    if config.dev {
+        development(config, reader);
+    } else {
+        production(config, reader);
+    }
+    for (present, missing) in [("tls.cert", "tls.key"), ("tls.key", "tls.cert")] {
+        if reader.is_given(present) && !reader.is_given(missing) {
+            reader.wrong_at(
+                Place::Whole,
+                missing,
+                format!("expected a path, because {present} is set"),
+            );
+        }
+    }
+    for (key, is_empty) in [
+        ("auth.methods", config.auth.methods.is_empty()),
+        ("origin.allow", config.origins.is_empty()),
+        ("host.allow", config.hosts.is_empty()),
+    ] {
+        if reader.is_given(key) && is_empty && !reader.has_error(key) {
+            reader.wrong_at(
+                reader.place(key),
+                key,
+                "expected at least one entry, got none".to_owned(),
+            );
+        }
+    }
+    if config.session.idle > config.session.max && !reader.has_error("session.idle") && !reader.has_error("session.max")
+    {
+        let message = format!(
+            "expected at most session.max ({}), got {}",
+            config.session.max, config.session.idle
+        );
+        reader.wrong_at(reader.place("session.idle"), "session.idle", message);
+    }
+    if config.server.listen == config.server.admin && config.server.admin.port() != 0 {
+        let message = format!(
+            "expected another address than server.listen, got {}",
+            config.server.admin
+        );
+        reader.wrong_at(reader.place("server.admin"), "server.admin", message);
+    }
+    admin(config, reader);
+    warnings(config)
+}
+
+fn development(config: &Config, reader: &mut Reader) {
+    for (key, address) in [
+        ("server.listen", config.server.listen),
+        ("server.admin", config.server.admin),
+    ] {
+        if !address.ip().is_loopback() {
+            let message = format!("expected a loopback address with --dev, got {address}");
+            reader.wrong_at(reader.place(key), key, message);
+        }
+    }
+}
+
+fn production(config: &Config, reader: &mut Reader) {
+    for (key, what) in [
+        ("origin.allow", "the origins of the pages that may connect"),
+        ("host.allow", "the names of this server"),
+        ("auth.keys", "the key files that verify tokens"),
+    ] {
+        if !reader.is_given(key) {
+            reader.wrong_at(
+                Place::Whole,
+                key,
+                format!("expected {what}; without --dev there is no default"),
+            );
+        }
+    }
+    if reader.is_given("auth.keys") && config.auth.keys.is_empty() && !reader.has_error("auth.keys") {
+        reader.wrong_at(
+            reader.place("auth.keys"),
+            "auth.keys",
+            "expected at least one entry, got none".to_owned(),
+        );
+    }
+    let tls = reader.is_given("tls.cert") || reader.is_given("tls.key");
+    let proxied = !config.trusted_proxies.is_empty() || reader.has_error("proxy.trusted");
+    if !tls && !proxied {
+        let message = "expected tls.cert and tls.key, or proxy.trusted: without --dev nothing is served in plain";
+        reader.wrong_at(Place::Whole, "tls.cert", message.to_owned());
+    }
+}
+
+/// An admin interface that others can reach needs TLS and a key.
+fn admin(config: &Config, reader: &mut Reader) {
+    if config.dev || config.server.admin.ip().is_loopback() {
+        return;
+    }
+    for (key, other) in [("tls.cert", "tls.key"), ("admin.key_file", "admin.key_file")] {
+        if !reader.is_given(key) && !reader.is_given(other) {
+            let message = format!(
+                "expected a path, because server.admin ({}) is not loopback",
+                config.server.admin
+            );
+            reader.wrong_at(Place::Whole, key, message);
+        }
+    }
+}
+
+fn warnings(config: &Config) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |key, message: String| warnings.push(Warning { key, message });
+    if config.auth.allow_query_token {
+        warn(
+            "auth.allow_query_token",
+            "tokens in addresses end up in access logs and histories".to_owned(),
+        );
+    }
+    if config.dev && !config.trusted_proxies.is_empty() {
+        warn(
+            "proxy.trusted",
+            "has no effect with --dev, which refuses forwarded requests".to_owned(),
+        );
+    }
+    for (key, mode) in [
+        ("rate.mode", config.rate.mode),
+        ("penalty.mode", config.penalty_mode),
+        ("anomaly.mode", config.anomaly_mode),
+    ] {
+        if mode == Mode::Shadow {
+            warn(key, "shadow only counts: nothing is refused".to_owned());
+        }
+    }
+    for origin in config.origins.iter().filter(|origin| value::is_plain_and_far(origin)) {
+        warn(
+            "origin.allow",
+            format!("{origin} travels without TLS: whoever is on the way can speak as it"),
+        );
+    }
+    for network in config
+        .trusted_proxies
+        .iter()
+        .filter(|network| network.prefix_len() == 0)
+    {
+        warn(
+            "proxy.trusted",
+            format!("{network} is everybody: any client can choose its address"),
+        );
+    }
+    warnings
+}

@@ -1,0 +1,191 @@
+//! The numeric keys: every limit with its unit, its default, its range and the reason for them.
+
+use wsguard_core::time::Millis;
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A whole number of things.
+    Count,
+    /// Bytes; in the file an integer or a string such as `"64KiB"`.
+    Bytes,
+    /// Time in milliseconds; in the file a string such as `"15m"`.
+    Time,
+}
+
+/// One numeric key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) key: &'static str,
+    pub(super) unit: Unit,
+    pub(super) default: u64,
+    pub(super) min: u64,
+    pub(super) max: u64,
+    pub(super) meaning: &'static str,
+    pub(super) reason: &'static str,
+}
+
+/// One row of the table of limits in force, see [`super::Config::limits_table`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitRow {
+    /// The key, such as `rate.burst`; a limit of the protocol, which no key changes, has the name of its constant.
+    pub key: &'static str,
+    /// The value in force, with its unit: `20`, `256KiB`, `15m`.
+    pub value: String,
+    /// What is limited.
+    pub meaning: &'static str,
+    /// Why the default is what it is.
+    pub reason: &'static str,
+}
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const KIB: u64 = 1_024;
+const MIB: u64 = 1_024 * KIB;
+
+macro_rules! limits {
+    ($($name:ident: $key:literal, $unit:ident, $default:expr, $min:expr, $max:expr, $meaning:literal, $reason:literal;)*) => {
+        $(pub(super) const $name: Limit = Limit {
+            key: $key, unit: Unit::$unit, default: $default, min: $min, max: $max, meaning: $meaning, reason: $reason,
+        };)*
+        /// Every limit, in the order of the table.
+        pub(super) const LIMITS: &[Limit] = &[$($name),*];
+    };
+}
+
+limits! {
+    CONNECTIONS_MAX: "server.connections_max", Count, 16_384, 1, 1_000_000,
+        "open connections; one more is 503",
+        "below the usual limit of 20,000 open files, with room for files, logs and the admin listener";
+    DRAIN: "server.drain", Time, 30 * SECOND, 0, HOUR,
+        "from SIGTERM to the end of the last connection",
+        "what process managers grant by default before they kill";
+    SEND_QUEUE_BYTES: "server.send_queue_bytes", Bytes, 256 * KIB, 64 * KIB, 64 * MIB,
+        "bytes waiting for a reader that is slow; then 1013",
+        "four messages of the largest size; a reader that stops cannot hold more";
+    SEND_QUEUE_MESSAGES: "server.send_queue_messages", Count, 256, 1, 65_536,
+        "messages waiting for a reader that is slow; then 1013",
+        "a few seconds of a lively room; small messages cost more memory than their bytes";
+    FIRST_MESSAGE_TIMEOUT: "auth.first_message_timeout", Time, 5 * SECOND, 100, MINUTE,
+        "from the upgrade to the `auth` message; then 4408",
+        "a page sends it at once; a connection that does not costs a slot";
+    LEEWAY: "auth.leeway", Time, 5 * SECOND, 0, 5 * SECOND,
+        "clock difference forgiven in `exp` and `nbf`",
+        "clocks kept by NTP differ by far less; more would lengthen every token's life";
+    CSRF_ROTATE_EVERY: "csrf.rotate_every", Time, 15 * MINUTE, MINUTE, 24 * HOUR,
+        "life of a per-message CSRF token, 60 s of grace apart",
+        "a leaked token is soon worthless, and a rotation is one small frame";
+    SESSION_IDLE: "session.idle", Time, 30 * MINUTE, SECOND, 24 * HOUR,
+        "without a message of the client; then 4408",
+        "the usual value for inactive sessions (OWASP ASVS 5.0 7.3.1)";
+    SESSION_MAX: "session.max", Time, 24 * HOUR, MINUTE, 720 * HOUR,
+        "life of a session whatever happens; then 4401",
+        "one login a day (OWASP ASVS 5.0 7.3.2)";
+    SESSION_PER_SUBJECT: "session.per_subject", Count, 32, 1, 4_096,
+        "attached sessions of one subject; one more closes the oldest with 4409",
+        "windows and devices of one person; a stolen token cannot fill the server";
+    SESSION_RESUME_WINDOW: "session.resume_window", Time, 2 * MINUTE, 0, HOUR,
+        "time in which a lost connection can be resumed",
+        "a change of network or a short sleep; its replay buffer is held that long";
+    MESSAGES_PER_SECOND: "rate.messages_per_second", Count, 20, 1, 100_000,
+        "messages of one subject",
+        "faster than a person types or a cursor needs to be shown";
+    BURST: "rate.burst", Count, 60, 1, 100_000,
+        "messages of one subject at once",
+        "three seconds of the rate: what a page sends when it wakes up";
+    BYTES_PER_SECOND: "rate.bytes_per_second", Bytes, 256 * KIB, KIB, 1_024 * MIB,
+        "message bytes of one session",
+        "four messages of the largest size";
+    HANDSHAKES: "rate.handshakes", Count, 30, 1, 100_000,
+        "handshakes of one address prefix in `rate.handshake_window`",
+        "an office behind one address reconnects; guessing tokens stays hopeless";
+    HANDSHAKE_WINDOW: "rate.handshake_window", Time, 10 * SECOND, SECOND, HOUR,
+        "window of `rate.handshakes`",
+        "short, so that an honest client that was refused is soon let in";
+    PREFIX_FACTOR: "rate.prefix_factor", Count, 4, 1, 1_024,
+        "times the subject's and session's rates that one address prefix may use",
+        "several people behind one address, but not a flood by many subjects";
+    GLOBAL_MESSAGES_PER_SECOND: "rate.global_messages_per_second", Count, 100_000, 1, 100_000_000,
+        "messages of the whole server",
+        "5,000 subjects at their full rate; more is a flood by many accounts, refused before it costs a scan";
+    TYPE_PER_SECOND: "rate.types", Count, 0, 1, 100_000,
+        "messages of one type and subject, by type",
+        "no type has a rate of its own by default; the subject's rate bounds them all";
+    HEARTBEAT_INTERVAL: "heartbeat.interval", Time, 25 * SECOND, SECOND, 10 * MINUTE,
+        "between two pings of the server",
+        "proxies drop what is silent for 30 or 60 seconds";
+    HEARTBEAT_TIMEOUT: "heartbeat.timeout", Time, 10 * SECOND, 100, 5 * MINUTE,
+        "from a ping to its pong; then 4408",
+        "a mobile network that is slow answers; a dead peer is gone within 35 s";
+    MESSAGE_DEADLINE: "message.deadline", Time, 15 * SECOND, 100, 10 * MINUTE,
+        "from a message's first byte to its last; then 1008",
+        "64 KiB over a link of 35 kbit/s; a fragment never finished holds its buffer no longer";
+}
+
+impl Limit {
+    /// Says what a value must be: `a whole number from 1 to 100000`.
+    pub(super) fn expected(&self) -> String {
+        let (min, max) = (show(self.unit, self.min), show(self.unit, self.max));
+        match self.unit {
+            Unit::Count => format!("a whole number from {min} to {max}"),
+            Unit::Bytes => format!("a size from {min} to {max}, an integer of bytes or a string such as \"64KiB\""),
+            Unit::Time => {
+                format!("a time from {min} to {max}, a string such as \"250ms\", \"30s\", \"15m\" or \"24h\"")
+            }
+        }
+    }
+
+    pub(super) fn row(&self, value: u64) -> LimitRow {
+        LimitRow {
+            key: self.key,
+            value: show(self.unit, value),
+            meaning: self.meaning,
+            reason: self.reason,
+        }
+    }
+}
+
+/// Writes a value with the largest unit that holds it exactly.
+pub(super) fn show(unit: Unit, value: u64) -> String {
+    match unit {
+        Unit::Count => value.to_string(),
+        Unit::Time => Millis(value).to_string(),
+        Unit::Bytes if value != 0 && value.is_multiple_of(MIB) => format!("{}MiB", value / MIB),
+        Unit::Bytes if value != 0 && value.is_multiple_of(KIB) => format!("{}KiB", value / KIB),
+        Unit::Bytes => format!("{value}B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_inside_its_range() {
+        for limit in LIMITS {
+            let is_table = limit.key == TYPE_PER_SECOND.key;
+            assert!(
+                is_table || (limit.min..=limit.max).contains(&limit.default),
+                "{}",
+                limit.key
+            );
+            assert!(!limit.meaning.is_empty() && !limit.reason.is_empty(), "{}", limit.key);
+        }
+    }
+
+    #[test]
+    fn values_are_shown_with_the_largest_exact_unit() {
+        for (unit, value, want) in [
+            (Unit::Count, 1_000, "1000"),
+            (Unit::Bytes, 0, "0B"),
+            (Unit::Bytes, 1_000, "1000B"),
+            (Unit::Bytes, 65_536, "64KiB"),
+            (Unit::Bytes, 3 * MIB, "3MiB"),
+            (Unit::Time, 1_500, "1500ms"),
+            (Unit::Time, 900_000, "15m"),
+        ] {
+            assert_eq!(show(unit, value), want);
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Collects settings from flags, environment and file, by key, each with its place. What they mean is [`super::read`]'s.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Lines, Place, quoted};
+use super::limit::LIMITS;
+
+/// Longest configuration file in bytes; far beyond any.
+pub const FILE_BYTES_MAX: u64 = 1_048_576;
+
+/// Most entries of a list or table; lists are searched at each handshake.
+pub const LIST_ENTRIES_MAX: usize = 1_024;
+
+const ENVIRONMENT_PREFIX: &str = "WSGUARD_";
+
+/// How a key's value is written in the environment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    One,
+    /// Comma-separated.
+    List,
+    /// Comma-separated `name=value`.
+    Table,
+}
+
+struct Key {
+    name: &'static str,
+    shape: Shape,
+    /// Names a file with a secret: the value is never repeated in an error, and `…_FILE` is a second name of its variable.
+    secret: bool,
+}
+
+const fn key(name: &'static str, shape: Shape, secret: bool) -> Key {
+    Key { name, shape, secret }
+}
+
+/// The keys that are no limits; [`LIMITS`] has the others.
+const KEYS: &[Key] = &[
+    key("server.listen", Shape::One, false),
+    key("server.admin", Shape::One, false),
+    key("server.workers", Shape::One, false),
+    key("tls.cert", Shape::One, false),
+    key("tls.key", Shape::One, true),
+    key("proxy.trusted", Shape::List, false),
+    key("admin.key_file", Shape::One, true),
+    key("origin.allow", Shape::List, false),
+    key("host.allow", Shape::List, false),
+    key("auth.keys", Shape::List, true),
+    key("auth.issuer", Shape::One, false),
+    key("auth.audience", Shape::One, false),
+    key("auth.methods", Shape::List, false),
+    key("auth.allow_query_token", Shape::One, false),
+    key("rate.mode", Shape::One, false),
+    key("penalty.mode", Shape::One, false),
+    key("anomaly.mode", Shape::One, false),
+    key("messages.dir", Shape::One, false),
+    key("log.format", Shape::One, false),
+    key("log.security", Shape::One, false),
+];
+
+/// A value before it is given a type.
+#[derive(Clone, Debug)]
+pub(super) enum Raw {
+    Text(String),
+    Integer(i64),
+    Boolean(bool),
+    List(Vec<Setting>),
+    Table(Vec<(String, Setting)>),
+    /// A float, a date, or an integer beyond 64 bits: no key takes it. As it stands in the file.
+    Other(String),
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub(super) raw: Raw,
+    pub(super) place: Place,
+}
+
+/// What was set, by key; the strongest source won.
+#[derive(Default)]
+pub(super) struct Settings {
+    pub(super) by_key: BTreeMap<&'static str, Setting>,
+    pub(super) errors: Vec<ConfigError>,
+}
+
+impl Setting {
+    /// Quotes the value for an error.
+    pub(super) fn shown(&self) -> String {
+        match &self.raw {
+            Raw::Text(text) => quoted(text),
+            Raw::Integer(number) => number.to_string(),
+            Raw::Boolean(value) => value.to_string(),
+            Raw::List(_) => "a list".to_owned(),
+            Raw::Table(_) => "a table".to_owned(),
+            Raw::Other(text) => text.clone(),
+        }
+    }
+
+    /// Whether the value came as text because its source has no types.
+    pub(super) fn is_untyped(&self) -> bool {
+        !matches!(self.place, Place::File { .. })
+    }
+}
+
+/// Whether errors may repeat the value of this key.
+pub(super) fn is_secret(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name == name && key.secret)
+}
+
+impl Settings {
+    /// Adds what a flag of the command line says.
+    pub(super) fn add_flag(&mut self, key: &'static str, flag: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.by_key.insert(
+                key,
+                Setting {
+                    raw: Raw::Text(value.to_owned()),
+                    place: Place::Flag(flag),
+                },
+            );
+        }
+    }
+
+    /// Adds the variables `WSGUARD_SECTION__KEY` for keys that no stronger source set.
+    ///
+    /// Variables with the prefix and without `__` are not ours to judge: a process manager may set `WSGUARD_HOME`.
+    pub(super) fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        let mut ours: Vec<_> = variables
+            .filter(|(name, _)| {
+                name.strip_prefix(ENVIRONMENT_PREFIX)
+                    .is_some_and(|rest| rest.contains("__"))
+            })
+            .collect();
+        ours.sort();
+        let mut seen: BTreeMap<&'static str, String> = BTreeMap::new();
+        for (name, value) in ours {
+            let rest = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or_default();
+            let written = rest.to_ascii_lowercase().replacen("__", ".", 1);
+            let place = Place::Environment(name.clone());
+            let of_file = written.strip_suffix("_file").filter(|stem| is_secret(stem));
+            let Some((key, shape)) = find(&written).or_else(|| of_file.and_then(find)) else {
+                self.errors.push(unknown(place, &written));
+                continue;
+            };
+            if let Some(other) = seen.insert(key, name) {
+                let message = format!("expected one variable for this key, got also {other}");
+                self.errors.push(ConfigError {
+                    place,
+                    key: key.to_owned(),
+                    message,
+                });
+                continue;
+            }
+            let raw = match shape {
+                Shape::One => Raw::Text(value),
+                Shape::List => Raw::List(
+                    entries(&value)
+                        .map(|entry| Setting {
+                            raw: Raw::Text(entry.to_owned()),
+                            place: place.clone(),
+                        })
+                        .collect(),
+                ),
+                Shape::Table => Raw::Table(
+                    entries(&value)
+                        .map(|entry| {
+                            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+                            (
+                                name.trim().to_owned(),
+                                Setting {
+                                    raw: Raw::Text(value.trim().to_owned()),
+                                    place: place.clone(),
+                                },
+                            )
+                        })
+                        .collect(),
+                ),
+            };
+            self.by_key.entry(key).or_insert(Setting { raw, place });
+        }
+    }
+
+    /// Adds the keys of a file that no stronger source set. Every syntax error and unknown key is noted.
+    pub(super) fn add_file(&mut self, path: &Path, text: &str) {
+        let lines = Lines { path, text };
+        let (root, faults) = DeTable::parse_recoverable(text);
+        for fault in faults {
+            let place = fault.span().map_or(Place::Whole, |span| lines.place(span.start));
+            let message = format!("expected TOML: {}", fault.message().replace('\n', "; "));
+            self.errors.push(ConfigError {
+                place,
+                key: String::new(),
+                message,
+            });
+        }
+        for (section, value) in root.get_ref() {
+            let name: &str = section.get_ref();
+            let place = lines.place(section.span().start);
+            let Some(table) = value.get_ref().as_table() else {
+                if is_section(name) {
+                    let message = format!("expected a section, [{name}]");
+                    self.errors.push(ConfigError {
+                        place,
+                        key: name.to_owned(),
+                        message,
+                    });
+                } else {
+                    self.errors.push(unknown(place, name));
+                }
+                continue;
+            };
+            if !is_section(name) {
+                self.errors.push(unknown(place, name));
+                continue;
+            }
+            for (key, value) in table {
+                let written = format!("{name}.{}", key.get_ref());
+                match find(&written) {
+                    Some((key, _)) => {
+                        self.by_key
+                            .entry(key)
+                            .or_insert_with(|| setting(&lines, value.span().start, value.get_ref()));
+                    }
+                    None => self.errors.push(unknown(lines.place(key.span().start), &written)),
+                }
+            }
+        }
+    }
+}
+
+fn setting(lines: &Lines<'_>, offset: usize, value: &DeValue<'_>) -> Setting {
+    let raw = match value {
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        DeValue::Boolean(value) => Raw::Boolean(*value),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Raw::Integer(number),
+            Err(_) => Raw::Other(number.as_str().to_owned()),
+        },
+        DeValue::Float(number) => Raw::Other(number.as_str().to_owned()),
+        DeValue::Datetime(time) => Raw::Other(time.to_string()),
+        DeValue::Array(items) => Raw::List(
+            items
+                .iter()
+                .map(|item| setting(lines, item.span().start, item.get_ref()))
+                .collect(),
+        ),
+        DeValue::Table(members) => Raw::Table(
+            members
+                .iter()
+                .map(|(name, value)| {
+                    (
+                        name.get_ref().to_string(),
+                        setting(lines, value.span().start, value.get_ref()),
+                    )
+                })
+                .collect(),
+        ),
+    };
+    Setting {
+        raw,
+        place: lines.place(offset),
+    }
+}
+
+/// Splits a comma-separated value; an empty value is an empty list.
+fn entries(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter()
+        .map(|key| key.name)
+        .chain(LIMITS.iter().map(|limit| limit.key))
+}
+
+fn is_section(name: &str) -> bool {
+    names().any(|key| key.split_once('.').is_some_and(|(section, _)| section == name))
+}
+
+fn find(name: &str) -> Option<(&'static str, Shape)> {
+    KEYS.iter()
+        .map(|key| (key.name, key.shape))
+        .chain(LIMITS.iter().map(|limit| {
+            (
+                limit.key,
+                if limit.key == "rate.types" {
+                    Shape::Table
+                } else {
+                    Shape::One
+                },
+            )
+        }))
+        .find(|(known, _)| *known == name)
+}
+
+fn unknown(place: Place, written: &str) -> ConfigError {
+    let section = names().filter_map(|key| key.split_once('.').map(|(section, _)| section));
+    let candidates: Vec<&str> = if written.contains('.') {
+        names().collect()
+    } else {
+        section.collect()
+    };
+    let suffix = written.rsplit('.').next().unwrap_or(written);
+    let nearest = candidates
+        .iter()
+        .map(|known| (distance(known, written), *known))
+        .min()
+        .filter(|(distance, known)| distance.saturating_mul(4) <= known.len())
+        .map(|(_, known)| known)
+        .or_else(|| {
+            candidates
+                .iter()
+                .copied()
+                .find(|known| known.rsplit('.').next() == Some(suffix))
+        });
+    let message = match nearest {
+        Some(known) => format!("expected a known key; did you mean {known}?"),
+        None => "expected a known key".to_owned(),
+    };
+    ConfigError {
+        place,
+        key: quoted(written).trim_matches('"').to_owned(),
+        message,
+    }
+}
+
+/// Levenshtein's distance in characters.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().take(128).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.chars().enumerate() {
+        let mut diagonal = index;
+        let mut left = index.saturating_add(1);
+        let mut next = vec![left];
+        for (above, theirs) in row.iter().skip(1).zip(&other) {
+            let change = diagonal.saturating_add(usize::from(letter != *theirs));
+            diagonal = *above;
+            left = change.min(above.saturating_add(1)).min(left.saturating_add(1));
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits() {
+        for (one, other, want) in [
+            ("", "", 0),
+            ("abc", "abc", 0),
+            ("abc", "", 3),
+            ("", "abc", 3),
+            ("rate.burst", "rate.brust", 2),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(one, other), want, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn no_key_is_listed_twice() {
+        let mut all: Vec<_> = names().collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}
