@@ -61,17 +61,18 @@ pub enum MessageTypeError {
 impl MessageType {
     /// A type whose payload fits `schema` (JSON Schema 2020-12) and that everybody who is authenticated may send.
     pub fn new(name: &str, schema: &str) -> Result<Self, MessageTypeError> {
+        Self::compiled(CompiledSchema::compile(name, schema)?)
+    }
+
+    /// A type named as `schema` is.
+    pub fn compiled(schema: CompiledSchema) -> Result<Self, MessageTypeError> {
+        let name = schema.name();
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
         let reserved = CLIENT_FRAMES.iter().any(|frame| frame.kind == name);
         if !plain || reserved || name.is_empty() || name.len() > TYPE_BYTES_MAX {
             return Err(MessageTypeError::Name { name: name.to_owned() });
         }
-        Ok(Self {
-            name: name.into(),
-            schema: CompiledSchema::compile(name, schema)?,
-            access: Access::Authenticated,
-            quota: None,
-        })
+        Ok(Self { name: name.into(), access: Access::Authenticated, quota: None, schema })
     }
 
     /// Who may send it.

@@ -8,7 +8,7 @@ mod metrics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -16,11 +16,20 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use wsguard::Guard;
 
 use crate::config::AdminKey;
 use crate::journal::Journal;
+
+/// Time for the TLS handshake, and for the head of a request.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What the admin routes need.
 #[derive(Clone)]
@@ -44,6 +53,30 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .merge(api)
         .layer(middleware::from_fn_with_state(admin.clone(), own_host))
         .with_state(admin)
+}
+
+/// Serves the routes, over TLS where `tls` is given.
+pub(crate) async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, routes: Router) {
+    let tls = tls.map(TlsAcceptor::from);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let (tls, routes) = (tls.clone(), TowerToHyperService::new(routes.clone()));
+        tokio::spawn(async move {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).keep_alive(false);
+            match tls {
+                None => drop(http.serve_connection(TokioIo::new(stream), routes).await),
+                Some(acceptor) => {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
+                        drop(http.serve_connection(TokioIo::new(stream), routes).await);
+                    }
+                }
+            }
+        });
+    }
 }
 
 fn error(status: StatusCode, code: &'static str) -> Response {

@@ -69,7 +69,7 @@ pub struct Overrides {
 }
 
 /// A configuration that holds together, and what is to be said about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
@@ -80,7 +80,7 @@ pub struct Loaded {
 }
 
 /// Everything that the server can be told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
     /// Development: a fresh key, `test_token`, the demo page; loopback only.
@@ -124,7 +124,7 @@ pub struct Config {
 }
 
 /// `server.*`
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Server {
     /// Public listener; `127.0.0.1:3000` by default.
@@ -153,7 +153,7 @@ pub struct TlsFiles {
 }
 
 /// `auth.*`
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Auth {
     /// Key files, readable when the configuration was loaded. Empty only under `--dev`.
@@ -188,7 +188,7 @@ pub enum AuthMethod {
 }
 
 /// `session.*`
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Session {
     /// Without a message of the client; 30 min by default.
@@ -202,7 +202,7 @@ pub struct Session {
 }
 
 /// `rate.*`
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Rate {
     /// `rate.mode`
@@ -226,7 +226,7 @@ pub struct Rate {
 }
 
 /// `log.*`
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Log {
     /// `None`: human on a terminal, else JSON.

@@ -1,9 +1,29 @@
-//! `wsguard serve`: from options to a running server.
+//! `wsguard serve`: from options to a running server, and to its end.
 
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::config::{Config, ConfigErrors, Loaded, Overrides};
-use crate::keys::{self, KeysInvalid};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{self, SignalKind};
+use tokio::task::JoinHandle;
+use wsguard::core::policy::MessageTypeError;
+use wsguard::core::token::{KeyError, KeyRingError};
+use wsguard::protocol::CloseCode;
+use wsguard::{BuildError, Guard};
+
+use crate::admin::{self, Admin};
+use crate::config::{Config, ConfigErrors, Loaded, LogFormat, Overrides};
+use crate::dev::Dev;
+use crate::journal::Journal;
+use crate::keys::{KeygenError, KeysInvalid};
+use crate::listener;
+use crate::proxy::{ProxyPolicy, Transport};
+use crate::public::Public;
+use crate::schemas::SchemasError;
+use crate::setup::{self, Prepared};
 use crate::tls::{self, TlsError};
 
 /// What the command line asks for.
@@ -17,8 +37,23 @@ pub struct ServeOptions {
     pub listen: Option<String>,
     /// `--admin`
     pub admin: Option<String>,
-    /// Called once with what was loaded, before anything is opened: the caller prints warnings and limits.
+    /// Called once with what was loaded, when the addresses are bound: the caller prints warnings and limits.
     pub on_loaded: fn(&Loaded),
+    /// Called once when connections are accepted.
+    pub on_listening: fn(&Listening),
+}
+
+/// Where the server listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// The public listener.
+    pub listen: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// Whether the public listener speaks TLS.
+    pub tls: bool,
+    /// `--dev`
+    pub dev: bool,
 }
 
 /// Why the server did not start, or ended.
@@ -34,38 +69,155 @@ pub enum ServeError {
     /// Keys of `auth.keys` cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysInvalid),
-    /// This build has no listener.
-    #[error("open a listener: this build has none")]
-    NoListener,
+    /// Schemas of `messages.dir` cannot be used.
+    #[error("load messages.dir:{}", .0.iter().map(|error| format!("\n  {error}")).collect::<String>())]
+    Schemas(Vec<SchemasError>),
+    /// A message type cannot be.
+    #[error(transparent)]
+    Message(#[from] MessageTypeError),
+    /// The guard cannot be built.
+    #[error(transparent)]
+    Guard(#[from] BuildError),
+    /// The development key cannot be made.
+    #[error("make the development key: {0}")]
+    DevKey(String),
+    /// An address cannot be bound.
+    #[error("listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The security log cannot be opened: without it nothing is served.
+    #[error("open log.security: {0}")]
+    Log(std::io::Error),
+    /// The runtime cannot start.
+    #[error("start the runtime: {0}")]
+    Runtime(std::io::Error),
 }
 
 impl ServeError {
     /// Whether the configuration is at fault (exit code 2) rather than the course of events (1).
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Tls(_) | Self::Keys(_) => true,
-            Self::NoListener => false,
+            Self::Config(_) | Self::Tls(_) | Self::Keys(_) | Self::Schemas(_) | Self::Message(_) | Self::Guard(_) => true,
+            Self::DevKey(_) | Self::Bind { .. } | Self::Log(_) | Self::Runtime(_) => false,
         }
+    }
+}
+
+impl From<KeygenError> for ServeError {
+    fn from(error: KeygenError) -> Self {
+        Self::DevKey(error.to_string())
+    }
+}
+
+impl From<KeyError> for ServeError {
+    fn from(error: KeyError) -> Self {
+        Self::DevKey(error.to_string())
+    }
+}
+
+impl From<KeyRingError> for ServeError {
+    fn from(error: KeyRingError) -> Self {
+        Self::DevKey(error.to_string())
     }
 }
 
 /// Runs the server until it is told to end. Blocks.
 ///
 /// # Errors
-/// A configuration, certificate or key that cannot be used, all before anything is opened.
+/// A configuration, certificate, key or address that cannot be used: all of it before the first connection is accepted.
 pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
-    let ServeOptions {
-        config,
-        dev,
-        listen,
-        admin,
-        on_loaded,
-    } = options;
-    let loaded = Config::load(config.as_deref(), environment(), &Overrides { listen, admin, dev })?;
-    on_loaded(&loaded);
-    let _tls = loaded.config.tls.as_ref().map(tls::server_config).transpose()?;
-    let _ring = keys::load_keys(&loaded.config.auth.keys)?;
-    Err(ServeError::NoListener)
+    let ServeOptions { config, dev, listen, admin, on_loaded, on_listening } = options;
+    let mut loaded = Config::load(config.as_deref(), environment(), &Overrides { listen, admin, dev })?;
+    let workers = usize::try_from(loaded.config.server.workers).unwrap_or(1).max(1);
+    // One worker needs no scheduler that moves tasks between threads.
+    let runtime = if workers == 1 {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    } else {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+    }
+    .map_err(ServeError::Runtime)?;
+    runtime.block_on(async {
+        let tls = loaded.config.tls.as_ref().map(tls::server_config).transpose()?;
+        let bind = |address: SocketAddr| {
+            listener::bind(address).map_err(|error| ServeError::Bind { address, error })
+        };
+        let public_listener = bind(loaded.config.server.listen)?;
+        let admin_listener = bind(loaded.config.server.admin)?;
+        let at = |listener: &TcpListener, address| {
+            listener.local_addr().map_err(|error| ServeError::Bind { address, error })
+        };
+        let listen = at(&public_listener, loaded.config.server.listen)?;
+        let admin_address = at(&admin_listener, loaded.config.server.admin)?;
+        loaded.config.settle_port(listen.port());
+        on_loaded(&loaded);
+
+        let config = &loaded.config;
+        let format = config.log.format.unwrap_or_else(|| {
+            if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json }
+        });
+        let journal = Arc::new(Journal::open(&config.log.security, format).map_err(ServeError::Log)?);
+        let Prepared { guard, dev_key } = setup::prepare(config, &journal)?;
+        let transport = match (config.dev, &tls) {
+            (true, _) => Transport::Development,
+            (false, Some(_)) => Transport::OwnTls,
+            (false, None) => Transport::ProxyTls,
+        };
+        let public = Arc::new(Public {
+            guard: guard.clone(),
+            rooms: Arc::default(),
+            proxies: ProxyPolicy::new(&config.trusted_proxies, transport),
+            dev: config.dev.then(|| Dev { key: dev_key, journal: Arc::clone(&journal), listen }),
+        });
+        let accepting = tokio::spawn(listener::accept(public_listener, tls.clone(), public));
+        let routes = admin::routes(Admin {
+            guard: guard.clone(),
+            journal: Arc::clone(&journal),
+            key: config.admin_key.clone(),
+            address: admin_address,
+            started: Instant::now(),
+        });
+        let administering = tokio::spawn(async move { admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await });
+        on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
+        until_told_to_end(&guard, Duration::from_millis(config.server.drain.0), accepting).await;
+        administering.abort();
+        journal.flush(Duration::from_secs(2));
+        Ok(())
+    })
+}
+
+/// Waits for SIGTERM or SIGINT, then drains; a second signal ends at once.
+async fn until_told_to_end(guard: &Guard, drain: Duration, accepting: JoinHandle<()>) {
+    let signal = || async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (unix::signal(SignalKind::terminate()), unix::signal(SignalKind::interrupt()))
+        else {
+            return std::future::pending().await;
+        };
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    signal().await;
+    let handle = guard.handle();
+    tracing::info!(connections = handle.stats().connections_open(), "draining; a second signal ends at once");
+    handle.drain();
+    let drained = async {
+        let end = tokio::time::Instant::now() + drain;
+        while handle.stats().connections_open() > 0 && tokio::time::Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        handle.close_all(CloseCode::GoingAway);
+        // The close frames leave; peers that do not answer are not waited for.
+        for _ in 0..20 {
+            if handle.stats().connections_open() == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! { () = drained => {}, () = signal() => {} }
+    accepting.abort();
 }
 
 /// The variables of this process. One that is not UTF-8 cannot be a setting; it is left out.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wsguard::core::control::authorization::{Access, RoomRule};
 use wsguard::core::control::credential::Methods;
-use wsguard::core::control::rate::{Mode, Quota};
+use wsguard::core::control::rate::Quota;
 use wsguard::core::effect::Record;
 use wsguard::core::policy::{MessageType, StaticToken, built_in_messages};
 use wsguard::core::time::UnixMs;
@@ -12,7 +12,7 @@ use wsguard::core::token::{Key, KeyRing, Leeway, SigningKey};
 use wsguard::protocol::{COOKIE_NAME, COOKIE_NAME_DEV};
 use wsguard::{Guard, QueueLimits};
 
-use crate::config::{AuthMethod, Config, Mode as ConfigMode};
+use crate::config::{AuthMethod, Config};
 use crate::journal::{Entry, Journal, Outcome};
 use crate::keys;
 use crate::serve::ServeError;
@@ -104,7 +104,7 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
             policy.static_token =
                 config.dev.then(|| StaticToken { token: DEV_TOKEN.into(), subject: DEV_SUBJECT.into() });
             let rate = &config.rate;
-            policy.rate.mode = if rate.mode == ConfigMode::Shadow { Mode::Shadow } else { Mode::Enforce };
+            policy.rate.mode = rate.mode;
             policy.rate.messages = Quota::new(rate.messages_per_second, rate.burst);
             let bytes = u32::try_from(rate.bytes_per_second).unwrap_or(u32::MAX);
             policy.rate.bytes = Quota::new(bytes, bytes.max(65_536));

@@ -63,3 +63,8 @@ pub use socket::{GuardedSocket, Incoming, SendError};
 pub use stats::{ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
 pub use wsguard_protocol as protocol;
+
+/// The driver's monotonic clock in milliseconds: what limits are kept in.
+pub fn monotonic_ms() -> u64 {
+    clock::tick().0
+}

@@ -20,6 +20,7 @@ use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use wsguard_core::effect::Record;
 use wsguard_core::handshake::{Admission, HandshakeRefusal, HandshakeRequest, Header, Step, admit};
 use wsguard_core::time::Millis;
@@ -136,9 +137,15 @@ async fn serve<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox:
             let stream = parts.io.into_inner();
             tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
         }
-        Err(upgraded) => {
-            tokio::spawn(driver::run(TokioIo::new(upgraded), None, outbox, endpoint));
-        }
+        Err(upgraded) => match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+            Ok(parts) => {
+                let stream = parts.io.into_inner();
+                tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
+            }
+            Err(upgraded) => {
+                tokio::spawn(driver::run(TokioIo::new(upgraded), None, outbox, endpoint));
+            }
+        },
     }
 }
 

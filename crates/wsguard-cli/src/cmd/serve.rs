@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wsguard_server::config::Loaded;
-use wsguard_server::{ServeOptions, serve};
+use wsguard_server::{Listening, ServeOptions, serve};
 
 use super::{Exit, config_file};
 use crate::output;
@@ -32,6 +32,7 @@ pub(super) fn run(arguments: Arguments) -> Exit {
         listen: arguments.listen,
         admin: arguments.admin,
         on_loaded: announce,
+        on_listening: listening,
     };
     match serve(options) {
         Ok(()) => Exit::Good,
@@ -50,4 +51,16 @@ pub(super) fn run(arguments: Arguments) -> Exit {
 fn announce(loaded: &Loaded) {
     output::warn(&loaded.warnings);
     output::note(output::limits(&loaded.config.limits_table()));
+}
+
+/// Prints where the server is reached.
+fn listening(at: &Listening) {
+    let (scheme, page) = if at.tls { ("wss", "https") } else { ("ws", "http") };
+    let host = if at.listen.ip().is_loopback() { format!("localhost:{}", at.listen.port()) } else { at.listen.to_string() };
+    let mut text = format!("endpoint   {scheme}://{host}/ws\nadmin      http://{}\n", at.admin);
+    if at.dev {
+        text.push_str(&format!("demo page  {page}://{host}/\ntoken      test_token (subject `dev`, development only)\n"));
+    }
+    text.push_str("ready");
+    output::note(text);
 }

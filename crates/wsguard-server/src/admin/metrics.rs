@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -81,7 +81,7 @@ impl Collector for Snapshot {
         let (sum, counts) = stats.round_trips();
         let bounds = ROUND_TRIP_MS.iter().map(|bound| number(*bound)).chain([f64::MAX]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
-        histogram.encode_histogram::<()>(number(sum), counts.iter().sum(), &buckets, None)?;
+        histogram.encode_histogram::<NoLabelSet>(number(sum), counts.iter().sum(), &buckets, None)?;
 
         let mut info = encoder.encode_descriptor("build", "The version", None, MetricType::Info)?;
         info.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
