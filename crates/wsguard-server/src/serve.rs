@@ -184,7 +184,9 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
         until_told_to_end(&guard, Duration::from_millis(config.server.drain.0), accepting).await;
         administering.abort();
-        journal.flush(Duration::from_secs(2));
+        if !journal.flush(Duration::from_secs(2)) {
+            tracing::warn!("the security log was not written to its end");
+        }
         Ok(())
     })
 }

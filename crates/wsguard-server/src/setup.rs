@@ -18,7 +18,7 @@ use crate::keys;
 use crate::serve::ServeError;
 
 /// The token that `--dev` accepts as it stands.
-pub const DEV_TOKEN: &str = "test_token";
+pub(crate) const DEV_TOKEN: &str = "test_token";
 
 /// Who the development token stands for.
 const DEV_SUBJECT: &str = "dev";
