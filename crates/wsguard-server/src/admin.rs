@@ -1,0 +1,122 @@
+//! The admin listener: health, readiness, metrics, statistics.
+//!
+//! Attacks: a page that reads the statistics of a server on the visitor's own machine by rebinding a name (CWE-350); labels
+//! that a peer can choose and so fill the memory of whoever scrapes (CWE-770). The Host must be this listener's own, and
+//! no label holds a subject, a room or an address.
+
+mod metrics;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use wsguard::Guard;
+
+use crate::config::AdminKey;
+use crate::journal::Journal;
+
+/// What the admin routes need.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) guard: Guard,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) key: Option<AdminKey>,
+    pub(crate) address: SocketAddr,
+    pub(crate) started: Instant,
+}
+
+/// The routes.
+pub(crate) fn routes(admin: Admin) -> Router {
+    let api = Router::new()
+        .route("/api/stats", get(stats))
+        .layer(middleware::from_fn_with_state(admin.clone(), bearer));
+    Router::new()
+        .route("/health", get(|| async { Json(json!({"status": "ok"})) }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .merge(api)
+        .layer(middleware::from_fn_with_state(admin.clone(), own_host))
+        .with_state(admin)
+}
+
+fn error(status: StatusCode, code: &'static str) -> Response {
+    (status, Json(json!({"error": {"code": code}}))).into_response()
+}
+
+/// The Host must be this listener's address, or `localhost` with its port.
+async fn own_host(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let port = admin.address.port();
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let own = host.is_some_and(|host| host == admin.address.to_string() || host == format!("localhost:{port}"));
+    if own { next.run(request).await } else { error(StatusCode::FORBIDDEN, "forbidden") }
+}
+
+/// `/api` asks for the key where one is set.
+async fn bearer(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let Some(key) = &admin.key else {
+        return next.run(request).await;
+    };
+    let offered = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match offered {
+        Some(offered) if key.matches(offered) => next.run(request).await,
+        _ => error(StatusCode::UNAUTHORIZED, "unauthenticated"),
+    }
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    if admin.guard.handle().is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "draining"}))).into_response()
+    } else {
+        Json(json!({"status": "ready"})).into_response()
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match metrics::text(&admin) {
+        Ok(text) => {
+            let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, media)], text).into_response()
+        }
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
+async fn stats(State(admin): State<Admin>) -> Json<Value> {
+    let handle = admin.guard.handle();
+    let stats = handle.stats();
+    let policy = admin.guard.policy();
+    let messages: serde_json::Map<String, Value> = stats
+        .messages()
+        .map(|(number, verdicts)| {
+            let name = metrics::type_name(policy, number);
+            (name.to_owned(), verdicts.iter().map(|(verdict, count)| ((*verdict).to_owned(), json!(count))).collect())
+        })
+        .collect();
+    let refusals: serde_json::Map<String, Value> =
+        stats.refusals().map(|(control, count)| (control.to_owned(), json!(count))).collect();
+    let handshakes: serde_json::Map<String, Value> =
+        stats.handshakes_refused().map(|(status, count)| (status.to_string(), json!(count))).collect();
+    Json(json!({
+        "uptimeMs": u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "draining": handle.is_draining(),
+        "connections": {"open": stats.connections_open(), "total": stats.connections_total()},
+        "sessions": {"total": stats.sessions_total()},
+        "handshakes": {"admitted": stats.handshakes_admitted(), "refused": handshakes},
+        "messages": messages,
+        "refusals": refusals,
+        "bytesIn": stats.bytes_in(),
+        "queueDrops": stats.queue_drops(),
+        "panics": stats.panics(),
+        "log": {"dropped": admin.journal.dropped(), "writeFailures": admin.journal.write_failures()},
+    }))
+}

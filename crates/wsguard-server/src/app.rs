@@ -1,0 +1,209 @@
+//! The built-in application: `echo`, rooms, `chat`. A user of the library like any other.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use wsguard::core::control::session::SessionId;
+use wsguard::core::effect::Message;
+use wsguard::core::json::write_string;
+use wsguard::protocol::ErrorCode;
+use wsguard::{Encoded, Handled, Handler, Outbox, Peer};
+
+/// The room that every connection enters at its welcome, and where `chat` without a room goes.
+const LOBBY: &str = "lobby";
+
+/// Rooms that one session may be in. 32: more than a person follows, little enough to leave at once.
+pub const ROOMS_PER_SESSION_MAX: usize = 32;
+
+/// Rooms of the server. Each costs some hundred bytes; a room without members does not exist.
+pub const ROOMS_MAX: usize = 65_536;
+
+/// Who is in which room.
+#[derive(Debug, Default)]
+pub struct Rooms {
+    rooms: Mutex<HashMap<Box<str>, Arc<Room>>>,
+}
+
+/// One room: its own lock, so that a busy one does not hold up the others.
+#[derive(Debug, Default)]
+struct Room {
+    members: Mutex<HashMap<SessionId, Outbox>>,
+}
+
+impl Rooms {
+    fn enter(&self, name: &str, session: SessionId, outbox: &Outbox) -> Option<Arc<Room>> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if rooms.len() >= ROOMS_MAX && !rooms.contains_key(name) {
+            return None;
+        }
+        let room = Arc::clone(rooms.entry(name.into()).or_default());
+        room.lock().insert(session, outbox.clone());
+        Some(room)
+    }
+
+    fn leave(&self, name: &str, session: SessionId) {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let empty = rooms.get(name).is_some_and(|room| {
+            let mut members = room.lock();
+            members.remove(&session);
+            members.is_empty()
+        });
+        if empty {
+            rooms.remove(name);
+        }
+    }
+}
+
+impl Room {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Outbox>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The application of one connection.
+#[derive(Debug)]
+pub struct App {
+    rooms: Arc<Rooms>,
+    session: Option<SessionId>,
+    joined: Vec<(Box<str>, Arc<Room>)>,
+    /// The subject as JSON text: it stands in every message of this peer.
+    from: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct AboutRoom {
+    room: String,
+}
+
+#[derive(Deserialize)]
+struct Chat<'a> {
+    #[serde(borrow)]
+    message: &'a serde_json::value::RawValue,
+    #[serde(default)]
+    room: Option<String>,
+}
+
+impl App {
+    /// The application of a new connection.
+    pub fn new(rooms: Arc<Rooms>) -> Self {
+        Self {
+            rooms,
+            session: None,
+            joined: Vec::new(),
+            from: Vec::new(),
+        }
+    }
+
+    fn join(&mut self, name: &str, peer: &Peer<'_>) -> Handled {
+        let Some(session) = self.session else {
+            return Handled::Refused(ErrorCode::Internal, "no_session");
+        };
+        if self.joined.iter().any(|(joined, _)| **joined == *name) {
+            return Handled::Done;
+        }
+        if !peer.may_enter(name) {
+            return Handled::Refused(ErrorCode::Forbidden, "room_forbidden");
+        }
+        if self.joined.len() >= ROOMS_PER_SESSION_MAX {
+            return Handled::Refused(ErrorCode::RateLimited, "rooms_of_session");
+        }
+        match self.rooms.enter(name, session, peer.outbox()) {
+            Some(room) => {
+                self.joined.push((name.into(), room));
+                Handled::Done
+            }
+            None => Handled::Refused(ErrorCode::RateLimited, "rooms_of_server"),
+        }
+    }
+
+    fn leave(&mut self, name: &str) -> Handled {
+        if let (Some(place), Some(session)) = (self.joined.iter().position(|(room, _)| **room == *name), self.session) {
+            self.joined.swap_remove(place);
+            self.rooms.leave(name, session);
+        }
+        Handled::Done
+    }
+
+    fn chat(&self, payload: &str, peer: &mut Peer<'_>) -> Handled {
+        let Ok(chat) = serde_json::from_str::<Chat<'_>>(payload) else {
+            return Handled::Refused(ErrorCode::InvalidMessage, "chat_payload");
+        };
+        let name = chat.room.as_deref().unwrap_or(LOBBY);
+        let Some((_, room)) = self.joined.iter().find(|(joined, _)| **joined == *name) else {
+            return Handled::Refused(ErrorCode::Forbidden, "room_not_joined");
+        };
+        let mut text = Vec::with_capacity(payload.len().saturating_add(self.from.len()).saturating_add(64));
+        text.extend_from_slice(br#"{"from":"#);
+        text.extend_from_slice(&self.from);
+        text.extend_from_slice(br#","room":"#);
+        write_string(name, &mut text);
+        text.extend_from_slice(br#","message":"#);
+        text.extend_from_slice(chat.message.get().as_bytes());
+        text.extend_from_slice(br#","at":"#);
+        text.extend_from_slice(unix_ms().to_string().as_bytes());
+        text.push(b'}');
+        let Ok(text) = std::str::from_utf8(&text) else {
+            return Handled::Refused(ErrorCode::Internal, "chat_not_utf8");
+        };
+        // Encoded once for all; only the sequence number differs from member to member.
+        let message = Encoded::new("chat", text);
+        for (member, outbox) in room.lock().iter() {
+            if Some(*member) != self.session {
+                let _ = outbox.send(&message);
+            }
+        }
+        peer.send_encoded(&message);
+        Handled::Done
+    }
+}
+
+impl Handler for App {
+    fn opened(&mut self, peer: &mut Peer<'_>) {
+        self.session = peer.session();
+        if let Some(identity) = peer.identity() {
+            write_string(&identity.claims.subject, &mut self.from);
+        }
+        let _ = self.join(LOBBY, peer);
+    }
+
+    fn message(&mut self, message: Message<'_>, peer: &mut Peer<'_>) -> Handled {
+        match message.kind {
+            "chat" => self.chat(message.payload, peer),
+            "echo" => {
+                peer.send("echo", message.payload);
+                Handled::Done
+            }
+            "join" | "leave" => match serde_json::from_str::<AboutRoom>(message.payload) {
+                Ok(AboutRoom { room }) if message.kind == "join" => self.join(&room, peer),
+                Ok(AboutRoom { room }) => self.leave(&room),
+                Err(_) => Handled::Refused(ErrorCode::InvalidMessage, "room_payload"),
+            },
+            _ => Handled::Refused(ErrorCode::UnknownType, "type_without_application"),
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            for (name, _) in self.joined.drain(..) {
+                self.rooms.leave(&name, session);
+            }
+        }
+    }
+}
+
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The rooms that a session is in, for tests and statistics.
+impl Rooms {
+    /// Names of the rooms that have members.
+    pub fn names(&self) -> BTreeSet<Box<str>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}

@@ -1,0 +1,104 @@
+//! Listeners: accept, TLS, HTTP up to the upgrade.
+//!
+//! Attacks: slow handshakes (CWE-400), header bombs (CWE-770), connections that never ask for anything. Everything before
+//! the upgrade has one deadline, one header limit, one request a connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::public::Public;
+
+/// Connections that the kernel completes before they are accepted.
+const BACKLOG: i32 = 4_096;
+
+/// Time for the TLS handshake, and for the head of the request.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Largest head of a request, in bytes: a token of 8 KiB fits. Larger ones get 431.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Header fields of a request. More get 431.
+const HEADERS_MAX: usize = 64;
+
+/// Connections that are not upgraded yet. Further ones wait in the kernel.
+const PENDING_MAX: usize = 4_096;
+
+/// Rest after an accept that failed for lack of file descriptors, so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds `address`, ready to accept.
+pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until the task is dropped.
+pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<ServerConfig>>, public: Arc<Public>) {
+    let pending = Arc::new(Semaphore::new(PENDING_MAX));
+    let tls = tls.map(TlsAcceptor::from);
+    loop {
+        let Ok(permit) = Arc::clone(&pending).acquire_owned().await else {
+            return;
+        };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (tls, public) = (tls.clone(), Arc::clone(&public));
+        tokio::spawn(async move {
+            let _permit = permit;
+            let _ = stream.set_nodelay(true);
+            match tls {
+                None => serve(stream, peer, public).await,
+                Some(acceptor) => {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
+                        serve(stream, peer, public).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn serve<S>(stream: S, peer: SocketAddr, public: Arc<Public>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let public = Arc::clone(&public);
+        async move { Ok::<_, std::convert::Infallible>(public.answer(peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        // One request a connection: nothing can hide behind the first one.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    // What goes wrong here is the peer's business and has been answered by hyper.
+    let _ = connection.await;
+}
+

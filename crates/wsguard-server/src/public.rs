@@ -1,0 +1,195 @@
+//! The public routes: the endpoint, tickets, the proof of the same origin, health.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, RETRY_AFTER, UPGRADE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use serde_json::json;
+use wsguard::core::control::host;
+use wsguard::core::control::rate::Mode;
+use wsguard::core::handshake::{HandshakeRefusal, Header};
+use wsguard::core::verdict::{ControlId, Refusal};
+use wsguard::protocol::{ENDPOINT_PATH, ErrorCode};
+use wsguard::{Guard, TicketError, upgrade};
+
+use crate::app::{App, Rooms};
+use crate::dev::Dev;
+use crate::http::{Reply, boxed, json as json_reply, single};
+use crate::proxy::{ProxyError, ProxyPolicy};
+
+/// What every request needs.
+pub(crate) struct Public {
+    pub(crate) guard: Guard,
+    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) proxies: ProxyPolicy,
+    pub(crate) dev: Option<Dev>,
+}
+
+impl Public {
+    /// Answers one request from `peer`.
+    pub(crate) async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
+        let client = match self.proxies.resolve(peer.ip(), request.headers()) {
+            Ok(client) => client.ip,
+            Err(error) => {
+                let status = match error {
+                    ProxyError::NotOverTls | ProxyError::ForwardedInDevelopment => 403,
+                    _ => 400,
+                };
+                let code = if status == 403 { ErrorCode::Forbidden } else { ErrorCode::InvalidMessage };
+                return self.refuse(peer.ip(), status, Refusal::new(ControlId::Upgrade, code, "forwarding_headers"));
+            }
+        };
+        let path = request.uri().path();
+        if path != ENDPOINT_PATH && request.headers().contains_key(UPGRADE) {
+            return self.not_found(client, "upgrade_elsewhere");
+        }
+        match (request.method(), path) {
+            (_, ENDPOINT_PATH) => {
+                let (mut parts, _) = request.into_parts();
+                match upgrade::handshake(&self.guard, &mut parts, client).await {
+                    Ok(upgrade) => boxed(upgrade.into_response(App::new(Arc::clone(&self.rooms)))),
+                    Err(response) => boxed(response),
+                }
+            }
+            (&Method::POST, "/ws/ticket") => self.ticket(client, request.headers()).await,
+            (&Method::POST, "/ws/session") => self.session_proof(client, request.headers()),
+            (&Method::GET, "/health") => json_reply(StatusCode::OK, &json!({"status": "ok"})),
+            (_, "/ws/ticket" | "/ws/session" | "/health") => {
+                self.refuse(client, 405, Refusal::new(ControlId::Upgrade, ErrorCode::InvalidMessage, "method_not_allowed"))
+            }
+            _ => match &self.dev {
+                // The development routes are for the machine's own pages: the Host says so, as for the endpoint.
+                Some(dev) if host::inspect(&self.guard.policy().hosts, header(request.headers(), HOST)).is_ok() => {
+                    match dev.answer(&self.guard, request).await {
+                        Some(reply) => reply,
+                        None => self.not_found(client, "path_unknown"),
+                    }
+                }
+                _ => self.not_found(client, "path_unknown"),
+            },
+        }
+    }
+
+    /// `POST /ws/ticket`: a ticket for the bearer, or for the cookie of a listed origin.
+    async fn ticket(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Reply {
+        if let Some(refused) = self.gate(client, headers) {
+            return refused;
+        }
+        let unauthenticated = |reason| {
+            self.refuse(client, 401, Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason))
+        };
+        let origin = match self.origin(headers) {
+            Ok(origin) => origin,
+            Err(refusal) => return self.refuse(client, 403, refusal),
+        };
+        let token = match single(headers, AUTHORIZATION) {
+            Some(value) => match value.split_once(' ') {
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.to_owned(),
+                _ => return unauthenticated("authorization_malformed"),
+            },
+            None if headers.contains_key(AUTHORIZATION) => return unauthenticated("authorization_malformed"),
+            None if origin.is_some() => match self.cookie(headers) {
+                Some(token) => token,
+                None => return unauthenticated("credential_missing"),
+            },
+            None => return unauthenticated("credential_missing"),
+        };
+        match self.guard.issue_ticket(&token, origin.as_deref()).await {
+            Ok(ticket) => {
+                let mut reply = json_reply(StatusCode::OK, &json!({"ticket": ticket, "expiresInMs": 30_000}));
+                reply.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+                reply
+            }
+            Err(TicketError::Token(reason)) => unauthenticated(reason),
+            Err(TicketError::Store(_)) => {
+                self.refuse(client, 503, Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_store_full"))
+            }
+        }
+    }
+
+    /// `POST /ws/session`: the proof that the page which asks is of the same origin as the cookie's application.
+    fn session_proof(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Reply {
+        if let Some(refused) = self.gate(client, headers) {
+            return refused;
+        }
+        let foreign = |reason| self.refuse(client, 403, Refusal::new(ControlId::Origin, ErrorCode::Forbidden, reason));
+        match self.origin(headers) {
+            Err(refusal) => return self.refuse(client, 403, refusal),
+            Ok(None) => return foreign("origin_missing_with_cookie"),
+            Ok(Some(_)) => {}
+        }
+        // A browser that says where the request comes from must say "from here" (W3C Fetch Metadata).
+        match single(headers, HeaderName::from_static("sec-fetch-site")) {
+            Some("same-origin") => {}
+            None if !headers.contains_key("sec-fetch-site") => {}
+            _ => return foreign("fetch_site_foreign"),
+        }
+        let proof = self.cookie(headers).and_then(|token| self.guard.session_proof(&token));
+        match proof {
+            None => self.refuse(
+                client,
+                401,
+                Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, "cookie_missing_or_bad"),
+            ),
+            Some(proof) => {
+                let mut reply = json_reply(StatusCode::OK, &json!({"csrfToken": proof}));
+                reply.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+                reply
+            }
+        }
+    }
+
+    /// Rate and Host, before any signature is checked.
+    fn gate(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Option<Reply> {
+        let limiter = self.guard.context().limiter();
+        let now = wsguard::core::time::Tick(wsguard::monotonic_ms());
+        if let Err((bucket, wait)) = limiter.handshake(limiter.prefixes_of(client), now)
+            && limiter.policy().mode == Mode::Enforce
+        {
+            let refusal = Refusal::new(ControlId::HandshakeRate, ErrorCode::RateLimited, bucket).retry_after(wait);
+            return Some(self.refuse(client, 429, refusal));
+        }
+        let refusal = host::inspect(&self.guard.policy().hosts, header(headers, HOST)).err()?;
+        Some(self.refuse(client, 403, refusal))
+    }
+
+    fn origin(&self, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+        let origins = &self.guard.policy().origins;
+        let place = wsguard::core::control::origin::inspect(origins, header(headers, ORIGIN))?;
+        Ok(place.and_then(|place| origins.get(place)).map(|origin| origin.as_str().to_owned()))
+    }
+
+    fn cookie(&self, headers: &HeaderMap) -> Option<String> {
+        let name = &self.guard.policy().cookie_name;
+        let mut found = single(headers, COOKIE)?
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='))
+            .filter(|(key, _)| **key == **name);
+        match (found.next(), found.next()) {
+            (Some((_, token)), None) => Some(token.to_owned()),
+            _ => None,
+        }
+    }
+
+    fn not_found(&self, client: std::net::IpAddr, reason: &'static str) -> Reply {
+        self.refuse(client, 404, Refusal::new(ControlId::Upgrade, ErrorCode::InvalidMessage, reason))
+    }
+
+    fn refuse(&self, client: std::net::IpAddr, status: u16, refusal: Refusal) -> Reply {
+        let mut reply = boxed(upgrade::refuse(&self.guard, client, &HandshakeRefusal { status, refusal }));
+        if status == 503 && !reply.headers().contains_key(RETRY_AFTER) {
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        reply
+    }
+}
+
+fn header(headers: &HeaderMap, name: HeaderName) -> Header<'_> {
+    match single(headers, name.clone()) {
+        Some(value) => Header::One(value),
+        None if headers.contains_key(name) => Header::Invalid,
+        None => Header::Absent,
+    }
+}

@@ -1,0 +1,131 @@
+//! From a configuration to a guard.
+
+use std::sync::Arc;
+
+use wsguard::core::control::authorization::{Access, RoomRule};
+use wsguard::core::control::credential::Methods;
+use wsguard::core::control::rate::{Mode, Quota};
+use wsguard::core::effect::Record;
+use wsguard::core::policy::{MessageType, StaticToken, built_in_messages};
+use wsguard::core::time::UnixMs;
+use wsguard::core::token::{Key, KeyRing, Leeway, SigningKey};
+use wsguard::protocol::{COOKIE_NAME, COOKIE_NAME_DEV};
+use wsguard::{Guard, QueueLimits};
+
+use crate::config::{AuthMethod, Config, Mode as ConfigMode};
+use crate::journal::{Entry, Journal, Outcome};
+use crate::keys;
+use crate::serve::ServeError;
+
+/// The token that `--dev` accepts as it stands.
+pub const DEV_TOKEN: &str = "test_token";
+
+/// Who the development token stands for.
+const DEV_SUBJECT: &str = "dev";
+
+/// A guard, and under `--dev` the key that signs development tokens.
+pub(crate) struct Prepared {
+    pub(crate) guard: Guard,
+    pub(crate) dev_key: Option<SigningKey>,
+}
+
+/// Hands the guard's records to the security log.
+struct ToJournal(Arc<Journal>);
+
+impl wsguard::Journal for ToJournal {
+    fn record(&self, at: UnixMs, record: Record) {
+        let outcome = if record.refusal.is_some() { Outcome::Failure } else { Outcome::Success };
+        let mut entry = Entry::new(at.0, record.action, outcome);
+        if let Some(refusal) = record.refusal {
+            entry.control = Some(refusal.control.as_str());
+            entry.code = Some(refusal.code.as_str());
+            entry.reason = Some(refusal.reason.word);
+            entry.detail = refusal.reason.detail.map(Into::into);
+        }
+        entry.reference = record.reference.map(|reference| reference.to_string());
+        entry.source = record.client;
+        entry.session = record.session;
+        entry.subject = record.subject.map(Into::into);
+        entry.message_type = record.message_type.map(Into::into);
+        entry.bytes = record.bytes.and_then(|bytes| u64::try_from(bytes).ok());
+        self.0.record(entry);
+    }
+}
+
+/// Builds the guard that `config` describes.
+pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepared, ServeError> {
+    let (ring, dev_key) = if config.dev && config.auth.keys.is_empty() {
+        let fresh = keys::generate(wsguard::core::token::Algorithm::EdDsa)?;
+        let key = SigningKey::parse("development key", fresh.private.as_bytes())?;
+        let public = Key::parse("development key", fresh.private.as_bytes())?;
+        (KeyRing::new(vec![public])?, Some(key))
+    } else {
+        (keys::load_keys(&config.auth.keys)?, None)
+    };
+    let mut messages = match &config.messages_dir {
+        None => built_in_messages()?,
+        Some(directory) => custom_messages(directory)?,
+    };
+    messages = messages
+        .into_iter()
+        .map(|message| match config.rate.types.iter().find(|(name, _)| **name == *message.name()) {
+            Some((_, per_second)) => message.quota(Quota::new(*per_second, *per_second)),
+            None => message,
+        })
+        .collect();
+    let settings = config.clone();
+    let guard = Guard::builder()
+        .keys(ring)
+        .hosts(config.hosts.iter().map(ToString::to_string))
+        .origins(config.origins.iter().map(|origin| origin.as_str().to_owned()))
+        .messages(messages)
+        .rooms([RoomRule { pattern: "*".into(), access: Access::Authenticated }])
+        .send_queue(QueueLimits {
+            messages: usize::try_from(config.server.send_queue_messages).unwrap_or(usize::MAX),
+            bytes: config.server.send_queue_bytes,
+        })
+        .connections_max(u64::from(config.server.connections_max))
+        .journal(ToJournal(Arc::clone(journal)))
+        .tune(move |policy| {
+            let config = &settings;
+            let on = |method| config.auth.methods.contains(&method);
+            policy.methods = Methods {
+                bearer: on(AuthMethod::Bearer),
+                subprotocol: on(AuthMethod::Subprotocol),
+                ticket: on(AuthMethod::Ticket),
+                cookie: on(AuthMethod::Cookie),
+                first_message: on(AuthMethod::FirstMessage),
+            };
+            policy.tokens.issuer = config.auth.issuer.as_deref().map(Into::into);
+            policy.tokens.audience = config.auth.audience.as_deref().map(Into::into);
+            policy.tokens.leeway = Leeway::new(config.auth.leeway).unwrap_or(Leeway::MAX);
+            policy.allow_query_token = config.auth.allow_query_token;
+            policy.cookie_name = if config.dev { COOKIE_NAME_DEV } else { COOKIE_NAME }.into();
+            policy.static_token =
+                config.dev.then(|| StaticToken { token: DEV_TOKEN.into(), subject: DEV_SUBJECT.into() });
+            let rate = &config.rate;
+            policy.rate.mode = if rate.mode == ConfigMode::Shadow { Mode::Shadow } else { Mode::Enforce };
+            policy.rate.messages = Quota::new(rate.messages_per_second, rate.burst);
+            let bytes = u32::try_from(rate.bytes_per_second).unwrap_or(u32::MAX);
+            policy.rate.bytes = Quota::new(bytes, bytes.max(65_536));
+            policy.rate.handshakes = Quota::per(rate.handshakes, rate.handshake_window, rate.handshakes);
+            policy.rate.prefix_factor = rate.prefix_factor;
+            policy.rate.server = Quota::new(rate.global_messages_per_second, rate.global_messages_per_second);
+            policy.sessions.idle = config.session.idle;
+            policy.sessions.max = config.session.max;
+            policy.sessions.per_subject = config.session.per_subject;
+            policy.heartbeat.interval = config.heartbeat_interval;
+            policy.heartbeat.timeout = config.heartbeat_timeout;
+            policy.heartbeat.message = config.message_deadline;
+            policy.heartbeat.first_message = config.auth.first_message_timeout;
+            policy.csrf_rotate_every = config.csrf_rotate_every;
+        })
+        .build()?;
+    Ok(Prepared { guard, dev_key })
+}
+
+/// The message types of `messages.dir`. The built-in application answers those that it knows.
+fn custom_messages(directory: &std::path::Path) -> Result<Vec<MessageType>, ServeError> {
+    let schemas = crate::schemas::load(directory).map_err(ServeError::Schemas)?;
+    Ok(schemas.into_iter().map(MessageType::compiled).collect::<Result<_, _>>()?)
+}
