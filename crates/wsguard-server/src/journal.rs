@@ -20,13 +20,15 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
+use wsguard_core::effect::Record;
+use wsguard_core::time::UnixMs;
 
 use crate::config::{LogFormat, LogTarget};
 pub use entry::{Entry, Outcome};
 pub use render::{DETAIL_CHARS_MAX, STRING_CHARS_MAX, human, json};
 
-/// Entries waiting for the writer; one more is dropped and counted. About 2 MiB at most; the writer takes a million a second
-/// on a disk that is not busy, so this covers a stall of some milliseconds during a flood.
+/// Entries waiting for the writer; one more is dropped and counted. Covers a stall of the disk during a flood. An ordinary
+/// entry takes less than 1 KiB, and strings are cut before they wait, so even hostile ones stay below 12 KiB each.
 pub const QUEUE_ENTRIES_MAX: usize = 8_192;
 
 /// Lines that a subscriber of the tap may lag behind; then it misses the oldest.
@@ -92,7 +94,8 @@ impl Journal {
     }
 
     /// Hands `entry` to the writer. Never waits: with a full queue the entry is dropped and counted.
-    pub fn record(&self, entry: Entry) {
+    pub fn record(&self, mut entry: Entry) {
+        entry.cut();
         match self.queue.try_send(Command::Write(Box::new(entry))) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
@@ -136,6 +139,12 @@ impl Journal {
             thread::sleep(Duration::from_millis(1));
         }
         written.recv_timeout(patience).is_ok()
+    }
+}
+
+impl wsguard::Journal for Journal {
+    fn record(&self, at: UnixMs, record: Record) {
+        Self::record(self, Entry::from_record(at, record));
     }
 }
 
@@ -216,7 +225,7 @@ impl Writer {
             let detail = format!("{new} entries were dropped, {dropped} since the start: the queue was full");
             let entry = Entry {
                 detail: Some(detail),
-                ..Entry::new(unix_ms, "journal-dropped", Outcome::Failure)
+                ..Entry::new(unix_ms, "journal_dropped", Outcome::Failure)
             };
             self.render(&entry, line);
         }

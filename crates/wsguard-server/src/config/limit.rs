@@ -83,7 +83,7 @@ limits! {
         "life of a session whatever happens; then 4401",
         "one login a day (OWASP ASVS 5.0 7.3.2)";
     SESSION_PER_SUBJECT: "session.per_subject", Count, 32, 1, 4_096,
-        "attached sessions of one subject; one more closes the oldest with 4409",
+        "attached sessions of one subject; one more is closed with 4409",
         "windows and devices of one person; a stolen token cannot fill the server";
     SESSION_RESUME_WINDOW: "session.resume_window", Time, 2 * MINUTE, 0, HOUR,
         "time in which a lost connection can be resumed",

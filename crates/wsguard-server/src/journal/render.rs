@@ -22,7 +22,7 @@ pub fn json(entry: &Entry, out: &mut String) {
     timestamp(entry.unix_ms, out);
     out.push('"');
     let category = match entry.control {
-        Some("credential" | "session" | "authorization") => "[\"authentication\",\"network\"]",
+        Some("credential" | "csrf") => "[\"authentication\",\"network\"]",
         _ => "[\"network\"]",
     };
     let kind = match entry.outcome {
@@ -62,6 +62,9 @@ pub fn json(entry: &Entry, out: &mut String) {
     }
     if let Some(bytes) = entry.bytes {
         raw(out, "wsguard.message_bytes", bytes);
+    }
+    if let Some(code) = entry.close_code {
+        raw(out, "wsguard.close_code", code);
     }
     if let Some(status) = entry.status {
         raw(out, "http.response.status_code", status);
@@ -111,6 +114,9 @@ pub fn human(entry: &Entry, out: &mut String) {
     }
     if let Some(bytes) = entry.bytes {
         let _ = write!(out, " bytes={bytes}");
+    }
+    if let Some(code) = entry.close_code {
+        let _ = write!(out, " close={code}");
     }
     if let Some(status) = entry.status {
         let _ = write!(out, " status={status}");
@@ -227,11 +233,12 @@ mod tests {
             session: Some("s-1".to_owned()),
             message_type: Some("chat".to_owned()),
             bytes: Some(12),
+            close_code: Some(4_403),
             status: Some(403),
             path: Some("/ws".to_owned()),
             origin: Some("https://evil.example".to_owned()),
             detail: Some("two\nlines".to_owned()),
-            ..Entry::new(0, "handshake-refused", Outcome::Failure)
+            ..Entry::new(0, "handshake_refused", Outcome::Failure)
         }
     }
 
@@ -239,7 +246,7 @@ mod tests {
     fn json_has_the_names_of_ecs() {
         let mut out = String::new();
         json(&full(), &mut out);
-        let want = r#"{"@timestamp":"1970-01-01T00:00:00.000Z","ecs.version":"8.17","event.kind":"event","event.category":["network"],"event.type":["denied"],"event.action":"handshake-refused","event.outcome":"failure","event.code":"forbidden","event.reason":"origin_foreign","wsguard.control":"origin","source.ip":"203.0.113.9","wsguard.ref":"r-1","user.name":"ann","wsguard.session":"s-1","wsguard.message_type":"chat","url.path":"/ws","wsguard.origin":"https://evil.example","wsguard.message_bytes":12,"http.response.status_code":403,"message":"two\u000alines"}"#;
+        let want = r#"{"@timestamp":"1970-01-01T00:00:00.000Z","ecs.version":"8.17","event.kind":"event","event.category":["network"],"event.type":["denied"],"event.action":"handshake_refused","event.outcome":"failure","event.code":"forbidden","event.reason":"origin_foreign","wsguard.control":"origin","source.ip":"203.0.113.9","wsguard.ref":"r-1","user.name":"ann","wsguard.session":"s-1","wsguard.message_type":"chat","url.path":"/ws","wsguard.origin":"https://evil.example","wsguard.message_bytes":12,"wsguard.close_code":4403,"http.response.status_code":403,"message":"two\u000alines"}"#;
         assert_eq!(out, want);
         assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok());
     }
@@ -248,9 +255,9 @@ mod tests {
     fn human_is_one_line() {
         let mut out = String::new();
         human(&full(), &mut out);
-        let want = "1970-01-01T00:00:00.000Z refused handshake-refused control=origin code=forbidden reason=origin_foreign \
+        let want = "1970-01-01T00:00:00.000Z refused handshake_refused control=origin code=forbidden reason=origin_foreign \
                     from=203.0.113.9 subject=ann type=chat path=/ws origin=https://evil.example session=s-1 ref=r-1 \
-                    bytes=12 status=403: two\\u000alines";
+                    bytes=12 close=4403 status=403: two\\u000alines";
         assert_eq!(out, want);
     }
 

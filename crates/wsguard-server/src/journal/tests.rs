@@ -83,7 +83,7 @@ fn a_full_queue_drops_and_counts() {
         text.lines().filter(|line| line.contains("\"flood\"")).count(),
         QUEUE_ENTRIES_MAX
     );
-    let drops: Vec<_> = text.lines().filter(|line| line.contains("journal-dropped")).collect();
+    let drops: Vec<_> = text.lines().filter(|line| line.contains("journal_dropped")).collect();
     assert_eq!(drops.len(), 1);
     assert!(drops[0].contains("5 entries were dropped, 5 since the start"));
     fs::remove_file(&path).unwrap();
