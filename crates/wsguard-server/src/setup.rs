@@ -5,15 +5,13 @@ use std::sync::Arc;
 use wsguard::core::control::authorization::{Access, RoomRule};
 use wsguard::core::control::credential::Methods;
 use wsguard::core::control::rate::Quota;
-use wsguard::core::effect::Record;
 use wsguard::core::policy::{MessageType, StaticToken, built_in_messages};
-use wsguard::core::time::UnixMs;
 use wsguard::core::token::{Key, KeyRing, Leeway, SigningKey};
 use wsguard::protocol::{COOKIE_NAME, COOKIE_NAME_DEV};
 use wsguard::{Guard, QueueLimits};
 
 use crate::config::{AuthMethod, Config};
-use crate::journal::{Entry, Journal, Outcome};
+use crate::journal::Journal;
 use crate::keys;
 use crate::serve::ServeError;
 
@@ -27,29 +25,6 @@ const DEV_SUBJECT: &str = "dev";
 pub(crate) struct Prepared {
     pub(crate) guard: Guard,
     pub(crate) dev_key: Option<SigningKey>,
-}
-
-/// Hands the guard's records to the security log.
-struct ToJournal(Arc<Journal>);
-
-impl wsguard::Journal for ToJournal {
-    fn record(&self, at: UnixMs, record: Record) {
-        let outcome = if record.refusal.is_some() { Outcome::Failure } else { Outcome::Success };
-        let mut entry = Entry::new(at.0, record.action, outcome);
-        if let Some(refusal) = record.refusal {
-            entry.control = Some(refusal.control.as_str());
-            entry.code = Some(refusal.code.as_str());
-            entry.reason = Some(refusal.reason.word);
-            entry.detail = refusal.reason.detail.map(Into::into);
-        }
-        entry.reference = record.reference.map(|reference| reference.to_string());
-        entry.source = record.client;
-        entry.session = record.session;
-        entry.subject = record.subject.map(Into::into);
-        entry.message_type = record.message_type.map(Into::into);
-        entry.bytes = record.bytes.and_then(|bytes| u64::try_from(bytes).ok());
-        self.0.record(entry);
-    }
 }
 
 /// Builds the guard that `config` describes.
@@ -85,7 +60,7 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
             bytes: config.server.send_queue_bytes,
         })
         .connections_max(u64::from(config.server.connections_max))
-        .journal(ToJournal(Arc::clone(journal)))
+        .journal(Journal::clone(journal))
         .tune(move |policy| {
             let config = &settings;
             let on = |method| config.auth.methods.contains(&method);
