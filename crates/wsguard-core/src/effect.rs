@@ -111,6 +111,8 @@ pub struct Record {
     pub subject: Option<Box<str>>,
     /// The message type, where the policy knows it.
     pub message_type: Option<Box<str>>,
+    /// The message's `id` as JSON text: the peer's own words, so not for a log.
+    pub message_id: Option<Box<str>>,
     /// Size of the message in bytes.
     pub bytes: Option<usize>,
     /// The close code, where the connection ended.
@@ -128,6 +130,7 @@ impl Record {
             session: None,
             subject: None,
             message_type: None,
+            message_id: None,
             bytes: None,
             close_code: None,
         }

@@ -424,13 +424,15 @@ impl Connection {
 
     fn refuse(&mut self, refused: Refused<'_>, bytes: usize, effects: &mut Effects) -> Verdict {
         let reference = self.cx.reference();
-        write_error(&mut effects.out, refused.id, &refused.refusal, reference.as_str());
+        let id = refused.id.map(json_text);
+        write_error(&mut effects.out, id.as_deref(), &refused.refusal, reference.as_str());
         self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
         let close = refused.close.or((self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX).then_some(CloseCode::PolicyViolation));
         let mut record = self.about("message_refused");
         record.refusal = Some(refused.refusal.clone());
         record.reference = Some(reference);
         record.message_type = refused.kind.map(Into::into);
+        record.message_id = id.map(Into::into);
         record.bytes = Some(bytes);
         record.close_code = close.map(CloseCode::number);
         effects.records.push(record);
@@ -612,7 +614,7 @@ impl Connection {
     /// Writes the `error` of a message that the application refused, and its record.
     pub fn refuse_handled(&mut self, id: Option<&str>, refusal: &Refusal, effects: &mut Effects) {
         let reference = self.cx.reference();
-        write_error_text(&mut effects.out, id, refusal, reference.as_str());
+        write_error(&mut effects.out, id, refusal, reference.as_str());
         let mut record = self.about("message_refused");
         record.refusal = Some(refusal.clone());
         record.reference = Some(reference);
@@ -795,6 +797,7 @@ fn write_checked(
     }
     if document.markup_keys() > 0 {
         for key in payload.subtree().filter(|value| value.is_key() && value.has_markup()) {
+            effects.text.clear();
             key.unescape_into(&mut effects.text);
             if !markup::is_harmless(&effects.text) {
                 return Err(Reason::from("markup_in_key"));
@@ -808,6 +811,7 @@ fn write_checked(
         let Some(value) = document.value(*node) else {
             return Err(Reason::from("markup_unplaced"));
         };
+        effects.text.clear();
         value.unescape_into(&mut effects.text);
         match class {
             ContentClass::Raw => {}
@@ -910,16 +914,13 @@ fn write_auth(out: &mut Vec<u8>, kind: &str, expires_at: UnixMs) {
     });
 }
 
-fn write_error(out: &mut Vec<u8>, id: Option<Value<'_>>, refusal: &Refusal, reference: &str) {
+fn json_text(value: Value<'_>) -> String {
     let mut text = Vec::new();
-    if let Some(id) = id {
-        json::write_canonical(id, &mut text);
-    }
-    let id = std::str::from_utf8(&text).ok().filter(|text| !text.is_empty());
-    write_error_text(out, id, refusal, reference);
+    json::write_canonical(value, &mut text);
+    String::from_utf8(text).unwrap_or_default()
 }
 
-fn write_error_text(out: &mut Vec<u8>, id: Option<&str>, refusal: &Refusal, reference: &str) {
+fn write_error(out: &mut Vec<u8>, id: Option<&str>, refusal: &Refusal, reference: &str) {
     frame_into(out, 124, |out| {
         out.extend_from_slice(br#"{"type":"error""#);
         if let Some(id) = id {

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use wsguard::Guard;
+use wsguard::{Guard, Watched};
 use wsguard::core::control::origin;
 use wsguard::core::handshake::Header;
 use wsguard::core::time::UnixMs;
@@ -112,17 +112,20 @@ impl Dev {
     /// `GET /dev/watch?session=S`: what the guard does with that connection, and what the operator learns of all.
     fn watch(&self, guard: &Guard, query: Option<&str>) -> Reply {
         let session = query.and_then(|query| query.strip_prefix("session=")).and_then(|text| text.parse().ok());
-        let Some(mut events) = session.and_then(|session| guard.handle().watch(session)) else {
+        let handle = guard.handle();
+        let watched = session.and_then(|session| Some((session, handle.watch(session)?)));
+        let Some((session, mut events)) = watched else {
             return json_reply(StatusCode::NOT_FOUND, &json!({"error": {"code": "invalid_message"}}));
         };
         let mut records = self.journal.subscribe();
         let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
         tokio::spawn(async move {
-            let mut tick = tokio::time::interval(Duration::from_secs(15));
+            let mut tick = tokio::time::interval(Duration::from_secs(1));
             loop {
                 let chunk = tokio::select! {
                     event = events.recv() => match event {
-                        Ok(event) => format!("event: message\ndata: {event}\n\n"),
+                        Ok(Watched::Message(event)) => format!("event: message\ndata: {event}\n\n"),
+                        Ok(Watched::State(state)) => format!("event: state\ndata: {state}\n\n"),
                         Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
                         Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
                     },
@@ -131,7 +134,10 @@ impl Dev {
                         Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
                         Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
                     },
-                    _ = tick.tick() => ": here\n\n".to_owned(),
+                    _ = tick.tick() => {
+                        handle.ask_state(session);
+                        ": here\n\n".to_owned()
+                    }
                 };
                 if sender.try_send(Bytes::from(chunk)).is_err() {
                     break;

@@ -18,7 +18,7 @@ use wsguard_core::token::{self, Key, KeyRing};
 use wsguard_protocol::CloseCode;
 
 use crate::clock;
-use crate::mailbox::{Command, Outbox, QueueLimits};
+use crate::mailbox::{Command, Outbox, QueueLimits, Watched};
 use crate::stats::Stats;
 use crate::store::{MemoryStore, Store};
 
@@ -40,7 +40,7 @@ struct TracingJournal;
 
 impl Journal for TracingJournal {
     fn record(&self, _: UnixMs, record: Record) {
-        let Record { action, refusal, reference, client, session, subject, message_type, bytes, close_code } = record;
+        let Record { action, refusal, reference, client, session, subject, message_type, bytes, close_code, message_id: _ } = record;
         let control = refusal.as_ref().map(|refusal| refusal.control.as_str());
         let reason = refusal.as_ref().map(|refusal| refusal.reason.word);
         let detail = refusal.as_ref().and_then(|refusal| refusal.reason.detail.as_deref());
@@ -469,9 +469,18 @@ impl GuardHandle {
         }
     }
 
-    /// What the guard does with the messages of one session, as JSON texts: the control that answered, the verdict,
-    /// the nanoseconds that each control took. While somebody watches, that connection is timed.
-    pub fn watch(&self, session: SessionId) -> Option<broadcast::Receiver<Arc<str>>> {
+    /// What the guard does with the messages of one session: the control that answered, the verdict, the nanoseconds
+    /// that each control took. While somebody watches, that connection is timed.
+    pub fn watch(&self, session: SessionId) -> Option<broadcast::Receiver<Watched>> {
         self.0.0.shard(session, |sessions| sessions.get(&session).map(|(_, outbox)| outbox.watch()))
+    }
+
+    /// Asks a session for its state; those who watch it get a [`Watched::State`].
+    pub fn ask_state(&self, session: SessionId) {
+        self.0.0.shard(session, |sessions| {
+            if let Some((_, outbox)) = sessions.get(&session) {
+                let _ = outbox.command(Command::State);
+            }
+        });
     }
 }

@@ -57,7 +57,7 @@ pub mod upgrade;
 #[cfg(feature = "axum")]
 pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
 pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, TicketError, Tokens};
-pub use mailbox::{Closed, Command, Encoded, Outbox, QueueLimits};
+pub use mailbox::{Closed, Command, Encoded, Outbox, QueueLimits, Watched};
 pub use session::{Handled, Handler, Peer};
 pub use socket::{GuardedSocket, Incoming, SendError};
 pub use stats::{ROUND_TRIP_MS, Stats};

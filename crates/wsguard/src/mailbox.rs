@@ -57,6 +57,8 @@ pub enum Command {
     Close(CloseCode, Option<Refusal>),
     /// Tell the client that the server goes away, and when to come back.
     Drain(Millis),
+    /// Tell those who watch the state of the session.
+    State,
 }
 
 #[derive(Default)]
@@ -77,13 +79,22 @@ struct Inner {
     waker: AtomicWaker,
     limits: QueueLimits,
     watched: AtomicBool,
-    watchers: Mutex<Option<broadcast::Sender<Arc<str>>>>,
+    watchers: Mutex<Option<broadcast::Sender<Watched>>>,
 }
 
 /// The connection is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is closed")]
 pub struct Closed;
+
+/// What a watcher is told, as JSON text.
+#[derive(Clone, Debug)]
+pub enum Watched {
+    /// What the guard did with one message.
+    Message(Arc<str>),
+    /// The state of the session.
+    State(Arc<str>),
+}
 
 /// Events that a watcher may lag behind before it loses some.
 const WATCH_EVENTS_MAX: usize = 1_024;
@@ -164,7 +175,7 @@ impl Outbox {
     }
 
     /// Watches what the guard does with this connection.
-    pub(crate) fn watch(&self) -> broadcast::Receiver<Arc<str>> {
+    pub(crate) fn watch(&self) -> broadcast::Receiver<Watched> {
         let mut watchers = self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.watched.store(true, Ordering::Relaxed);
         watchers.get_or_insert_with(|| broadcast::Sender::new(WATCH_EVENTS_MAX)).subscribe()
@@ -174,7 +185,7 @@ impl Outbox {
         self.0.watched.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn report(&self, event: Arc<str>) {
+    pub(crate) fn report(&self, event: Watched) {
         let mut watchers = self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         if watchers.as_ref().is_some_and(|sender| sender.send(event).is_err()) {
             *watchers = None;

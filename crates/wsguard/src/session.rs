@@ -20,7 +20,7 @@ use wsguard_protocol::{CloseCode, ErrorCode};
 
 use crate::driver::Endpoint;
 use crate::guard::Shared;
-use crate::mailbox::{Command, Encoded, Outbox};
+use crate::mailbox::{Command, Encoded, Outbox, Watched};
 use crate::stats::Counted;
 
 /// What became of a message in the application.
@@ -187,7 +187,8 @@ impl<H: Handler> Guarded<H> {
         }
         self.announce(effects);
         if let (Some(laps), Some(told), State::Running(connection)) = (laps, told, &self.state) {
-            self.outbox.report(event_of(now, &told, &laps.taken, connection.snapshot(now).as_ref()).into());
+            let event = event_of(now, &told, &laps.taken, connection.snapshot(now).as_ref());
+            self.outbox.report(Watched::Message(event.into()));
         }
     }
 
@@ -317,12 +318,20 @@ impl<H: Handler> Endpoint for Guarded<H> {
     }
 
     fn command(&mut self, now: Now, command: Command, effects: &mut Effects) {
+        let outbox = self.outbox.clone();
         if let Some(connection) = self.connection() {
             match command {
                 Command::Send(message) => connection.write_application(&message.0, &mut effects.out),
                 Command::Ack(id) => connection.acknowledge(&id, &mut effects.out),
                 Command::Refuse(id, refusal) => connection.refuse_handled(id.as_deref(), &refusal, effects),
                 Command::Drain(after) => connection.write_draining(after, &mut effects.out),
+                Command::State => {
+                    if let Some(snapshot) = connection.snapshot(now) {
+                        let mut state = String::with_capacity(512);
+                        write_state(now, &snapshot, &mut state);
+                        outbox.report(Watched::State(state.into()));
+                    }
+                }
                 Command::Close(code, refusal) => {
                     let refusal = refusal.or_else(|| match code {
                         CloseCode::Forbidden => {
@@ -363,6 +372,8 @@ impl<H: Handler> Endpoint for Guarded<H> {
 /// What a watcher is told of a message, taken before the application runs.
 struct Told {
     kind: String,
+    /// JSON text.
+    id: Option<String>,
     bytes: usize,
     verdict: &'static str,
     refusal: Option<Refusal>,
@@ -380,6 +391,10 @@ fn told_of(connection: &Connection, verdict: &Verdict, text: &str, effects: &Eff
     let recorded = effects.records.last().and_then(|record| record.message_type.as_deref());
     Told {
         kind: message.map_or_else(|| recorded.unwrap_or_default().to_owned(), |message| message.kind.to_owned()),
+        id: match message {
+            Some(message) => message.id.map(str::to_owned),
+            None => effects.records.last().and_then(|record| record.message_id.as_deref()).map(str::to_owned),
+        },
         bytes: text.len(),
         verdict: verdict.as_str(),
         reference: effects.records.last().and_then(|record| record.reference).map(|reference| reference.to_string()),
@@ -395,10 +410,11 @@ fn event_of(now: Now, told: &Told, laps: &[(ControlId, u64)], snapshot: Option<&
     let mut event = String::with_capacity(1_024);
     let _ = write!(
         event,
-        r#"{{"at":{},"session":{},"type":{},"bytes":{},"verdict":"{}","control":{},"code":{},"reason":{},"detail":{},"ref":{},"neutralised":{},"ns":{{"total":{total},"controls":["#,
+        r#"{{"at":{},"session":{},"type":{},"id":{},"bytes":{},"verdict":"{}","control":{},"code":{},"reason":{},"detail":{},"ref":{},"neutralised":{},"ns":{{"total":{total},"controls":["#,
         now.unix.0,
         quoted(snapshot.map(|snapshot| snapshot.session.to_string()).as_deref()),
         quoted(Some(&told.kind)),
+        told.id.as_deref().unwrap_or("null"),
         told.bytes,
         told.verdict,
         quoted(refusal.map(|refusal| refusal.control.as_str())),

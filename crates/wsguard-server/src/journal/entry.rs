@@ -95,6 +95,8 @@ impl Entry {
             session,
             subject,
             message_type,
+            // The peer's own words: they are in its error, not in the log.
+            message_id: _,
             bytes,
             close_code,
         } = record;
