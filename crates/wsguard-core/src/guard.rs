@@ -167,6 +167,12 @@ impl Connection {
         let verdict = match passed {
             Ok(Passed::ToApplication) => {
                 self.refused_in_a_row = 0;
+                if effects.message.neutralised > 0 {
+                    let mut record = self.about("content_neutralised");
+                    record.message_type = Some(self.message(effects).kind.into());
+                    record.bytes = Some(text.len());
+                    effects.records.push(record);
+                }
                 Verdict::Allow
             }
             Ok(Passed::Answered) => {
@@ -834,11 +840,6 @@ fn write_checked(
     replaced.sort_unstable_by_key(|(node, _)| *node);
     effects.message.neutralised = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
     json::write_canonical_with(payload, &replaced, &mut effects.message.canonical);
-    if !replaced.is_empty() {
-        let mut record = Record::new("content_neutralised");
-        record.message_type = Some(message.name().into());
-        effects.records.push(record);
-    }
     Ok(())
 }
 

@@ -1,0 +1,393 @@
+//! The order of the controls, seen as a peer and an operator see it: frames out, records, verdicts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wsguard_core::control::host::HostPattern;
+use wsguard_core::control::origin::Origin;
+use wsguard_core::effect::Effects;
+use wsguard_core::frame::{Decoder, Event, FrameLimits};
+use wsguard_core::guard::Connection;
+use wsguard_core::handshake::{Admission, Entry, HandshakeRequest, Header, Step, StoreUnavailable, TicketGrant, admit};
+use wsguard_core::policy::{Context, Policy, Random, Secrets, StaticToken, built_in_messages};
+use wsguard_core::probe::NoProbe;
+use wsguard_core::time::{Millis, Now, Tick, UnixMs};
+use wsguard_core::token::{Key, KeyRing, MintClaims, SigningKey, fingerprint, mint};
+use wsguard_core::verdict::Verdict;
+
+const SECRET: &[u8] = b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+const UNIX: u64 = 1_700_000_000_000;
+
+/// Counts up: every id and reference differs, and every run is the same.
+#[derive(Default)]
+struct Counting(AtomicU64);
+
+impl Random for Counting {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let next = self.0.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+            chunk.copy_from_slice(&next[..chunk.len()]);
+        }
+    }
+}
+
+fn at(ms: u64) -> Now {
+    Now { tick: Tick(10_000_000 + ms), unix: UnixMs(UNIX + ms) }
+}
+
+fn context(change: impl FnOnce(&mut Policy)) -> Arc<Context> {
+    let mut policy = Policy::new(KeyRing::new(vec![Key::parse("test", SECRET).unwrap()]).unwrap());
+    policy.hosts = vec![HostPattern::parse("localhost").unwrap()];
+    policy.origins = vec![Origin::parse("http://localhost:3000").unwrap()];
+    policy.static_token = Some(StaticToken { token: "test_token".into(), subject: "dev".into() });
+    for message in built_in_messages().unwrap() {
+        policy.declare(message).unwrap();
+    }
+    change(&mut policy);
+    let secrets = Secrets { csrf: [1; 32], prints: [2; 16] };
+    Arc::new(Context::new(policy, &secrets, Box::<Counting>::default()))
+}
+
+fn token(subject: &str, life_ms: u64) -> String {
+    let key = SigningKey::parse("test", SECRET).unwrap();
+    mint(&key, &MintClaims::new(subject, UnixMs(UNIX + life_ms))).unwrap()
+}
+
+fn request() -> HandshakeRequest<'static> {
+    let mut request = HandshakeRequest::new("192.0.2.1".parse().unwrap());
+    request.host = Header::One("localhost:3000");
+    request
+}
+
+fn admitted(step: Step) -> Admission {
+    match step {
+        Step::Admit(admission) => admission,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A connection and what came out of it.
+struct Peer {
+    connection: Connection,
+    effects: Effects,
+    csrf: String,
+}
+
+impl Peer {
+    fn open(cx: &Arc<Context>, now: Now, admission: Admission) -> Self {
+        let mut effects = Effects::default();
+        let (connection, _) = Connection::open(Arc::clone(cx), now, admission, &mut effects);
+        let mut peer = Self { connection, effects, csrf: String::new() };
+        peer.welcome();
+        peer
+    }
+
+    fn with_token(cx: &Arc<Context>, token: &str) -> Self {
+        let authorization = format!("Bearer {token}");
+        let request = HandshakeRequest { authorization: Header::One(&authorization), ..request() };
+        Self::open(cx, at(0), admitted(admit(cx, at(0), &request)))
+    }
+
+    fn welcome(&mut self) {
+        if let Some(welcome) = self.frames().into_iter().find(|frame| frame["type"] == "welcome") {
+            self.csrf = welcome["payload"]["csrfToken"].as_str().unwrap().to_owned();
+        }
+    }
+
+    /// Takes the text frames; a close frame appears as `{"close": code}`.
+    fn frames(&mut self) -> Vec<serde_json::Value> {
+        // The codec reads what clients send, so the server's frames are masked first with a key of zeros.
+        let mut masked = Vec::new();
+        let mut rest = std::mem::take(&mut self.effects.out);
+        let mut slice = &mut rest[..];
+        while !slice.is_empty() {
+            let (head, length) = match slice[1] {
+                126 => (4, usize::from(u16::from_be_bytes([slice[2], slice[3]]))),
+                short => (2, usize::from(short)),
+            };
+            let (frame, tail) = slice.split_at_mut(head + length);
+            masked.extend_from_slice(&frame[..head]);
+            let at = masked.len() - head + 1;
+            masked[at] |= 0x80;
+            masked.extend_from_slice(&[0; 4]);
+            masked.extend_from_slice(&frame[head..]);
+            slice = tail;
+        }
+        let mut decoder = Decoder::new();
+        let mut rest = &mut masked[..];
+        let mut frames = Vec::new();
+        while !rest.is_empty() {
+            let decoded = decoder.decode(&FrameLimits::default(), Tick(0), rest).unwrap();
+            match decoded.event {
+                Event::Text(text) => frames.push(serde_json::from_str(&text).unwrap()),
+                Event::Close(Some(close)) => frames.push(serde_json::json!({"close": close.code})),
+                _ => {}
+            }
+            rest = decoded.rest;
+        }
+        frames
+    }
+
+    fn say(&mut self, now: Now, text: &str) -> Verdict {
+        self.connection.on_message(now, &text.replace("CSRF", &self.csrf), &mut self.effects, &mut NoProbe)
+    }
+
+    /// The code with which a message is refused; `None` when it passes.
+    fn refusal(&mut self, now: Now, text: &str) -> Option<String> {
+        let verdict = self.say(now, text);
+        let frames = self.frames();
+        let error = frames.iter().find(|frame| frame["type"] == "error");
+        assert_eq!(matches!(verdict, Verdict::Refuse(_) | Verdict::Close(_)), error.is_some(), "{text}: {verdict:?}");
+        error.map(|error| {
+            let reference = error["payload"]["ref"].as_str().unwrap();
+            let told = self.effects.records.drain(..).filter(|record| {
+                record.reference.is_some_and(|known| known.as_str() == reference)
+            });
+            assert_eq!(told.count(), 1, "one record for each refusal: {text}");
+            error["payload"]["code"].as_str().unwrap().to_owned()
+        })
+    }
+
+    fn payload(&self) -> String {
+        self.connection.message(&self.effects).payload.to_owned()
+    }
+}
+
+#[test]
+fn every_message_meets_the_controls_in_order() {
+    let cx = context(|_| {});
+    let mut peer = Peer::with_token(&cx, "test_token");
+    let deep = format!(r#"{{"type":"echo","csrfToken":"CSRF","payload":{}1{}}}"#, "[".repeat(40), "]".repeat(40));
+    for (index, (name, text, code)) in [
+        ("chat", r#"{"type":"chat","id":1,"csrfToken":"CSRF","payload":{"message":"hi"}}"#, None),
+        ("any order", r#"{"payload":{"message":"hi"},"csrfToken":"CSRF","id":"x","type":"chat"}"#, None),
+        ("echo without payload", r#"{"type":"echo","csrfToken":"CSRF"}"#, None),
+        ("ping needs no token", r#"{"type":"ping","payload":{"t":1}}"#, None),
+        ("ack needs no token", r#"{"type":"ack","payload":{"seq":1}}"#, None),
+        ("not JSON", "{", Some("invalid_json")),
+        ("duplicate", r#"{"type":"chat","type":"echo"}"#, Some("invalid_json")),
+        ("escaped duplicate", r#"{"type":"chat","\u0074ype":"echo"}"#, Some("invalid_json")),
+        ("deep", &deep, Some("invalid_json")),
+        ("member", r#"{"type":"chat","csrfToken":"CSRF","x":1}"#, Some("invalid_message")),
+        ("prototype", r#"{"type":"echo","csrfToken":"CSRF","payload":{"__proto__":{}}}"#, Some("unsafe_content")),
+        ("NUL", r#"{"type":"echo","csrfToken":"CSRF","payload":"\u0000"}"#, Some("unsafe_content")),
+        ("no CSRF token", r#"{"type":"chat","payload":{"message":"hi"}}"#, Some("csrf_invalid")),
+        ("CSRF before type", r#"{"type":"nothing"}"#, Some("csrf_invalid")),
+        ("wrong CSRF token", r#"{"type":"chat","csrfToken":"AAAAAAAAAAAAAAAAAAAAAA"}"#, Some("csrf_invalid")),
+        ("unknown type", r#"{"type":"nothing","csrfToken":"CSRF"}"#, Some("unknown_type")),
+        ("schema", r#"{"type":"chat","csrfToken":"CSRF","payload":{"message":1}}"#, Some("invalid_message")),
+        ("no payload", r#"{"type":"chat","csrfToken":"CSRF"}"#, Some("invalid_message")),
+        ("markup in a room", r#"{"type":"join","csrfToken":"CSRF","payload":{"room":"<img>"}}"#, Some("unsafe_content")),
+        ("markup in a key", r#"{"type":"echo","csrfToken":"CSRF","payload":{"<img src>":1}}"#, Some("unsafe_content")),
+        ("second auth", r#"{"type":"auth","payload":{"token":"test_token"}}"#, Some("invalid_message")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let now = at(u64::try_from(index).unwrap() * 1_000);
+        assert_eq!(peer.refusal(now, text).as_deref(), code, "{name}");
+    }
+}
+
+#[test]
+fn what_is_handed_over_is_canonical() {
+    let mut peer = Peer::with_token(&context(|_| {}), "test_token");
+    for (text, payload) in [
+        (r#"{ "type":"echo", "csrfToken":"CSRF", "payload": { "b" : 1.50, "a":"\u0041\/" } }"#, r#"{"b":1.50,"a":"A/"}"#),
+        (r#"{"type":"echo","csrfToken":"CSRF","payload":"a < b"}"#, r#""a < b""#),
+        (r#"{"type":"echo","csrfToken":"CSRF","payload":"<img src=x onerror=y>"}"#, r#""&lt;img src=x onerror=y>""#),
+        (r#"{"type":"echo","csrfToken":"CSRF","payload":"\u003cscript>"}"#, r#""&lt;script>""#),
+    ] {
+        assert_eq!(peer.say(at(0), text), Verdict::Allow, "{text}");
+        assert_eq!(peer.payload(), payload, "{text}");
+    }
+}
+
+#[test]
+fn markup_of_an_earlier_message_does_not_reappear() {
+    let mut peer = Peer::with_token(&context(|_| {}), "test_token");
+    assert_eq!(peer.say(at(0), r#"{"type":"echo","csrfToken":"CSRF","payload":"secret < of another"}"#), Verdict::Allow);
+    assert_eq!(peer.say(at(0), r#"{"type":"echo","csrfToken":"CSRF","payload":"<svg>"}"#), Verdict::Allow);
+    assert_eq!(peer.payload(), r#""&lt;svg>""#);
+}
+
+#[test]
+fn a_flood_is_refused_with_the_time_to_wait() {
+    let mut peer = Peer::with_token(&context(|_| {}), "test_token");
+    let text = r#"{"type":"echo","id":7,"csrfToken":"CSRF"}"#;
+    let passed = (0..200).filter(|_| peer.say(at(0), text) == Verdict::Allow).count();
+    assert_eq!(passed, 60, "the burst");
+    let frames = peer.frames();
+    let error = frames.last().unwrap();
+    assert_eq!(error["payload"]["code"], "rate_limited");
+    assert_eq!(error["payload"]["retryAfterMs"], 50);
+    assert_eq!(error["id"], 7);
+    assert_eq!(peer.say(at(50), text), Verdict::Allow);
+}
+
+#[test]
+fn reconnecting_does_not_reset_the_quota_of_a_subject() {
+    let cx = context(|_| {});
+    let text = r#"{"type":"echo","csrfToken":"CSRF"}"#;
+    let mut passed = 0;
+    for _ in 0..5 {
+        let mut peer = Peer::with_token(&cx, "test_token");
+        passed += (0..40).filter(|_| peer.say(at(0), text) == Verdict::Allow).count();
+    }
+    assert_eq!(passed, 60);
+}
+
+#[test]
+fn a_token_ends_on_the_open_socket() {
+    let cx = context(|_| {});
+    let mut peer = Peer::with_token(&cx, &token("ann", 100_000));
+    assert_eq!(peer.connection.deadline(), Tick(10_025_000), "the first ping");
+    let _ = peer.connection.on_deadline(at(80_000), &mut peer.effects);
+    assert!(peer.frames().iter().any(|frame| frame["type"] == "auth.expiring"), "a fifth of its life before");
+    assert_eq!(peer.refusal(at(104_999), r#"{"type":"ping"}"#), None, "within the leeway");
+    let _ = peer.say(at(105_000), r#"{"type":"ping"}"#);
+    let frames = peer.frames();
+    assert_eq!(frames[0]["payload"]["code"], "session_expired");
+    assert_eq!(frames[1]["close"], 4401);
+    assert!(peer.connection.is_closing());
+}
+
+#[test]
+fn a_fresh_token_must_be_of_the_same_subject() {
+    let cx = context(|_| {});
+    let mut peer = Peer::with_token(&cx, &token("ann", 100_000));
+    let refresh = |token: &str| format!(r#"{{"type":"auth.refresh","payload":{{"token":"{token}"}}}}"#);
+    assert_eq!(peer.refusal(at(1), &refresh("garbage")), Some("unauthenticated".into()));
+    assert_eq!(peer.say(at(2), &refresh(&token("ann", 900_000))), Verdict::Answered);
+    assert_eq!(peer.frames()[0]["payload"]["authExpiresAt"], UNIX + 900_000);
+    assert_eq!(peer.refusal(at(200_000), r#"{"type":"ping"}"#), None, "the old end has passed");
+    let _ = peer.say(at(200_001), &refresh(&token("bob", 900_000)));
+    assert_eq!(peer.frames()[1]["close"], 4403);
+}
+
+#[test]
+fn a_csrf_token_rotates_and_the_old_one_stays_good_for_a_minute() {
+    let mut peer = Peer::with_token(&context(|_| {}), "test_token");
+    let old = peer.csrf.clone();
+    let _ = peer.connection.on_deadline(at(900_000), &mut peer.effects);
+    let frames = peer.frames();
+    let rotated = frames.iter().find(|frame| frame["type"] == "csrf").unwrap();
+    let fresh = rotated["payload"]["csrfToken"].as_str().unwrap().to_owned();
+    assert_ne!(fresh, old);
+    let with = |token: &str| format!(r#"{{"type":"echo","csrfToken":"{token}"}}"#);
+    assert_eq!(peer.refusal(at(959_999), &with(&old)), None);
+    assert_eq!(peer.refusal(at(960_000), &with(&old)), Some("csrf_invalid".into()));
+    assert_eq!(peer.refusal(at(960_000), &with(&fresh)), None);
+}
+
+#[test]
+fn the_first_message_has_one_try_and_five_seconds() {
+    let cx = context(|_| {});
+    let open = || Peer::open(&cx, at(0), admitted(admit(&cx, at(0), &request())));
+    let large = format!(r#"{{"type":"auth","payload":{{"token":"{}"}}}}"#, "a".repeat(8_192));
+    for (name, text, code) in [
+        ("token", r#"{"type":"auth","payload":{"token":"test_token"}}"#.to_owned(), None),
+        ("wrong token", r#"{"type":"auth","payload":{"token":"x"}}"#.to_owned(), Some(4401)),
+        ("another message", r#"{"type":"ping"}"#.to_owned(), Some(4401)),
+        ("too large", large, Some(4401)),
+    ] {
+        let mut peer = open();
+        let _ = peer.say(at(1), &text);
+        let frames = peer.frames();
+        let close = frames.iter().find_map(|frame| frame.get("close").and_then(serde_json::Value::as_u64));
+        assert_eq!(close, code, "{name}: {frames:?}");
+        assert_eq!(frames.iter().any(|frame| frame["type"] == "welcome"), code.is_none(), "{name}");
+    }
+    let mut peer = open();
+    let _ = peer.connection.on_deadline(at(4_999), &mut peer.effects);
+    assert!(!peer.connection.is_closing());
+    let _ = peer.connection.on_deadline(at(5_000), &mut peer.effects);
+    assert_eq!(peer.frames().last().unwrap()["close"], 4408);
+}
+
+#[test]
+fn a_cookie_alone_opens_nothing() {
+    let cx = context(|policy| policy.cookie_name = "wsguard".into());
+    let token = token("ann", 100_000);
+    let cookie = format!("wsguard={token}");
+    let with = |origin| HandshakeRequest { cookie: Header::One(&cookie), origin, ..request() };
+    assert!(matches!(admit(&cx, at(0), &with(Header::Absent)), Step::Refuse(refusal) if refusal.status == 403));
+    assert!(matches!(admit(&cx, at(0), &with(Header::One("https://evil.test"))), Step::Refuse(r) if r.status == 403));
+    let open = || admitted(admit(&cx, at(0), &with(Header::One("http://localhost:3000"))));
+    assert!(matches!(open().entry, Entry::Proof { .. }));
+
+    let mut peer = Peer::open(&cx, at(0), open());
+    assert!(peer.csrf.is_empty(), "no frame before the proof");
+    let proof = cx.pre_session_proof(at(0), &fingerprint(&token)).as_str().to_owned();
+    assert_eq!(peer.say(at(1), &format!(r#"{{"type":"auth","csrfToken":"{proof}"}}"#)), Verdict::Answered);
+    assert_eq!(peer.frames()[0]["payload"]["subject"], "ann");
+
+    for wrong in [r#"{"type":"auth"}"#, r#"{"type":"auth","csrfToken":"AAAAAAAAAAAAAAAAAAAAAA"}"#] {
+        let mut peer = Peer::open(&cx, at(0), open());
+        let _ = peer.say(at(1), wrong);
+        assert_eq!(peer.frames().last().unwrap()["close"], 4403, "{wrong}");
+    }
+}
+
+#[test]
+fn a_ticket_is_bound_to_its_origin_and_a_lost_store_refuses() {
+    let cx = context(|_| {});
+    let redeem = |reply| {
+        let request = HandshakeRequest { query: Some("ticket=abc"), ..request() };
+        match admit(&cx, at(0), &request) {
+            Step::Redeem { ticket, waiting } => {
+                assert_eq!(ticket, fingerprint("abc"), "the store sees only the hash");
+                waiting.redeemed(&cx, at(0), reply)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let grant = |origin: Option<&str>| TicketGrant { token: "test_token".into(), origin: origin.map(Into::into) };
+    assert!(matches!(admitted(redeem(Ok(Some(grant(None))))).entry, Entry::Open(..)));
+    for (name, reply, status) in [
+        ("used", Ok(None), 401),
+        ("another origin", Ok(Some(grant(Some("http://localhost:3000")))), 401),
+        ("store lost", Err(StoreUnavailable), 503),
+    ] {
+        assert!(matches!(redeem(reply), Step::Refuse(refusal) if refusal.status == status), "{name}");
+    }
+}
+
+#[test]
+fn sessions_of_a_subject_are_capped() {
+    let cx = context(|policy| policy.sessions.per_subject = 2);
+    let _held = [Peer::with_token(&cx, "test_token"), Peer::with_token(&cx, "test_token")];
+    let bearer = HandshakeRequest { authorization: Header::One("Bearer test_token"), ..request() };
+    assert!(matches!(admit(&cx, at(0), &bearer), Step::Refuse(refusal) if refusal.status == 429));
+    let browser = HandshakeRequest { protocols: Header::One("wsguard.v1, wsguard.bearer.test_token"), ..request() };
+    let mut peer = Peer::open(&cx, at(0), admitted(admit(&cx, at(0), &browser)));
+    assert!(peer.connection.is_closing(), "told over the socket, where a browser can see it");
+    assert!(peer.frames().is_empty(), "taken by open");
+}
+
+#[test]
+fn the_handshake_rate_is_charged_before_any_signature() {
+    let cx = context(|_| {});
+    let bad = HandshakeRequest { authorization: Header::One("Bearer garbage"), ..request() };
+    let statuses: Vec<u16> = (0..40)
+        .map(|_| match admit(&cx, at(0), &bad) {
+            Step::Refuse(refusal) => refusal.status,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 30);
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 10);
+}
+
+#[test]
+fn a_session_ends_when_idle_and_when_too_old() {
+    let cx = context(|policy| policy.sessions.max = Millis::from_secs(3_600));
+    let mut peer = Peer::with_token(&cx, "test_token");
+    peer.connection.on_sign_of_life(at(1_799_000));
+    let _ = peer.connection.on_deadline(at(1_800_000), &mut peer.effects);
+    assert_eq!(peer.frames().last().unwrap()["close"], 4408, "no message for half an hour, although it answered pings");
+    let mut peer = Peer::with_token(&cx, "test_token");
+    let _ = peer.say(at(3_599_999), r#"{"type":"ping"}"#);
+    let _ = peer.say(at(3_600_000), r#"{"type":"ping"}"#);
+    assert_eq!(peer.frames().last().unwrap()["close"], 4401);
+}
