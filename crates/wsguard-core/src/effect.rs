@@ -9,7 +9,7 @@ use crate::frame::{self, Opcode};
 use crate::json::{self, NodeId, Tape, Value};
 use crate::policy::{MessageType, Policy, Reference};
 use crate::schema::ContentClass;
-use crate::verdict::Refusal;
+use crate::verdict::{ControlId, Refusal};
 
 /// Buffers for one event at a time.
 #[derive(Debug, Default)]
@@ -99,6 +99,8 @@ impl Accepted {
 pub struct Record {
     /// What happened, such as `message_refused`.
     pub action: &'static str,
+    /// The control that acted without refusing, such as one that neutralised markup.
+    pub control: Option<ControlId>,
     /// Who answered and why; `None` where nothing was refused.
     pub refusal: Option<Refusal>,
     /// Joins the record with the peer's error.
@@ -124,6 +126,7 @@ impl Record {
     pub fn new(action: &'static str) -> Self {
         Self {
             action,
+            control: None,
             refusal: None,
             reference: None,
             client: None,

@@ -170,6 +170,7 @@ impl Connection {
                 if effects.message.neutralised > 0 {
                     let mut record = self.about("content_neutralised");
                     record.message_type = Some(self.message(effects).kind.into());
+                    record.control = Some(ControlId::Content);
                     record.bytes = Some(text.len());
                     effects.records.push(record);
                 }

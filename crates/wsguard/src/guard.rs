@@ -15,6 +15,7 @@ use wsguard_core::handshake::{StoreUnavailable, TicketGrant};
 use wsguard_core::policy::{Context, MessageType, Policy, Random, Secrets};
 use wsguard_core::time::{Millis, UnixMs};
 use wsguard_core::token::{self, Key, KeyRing};
+use wsguard_core::verdict::ControlId;
 use wsguard_protocol::CloseCode;
 
 use crate::clock;
@@ -40,8 +41,8 @@ struct TracingJournal;
 
 impl Journal for TracingJournal {
     fn record(&self, _: UnixMs, record: Record) {
-        let Record { action, refusal, reference, client, session, subject, message_type, bytes, close_code, message_id: _ } = record;
-        let control = refusal.as_ref().map(|refusal| refusal.control.as_str());
+        let Record { action, control, refusal, reference, client, session, subject, message_type, bytes, close_code, message_id: _ } = record;
+        let control = refusal.as_ref().map(|refusal| refusal.control).or(control).map(ControlId::as_str);
         let reason = refusal.as_ref().map(|refusal| refusal.reason.word);
         let detail = refusal.as_ref().and_then(|refusal| refusal.reason.detail.as_deref());
         let reference = reference.map(|reference| reference.to_string());

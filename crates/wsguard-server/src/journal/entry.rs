@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use wsguard_core::effect::Record;
 use wsguard_core::time::UnixMs;
+use wsguard_core::verdict::ControlId;
 
 use super::render::{DETAIL_CHARS_MAX, STRING_CHARS_MAX};
 
@@ -89,6 +90,7 @@ impl Entry {
     pub fn from_record(at: UnixMs, record: Record) -> Self {
         let Record {
             action,
+            control,
             refusal,
             reference,
             client,
@@ -113,6 +115,7 @@ impl Entry {
             message_type: message_type.map(Into::into),
             bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()),
             close_code,
+            control: control.map(ControlId::as_str),
             ..Self::new(at.0, action, outcome)
         };
         if let Some(refusal) = refusal {

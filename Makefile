@@ -1,0 +1,31 @@
+# What people type. Longer than a line of shell: see scripts/.
+CARGO ?= cargo
+
+.PHONY: run test check bench conformance fuzz setup demo help
+
+help: ## shows this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+run: demo ## builds what is needed and starts the development server with its demo page
+	$(CARGO) run --release -p wsguard-cli -- serve --dev
+
+demo: ## builds the demo page anew where its sources changed
+	scripts/demo.sh
+
+setup: ## installs what the tests need and this machine lacks
+	scripts/setup.sh
+
+test: setup ## runs every test
+	scripts/test.sh
+
+check: ## formatting, lints, documents, generated files, dependency edges
+	scripts/check.sh
+
+bench: ## measures against the raw driver and the Node stack, as ratios in one run
+	$(CARGO) run --release -p testkit --bin bench --
+
+conformance: ## Autobahn|Testsuite against the driver; writes docs/conformance.md
+	testkit/conformance/run.py
+
+fuzz: ## each fuzz target for a minute
+	fuzz/run.sh 60

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Runs every test: Rust, TypeScript, and the demo page in a real browser against the real server.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+step() { printf '\n== %s\n' "$*"; }
+
+step "Rust: build"
+cargo build --workspace --locked
+step "Rust: tests"
+cargo test --workspace --locked
+step "TypeScript client"
+npm test --prefix packages/client
+step "demo page: types and freshness of the committed build"
+npm run --silent check --prefix packages/demo
+
+step "demo page: two people and every attack, in Chromium"
+log="$(mktemp)"
+target/debug/wsguard serve --dev --listen 127.0.0.1:0 --admin 127.0.0.1:0 2>"$log" &
+server=$!
+trap 'kill -KILL "$server" 2>/dev/null || true; rm -f "$log"' EXIT
+for _ in $(seq 100); do
+  grep -q '^ready' "$log" && break
+  kill -0 "$server" 2>/dev/null || { cat "$log" >&2; exit 1; }
+  sleep 0.1
+done
+page="$(sed -n 's/^demo page *//p' "$log")"
+node testkit/browser/demo.mjs "$page"
+
+step "markup: what passed the judge does nothing in Chromium"
+# The script is resolved from where playwright-core is installed.
+cp testkit/browser/markup-judge.mjs packages/demo/node_modules/.markup-judge.mjs
+cargo run --quiet --locked -p wsguard-core --example markup_mutations -- 7 1500 <vectors/markup.json |
+  node packages/demo/node_modules/.markup-judge.mjs
