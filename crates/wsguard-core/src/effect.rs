@@ -151,11 +151,11 @@ pub(crate) fn frame_into(out: &mut Vec<u8>, expected: usize, write: impl FnOnce(
 pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0_u8; 20];
     let mut rest = number;
-    let mut used = 0;
+    let mut used = 0_usize;
     for digit in digits.iter_mut().rev() {
         *digit = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or(0));
         rest /= 10;
-        used += 1;
+        used = used.saturating_add(1);
         if rest == 0 {
             break;
         }

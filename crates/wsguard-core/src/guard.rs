@@ -81,7 +81,7 @@ struct Session {
 
 /// A message that goes no further.
 struct Refused<'a> {
-    refusal: Refusal,
+    refusal: Box<Refusal>,
     id: Option<Value<'a>>,
     kind: Option<&'a str>,
     close: Option<CloseCode>,
@@ -89,7 +89,7 @@ struct Refused<'a> {
 
 impl<'a> Refused<'a> {
     fn new(control: ControlId, code: ErrorCode, reason: impl Into<Reason>, id: Option<Value<'a>>) -> Self {
-        Self { refusal: Refusal::new(control, code, reason), id, kind: None, close: None }
+        Self { refusal: Box::new(Refusal::new(control, code, reason)), id, kind: None, close: None }
     }
 
     fn closing(mut self, code: CloseCode) -> Self {
@@ -225,9 +225,8 @@ impl Connection {
         })?;
         probe.lap(ControlId::Scan);
 
-        let session = match &mut self.phase {
-            Phase::Open(session) => session,
-            _ => return self.first(now, &envelope),
+        let Phase::Open(session) = &mut self.phase else {
+            return self.first(now, &envelope);
         };
         let id = envelope.id;
         match envelope.kind {
@@ -295,13 +294,12 @@ impl Connection {
             Phase::Open(session) if now.tick >= session.started.after(self.cx.policy.sessions.max) => {
                 expired("session_too_old")
             }
-            Phase::Open(_) => Ok(()),
             Phase::Closed => expired("connection_over"),
             Phase::FirstMessage { .. } | Phase::Proof { .. } if text.len() > FIRST_MESSAGE_BYTES_MAX => {
                 Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, "first_message_too_large", None)
                     .closing(CloseCode::Unauthenticated))
             }
-            Phase::FirstMessage { .. } | Phase::Proof { .. } => Ok(()),
+            Phase::Open(_) | Phase::FirstMessage { .. } | Phase::Proof { .. } => Ok(()),
         }
     }
 
@@ -436,7 +434,7 @@ impl Connection {
         self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
         let close = refused.close.or((self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX).then_some(CloseCode::PolicyViolation));
         let mut record = self.about("message_refused");
-        record.refusal = Some(refused.refusal.clone());
+        record.refusal = Some((*refused.refusal).clone());
         record.reference = Some(reference);
         record.message_type = refused.kind.map(Into::into);
         record.message_id = id.map(Into::into);
@@ -444,10 +442,10 @@ impl Connection {
         record.close_code = close.map(CloseCode::number);
         effects.records.push(record);
         match close {
-            None => Verdict::Refuse(refused.refusal),
+            None => Verdict::Refuse(*refused.refusal),
             Some(code) => {
                 self.end(code, effects);
-                Verdict::Close(Closure { code, refusal: Some(refused.refusal) })
+                Verdict::Close(Closure { code, refusal: Some(*refused.refusal) })
             }
         }
     }
@@ -490,17 +488,15 @@ impl Connection {
         };
         // Whoever speaks the envelope learns a reference; whoever has not authenticated learns nothing but the code.
         let refusal = Refusal::new(ControlId::Frame, word, error.as_str());
-        match self.phase {
-            Phase::Open(_) => self.close(code, Some(refusal), effects),
-            _ => {
-                let mut record = self.about("connection_closed");
-                record.refusal = Some(refusal.clone());
-                record.close_code = Some(number);
-                effects.records.push(record);
-                self.end(code, effects);
-                Verdict::Close(Closure { code, refusal: Some(refusal) })
-            }
+        if matches!(self.phase, Phase::Open(_)) {
+            return self.close(code, Some(refusal), effects);
         }
+        let mut record = self.about("connection_closed");
+        record.refusal = Some(refusal.clone());
+        record.close_code = Some(number);
+        effects.records.push(record);
+        self.end(code, effects);
+        Verdict::Close(Closure { code, refusal: Some(refusal) })
     }
 
     /// The peer sent a close frame: it is echoed, and the connection is over.
@@ -742,7 +738,11 @@ impl Session {
         };
         let current = self.csrf.matches(offered);
         match &self.previous_csrf {
-            Some((previous, until)) => current | (previous.matches(offered) & (now.tick < *until)),
+            // Not short-circuited: the answer takes as long for the current token as for the previous one.
+            Some((previous, until)) => {
+                let before = previous.matches(offered);
+                current || (before && now.tick < *until)
+            }
             None => current,
         }
     }

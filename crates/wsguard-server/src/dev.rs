@@ -216,8 +216,11 @@ async fn read_until(stream: &mut TcpStream, got: &mut Vec<u8>, done: impl Fn(&[u
     Ok(())
 }
 
+/// A status, and frames as opcode and payload.
+type Answered<'a> = (u16, Vec<(u8, &'a [u8])>);
+
 /// Status and frames of what our own server answered: short unmasked frames, each in one piece.
-fn frames_of(got: &[u8]) -> Option<(u16, Vec<(u8, &[u8])>)> {
+fn frames_of(got: &[u8]) -> Option<Answered<'_>> {
     let end = got.windows(4).position(|window| window == b"\r\n\r\n")?;
     let status = std::str::from_utf8(got.get(9..12)?).ok()?.parse().ok()?;
     let mut rest = got.get(end.checked_add(4)?..)?;

@@ -70,7 +70,7 @@ pub enum ServeError {
     #[error(transparent)]
     Keys(#[from] KeysInvalid),
     /// Schemas of `messages.dir` cannot be used.
-    #[error("load messages.dir:{}", .0.iter().map(|error| format!("\n  {error}")).collect::<String>())]
+    #[error("load messages.dir:\n  {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
     Schemas(Vec<SchemasError>),
     /// A message type cannot be.
     #[error(transparent)]
@@ -205,8 +205,8 @@ async fn until_told_to_end(guard: &Guard, drain: Duration, accepting: JoinHandle
     tracing::info!(connections = handle.stats().connections_open(), "draining; a second signal ends at once");
     handle.drain();
     let drained = async {
-        let end = tokio::time::Instant::now() + drain;
-        while handle.stats().connections_open() > 0 && tokio::time::Instant::now() < end {
+        let began = Instant::now();
+        while handle.stats().connections_open() > 0 && began.elapsed() < drain {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         handle.close_all(CloseCode::GoingAway);

@@ -29,6 +29,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Time that a peer may leave unread what was sent to it, then it is cut off with 1013.
 const STALL_MAX: Millis = Millis(10_000);
 
+/// The longest that the timer is set for.
+const FAR: Duration = Duration::from_hours(1);
+
 /// Reads that one connection may do before the others of its thread get their turn.
 const READS_IN_A_ROW_MAX: u32 = 16;
 
@@ -114,7 +117,7 @@ where
         early,
     };
     driver.open();
-    let sleep = tokio::time::sleep(Duration::from_secs(3_600));
+    let sleep = tokio::time::sleep(FAR);
     let mut sleep = pin!(sleep);
     driver.arm(sleep.as_mut());
     poll_fn(|cx| driver.turn(cx, sleep.as_mut())).await;
@@ -318,7 +321,7 @@ where
     fn arm(&mut self, sleep: Pin<&mut Sleep>) {
         let deadline = self.next_deadline();
         let at = clock::instant_of(deadline).map(Instant::from_std);
-        let far = Instant::now().checked_add(Duration::from_secs(3_600)).unwrap_or_else(Instant::now);
+        let far = Instant::now().checked_add(FAR).unwrap_or_else(Instant::now);
         self.armed = deadline;
         sleep.reset(at.unwrap_or(far).min(far));
     }

@@ -75,8 +75,11 @@ pub(crate) struct Shared {
     pub(crate) queue: QueueLimits,
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
-    sessions: Box<[Mutex<HashMap<SessionId, (Box<str>, Outbox)>>]>,
+    sessions: Box<[Mutex<Sessions>]>,
 }
+
+/// The open sessions of one shard: whose they are, and how to reach them.
+type Sessions = HashMap<SessionId, (Box<str>, Outbox)>;
 
 /// A guard: every handshake and every message of an endpoint passes it. Cheap to clone.
 ///
@@ -115,13 +118,16 @@ pub struct Builder<Authentication = NotChosen> {
     messages: Vec<MessageType>,
     rooms: Vec<RoomRule>,
     faults: Vec<String>,
-    tune: Vec<Box<dyn FnOnce(&mut Policy)>>,
+    tune: Vec<Change>,
     journal: Option<Box<dyn Journal>>,
     store: Option<Box<dyn Store>>,
     queue: QueueLimits,
     connections_max: u64,
     authentication: std::marker::PhantomData<Authentication>,
 }
+
+/// A change to the policy, made last.
+type Change = Box<dyn FnOnce(&mut Policy)>;
 
 /// No authentication is chosen yet.
 #[derive(Debug)]
@@ -398,7 +404,7 @@ impl Shared {
         self.shard(id, |sessions| sessions.remove(&id));
     }
 
-    fn shard<T>(&self, id: SessionId, act: impl FnOnce(&mut HashMap<SessionId, (Box<str>, Outbox)>) -> T) -> T {
+    fn shard<T>(&self, id: SessionId, act: impl FnOnce(&mut Sessions) -> T) -> T {
         let [first, ..] = id.0;
         match self.sessions.get(usize::from(first) % SHARDS) {
             Some(shard) => act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)),

@@ -39,7 +39,7 @@ pub struct Upgrade {
     guard: Guard,
     admission: Admission,
     accept: HeaderValue,
-    on_upgrade: OnUpgrade,
+    pending: OnUpgrade,
 }
 
 /// A response with a small body.
@@ -68,9 +68,9 @@ pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Resu
         origin: one(&parts.headers, ORIGIN),
         authorization: one(&parts.headers, AUTHORIZATION),
         protocols: match &protocols {
-            None => Header::Absent,
-            Some(Some(text)) => Header::One(text),
-            Some(None) => Header::Invalid,
+            Joined::Absent => Header::Absent,
+            Joined::Text(text) => Header::One(text),
+            Joined::Invalid => Header::Invalid,
         },
         cookie: one(&parts.headers, COOKIE),
         query: parts.uri.query(),
@@ -88,25 +88,25 @@ pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Resu
             return Err(refuse(guard, client, &HandshakeRefusal { status: 503, refusal }));
         }
     };
-    let Some(on_upgrade) = parts.extensions.remove::<OnUpgrade>() else {
+    let Some(pending) = parts.extensions.remove::<OnUpgrade>() else {
         return Err(refuse(guard, client, &malformed(400, "connection_cannot_upgrade")));
     };
     shared.stats.handshakes_admitted.fetch_add(1, Ordering::Relaxed);
-    Ok(Upgrade { guard: guard.clone(), admission, accept, on_upgrade })
+    Ok(Upgrade { guard: guard.clone(), admission, accept, pending })
 }
 
 impl Upgrade {
     /// The 101, and the connection behind it: `handler` is the application.
     pub fn into_response(self, handler: impl Handler) -> SmallResponse {
-        let Self { guard, admission, accept, on_upgrade } = self;
+        let Self { guard, admission, accept, pending } = self;
         let subprotocol = admission.subprotocol;
         tokio::spawn(async move {
-            let Ok(upgraded) = on_upgrade.await else {
+            let Ok(upgraded) = pending.await else {
                 return;
             };
             let outbox = Outbox::new(guard.0.queue);
             let guarded = Guarded::new(guard.0, admission, outbox.clone(), handler);
-            serve(upgraded, outbox, guarded).await;
+            serve(upgraded, outbox, guarded);
         });
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -122,7 +122,7 @@ impl Upgrade {
 }
 
 /// Takes the TCP stream out of what hyper hands over, so that hyper's buffers are dropped; other I/O stays boxed.
-async fn serve<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: Outbox, endpoint: E) {
+fn serve<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: Outbox, endpoint: E) {
     let early = |bytes: Bytes| (!bytes.is_empty()).then(|| bytes.to_vec().into_boxed_slice());
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
@@ -241,16 +241,28 @@ fn one(headers: &HeaderMap, name: HeaderName) -> Header<'_> {
     }
 }
 
-/// The lines of a list header joined by commas (RFC 9110 section 5.3); `Some(None)` where one is not visible ASCII.
-fn joined(headers: &HeaderMap, name: HeaderName) -> Option<Option<String>> {
-    let mut values = headers.get_all(name).iter().peekable();
-    values.peek()?;
-    Some(values.map(|value| value.to_str().ok()).collect::<Option<Vec<_>>>().map(|lines| lines.join(",")))
+/// A list header in one line.
+enum Joined {
+    Absent,
+    Text(String),
+    /// Not visible ASCII.
+    Invalid,
+}
+
+/// The lines of a list header joined by commas (RFC 9110 section 5.3).
+fn joined(headers: &HeaderMap, name: HeaderName) -> Joined {
+    if !headers.contains_key(&name) {
+        return Joined::Absent;
+    }
+    let lines: Option<Vec<&str>> = headers.get_all(name).iter().map(|value| value.to_str().ok()).collect();
+    lines.map_or(Joined::Invalid, |lines| Joined::Text(lines.join(",")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    type Change = fn(&mut Parts);
 
     fn request(change: impl FnOnce(http::request::Builder) -> http::request::Builder) -> Parts {
         change(http::Request::builder().uri("/ws")).body(()).unwrap().into_parts().0
@@ -269,7 +281,6 @@ mod tests {
     fn only_a_proper_upgrade_passes() {
         // The example of RFC 6455 section 1.3.
         assert_eq!(strict(&request(good)).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        type Change = fn(&mut Parts);
         let cases: [(&str, Change, u16); 14] = [
             ("POST", |p| p.method = Method::POST, 405),
             ("HTTP/1.0", |p| p.version = Version::HTTP_10, 400),

@@ -1,5 +1,6 @@
 //! `wsguard serve`
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -59,7 +60,7 @@ fn listening(at: &Listening) {
     let host = if at.listen.ip().is_loopback() { format!("localhost:{}", at.listen.port()) } else { at.listen.to_string() };
     let mut text = format!("endpoint   {scheme}://{host}/ws\nadmin      http://{}\n", at.admin);
     if at.dev {
-        text.push_str(&format!("demo page  {page}://{host}/\ntoken      test_token (subject `dev`, development only)\n"));
+        let _ = writeln!(text, "demo page  {page}://{host}/\ntoken      test_token (subject `dev`, development only)");
     }
     text.push_str("ready");
     output::note(text);

@@ -78,13 +78,11 @@ impl Heartbeat {
         if now < due {
             return Beat::Quiet(due);
         }
-        match self.asked {
-            Some(_) => Beat::Dead,
-            None => {
-                self.asked = Some(now);
-                Beat::Ping
-            }
+        if self.asked.is_some() {
+            return Beat::Dead;
         }
+        self.asked = Some(now);
+        Beat::Ping
     }
 }
 

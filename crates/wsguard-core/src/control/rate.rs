@@ -46,8 +46,9 @@ impl Quota {
     /// `count` units in `window` with `burst` at once.
     pub fn per(count: u32, window: Millis, burst: u32) -> Self {
         let (count, burst) = (count.max(1), burst.max(1));
-        let unit_ns = (window.0.max(1).saturating_mul(NANOS_PER_MS) / u64::from(count)).max(1);
-        let per_second = u64::from(count).saturating_mul(1_000) / window.0.max(1);
+        let whole_ns = window.0.max(1).saturating_mul(NANOS_PER_MS);
+        let unit_ns = whole_ns.checked_div(u64::from(count)).unwrap_or(whole_ns).max(1);
+        let per_second = u64::from(count).saturating_mul(1_000).checked_div(window.0.max(1)).unwrap_or(0);
         Self {
             per_second: u32::try_from(per_second).unwrap_or(u32::MAX),
             burst,
@@ -73,7 +74,7 @@ impl Quota {
         Self {
             per_second: self.per_second.saturating_mul(factor),
             burst: self.burst.saturating_mul(factor),
-            unit_ns: (self.unit_ns / u64::from(factor)).max(1),
+            unit_ns: self.unit_ns.checked_div(u64::from(factor)).unwrap_or(1).max(1),
             credit_ns: self.credit_ns,
         }
     }

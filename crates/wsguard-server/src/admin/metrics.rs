@@ -1,4 +1,4 @@
-//! The metrics, in the OpenMetrics text format.
+//! The metrics, in the `OpenMetrics` text format.
 
 use std::fmt;
 
