@@ -1,7 +1,7 @@
 //! One connection: THE order of the controls of a message.
 //!
 //! Liveness, rate, scan, CSRF, authorization, rate of the type, schema, content. The first answer other than "allow"
-//! wins. Read [`Connection::inspect`] from top to bottom: that is all that happens to a message.
+//! wins. Read `Connection::inspect` from top to bottom: that is all that happens to a message.
 //!
 //! The driving contract: one event in, take the verdict, send `effects.out`, write `effects.records`, hand over
 //! [`Connection::message`] after [`Verdict::Allow`], then sleep until [`Connection::deadline`] or the next event. After

@@ -9,7 +9,7 @@ use wsguard_core::time::UnixMs;
 use super::{Store, StoreFuture};
 
 /// Tickets that may wait at once. With 30 s of life that is 2,000 logins a second; each may hold a token of 8 KiB.
-const TICKETS_MAX: usize = 65_536;
+pub const TICKETS_MAX: usize = 65_536;
 
 /// Keeps tickets in memory, at most [`TICKETS_MAX`]; full, it refuses new ones.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use wsguard_core::handshake::{StoreUnavailable, TicketGrant};
 use wsguard_core::time::UnixMs;
 
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, TICKETS_MAX};
 
 /// An answer of a store.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreUnavailable>> + Send + 'a>>;
