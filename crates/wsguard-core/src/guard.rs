@@ -7,27 +7,30 @@
 //! [`Connection::message`] after [`Verdict::Allow`], then sleep until [`Connection::deadline`] or the next event. After
 //! [`Verdict::Close`] the close frame stands in `effects.out`, and no further event is accepted.
 
+mod reply;
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use wsguard_protocol::limits::{AUTH_EXPIRING_MS, CSRF_GRACE_MS, FIRST_MESSAGE_BYTES_MAX};
+use wsguard_protocol::limits::{AUTH_EXPIRING_MS, FIRST_MESSAGE_BYTES_MAX};
 use wsguard_protocol::{CloseCode, ErrorCode};
 
+pub use reply::tail_of;
+
+use crate::control::csrf::Csrf;
 use crate::control::envelope::{self, Envelope};
 use crate::control::heartbeat::{Beat, Heartbeat};
 use crate::control::rate::{Bucket, Mode, Prefixes, Quota};
 use crate::control::session::{Seat, SessionId};
+use crate::control::{content, schema};
 use crate::effect::{Effects, Message, Record, frame_into, write_number};
 use crate::frame::{self, FrameError, Opcode};
 use crate::handshake::{Admission, Entry, too_many_sessions};
-use crate::json::{self, Document, NodeId, Tape, Value};
-use crate::markup::{self, Cleaned, Neutralised};
-use crate::policy::{Context, Identity, MessageType};
+use crate::json::{self, Tape, Value};
+use crate::policy::{Context, Identity};
 use crate::probe::Probe;
-use crate::schema::ContentClass;
 use crate::time::{Millis, Now, Tick, UnixMs};
-use crate::token::CsrfToken;
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
 
 /// Refused frames that one connection may cause before it is closed with 1008.
@@ -69,11 +72,7 @@ struct Session {
     last_message: Tick,
     /// INVARIANT: grows by one for each application frame.
     seq: u64,
-    csrf: CsrfToken,
-    csrf_epoch: u32,
-    csrf_rotates_at: Tick,
-    csrf_expires_unix: UnixMs,
-    previous_csrf: Option<(CsrfToken, Tick)>,
+    csrf: Csrf,
     expiring_at: Option<Tick>,
     token_ends_at: Tick,
     _seat: Seat,
@@ -239,7 +238,7 @@ impl Connection {
             _ => {}
         }
 
-        if !session.csrf_is_good(now, envelope.csrf_token) {
+        if !envelope.csrf_token.is_some_and(|offered| session.csrf.accepts(now, offered)) {
             let reason = if envelope.csrf_token.is_some() { "csrf_wrong" } else { "csrf_missing" };
             return Err(Refused::new(ControlId::Csrf, ErrorCode::CsrfInvalid, reason, id));
         }
@@ -262,20 +261,14 @@ impl Connection {
         }
         probe.lap(ControlId::RateType);
 
-        if let Some(payload) = envelope.payload {
-            message.schema().check(document, payload).map_err(|violation| {
-                let place = format!("{} {}", violation.pointer(payload), violation.keyword().as_str());
-                Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, Reason::with("schema", place), id)
-                    .of(envelope.kind)
-            })?;
-        } else {
-            check_absent(message, id, envelope.kind)?;
-        }
+        schema::inspect(message, document, envelope.payload).map_err(|reason| {
+            Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, reason, id).of(envelope.kind)
+        })?;
         probe.lap(ControlId::Schema);
 
         effects.message.begin(number, id);
         if let Some(payload) = envelope.payload {
-            write_checked(&self.cx, message, document, payload, effects)
+            content::write_checked(self.cx.policy.content_default, message, document, payload, effects)
                 .map_err(|reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind))?;
         }
         probe.lap(ControlId::Content);
@@ -383,11 +376,7 @@ impl Connection {
             started: now.tick,
             last_message: now.tick,
             seq: 0,
-            csrf: self.cx.csrf.per_message(&id.0, 0),
-            csrf_epoch: 0,
-            csrf_rotates_at: now.tick.after(policy.csrf_rotate_every),
-            csrf_expires_unix: now.unix.after(policy.csrf_rotate_every),
-            previous_csrf: None,
+            csrf: Csrf::new(&self.cx.csrf, id, now, policy.csrf_rotate_every),
             expiring_at: None,
             token_ends_at: Tick::NEVER,
             identity,
@@ -402,9 +391,9 @@ impl Connection {
             out.extend_from_slice(br#"","subject":"#);
             json::write_string(&session.identity.claims.subject, out);
             out.extend_from_slice(br#","csrfToken":""#);
-            out.extend_from_slice(session.csrf.as_str().as_bytes());
+            out.extend_from_slice(session.csrf.token().as_bytes());
             for (name, value) in [
-                (&br#"","csrfExpiresAt":"#[..], session.csrf_expires_unix.0),
+                (&br#"","csrfExpiresAt":"#[..], session.csrf.expires_at.0),
                 (br#","authExpiresAt":"#, session.identity.claims.expires_at.0),
                 (br#","heartbeatMs":"#, policy.heartbeat.interval.0),
                 (br#","maxMessageBytes":"#, policy.frames.message_bytes_max as u64),
@@ -422,15 +411,15 @@ impl Connection {
         if let Phase::Open(session) = &mut self.phase {
             session.identity = identity;
             session.schedule_end(now);
-            write_auth(&mut effects.out, "auth.refreshed", session.identity.claims.expires_at);
+            reply::write_auth(&mut effects.out, "auth.refreshed", session.identity.claims.expires_at);
             self.record("token_refreshed", effects);
         }
     }
 
     fn refuse(&mut self, refused: Refused<'_>, bytes: usize, effects: &mut Effects) -> Verdict {
         let reference = self.cx.reference();
-        let id = refused.id.map(json_text);
-        write_error(&mut effects.out, id.as_deref(), &refused.refusal, reference.as_str());
+        let id = refused.id.map(reply::json_text);
+        reply::write_error(&mut effects.out, id.as_deref(), &refused.refusal, reference.as_str());
         self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
         let close = refused.close.or((self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX).then_some(CloseCode::PolicyViolation));
         let mut record = self.about("message_refused");
@@ -459,7 +448,7 @@ impl Connection {
         record.close_code = Some(code.number());
         if let Some(refusal) = &refusal {
             let reference = self.cx.reference();
-            write_error(&mut effects.out, None, refusal, reference.as_str());
+            reply::write_error(&mut effects.out, None, refusal, reference.as_str());
             record.reference = Some(reference);
             record.refusal = Some(refusal.clone());
         }
@@ -533,7 +522,7 @@ impl Connection {
             Phase::Open(session) => beat
                 .min(session.last_message.after(policy.sessions.idle))
                 .min(session.started.after(policy.sessions.max))
-                .min(session.csrf_rotates_at)
+                .min(session.csrf.rotates_at)
                 .min(session.token_ends_at)
                 .min(session.expiring_at.unwrap_or(Tick::NEVER)),
         }
@@ -573,17 +562,11 @@ impl Connection {
                 }
                 if session.expiring_at.is_some_and(|at| now.tick >= at) {
                     session.expiring_at = None;
-                    write_auth(&mut effects.out, "auth.expiring", session.identity.claims.expires_at);
+                    reply::write_auth(&mut effects.out, "auth.expiring", session.identity.claims.expires_at);
                 }
-                if now.tick >= session.csrf_rotates_at {
-                    session.rotate_csrf(&self.cx, now, rotate);
-                    frame_into(&mut effects.out, 110, |out| {
-                        out.extend_from_slice(br#"{"type":"csrf","payload":{"csrfToken":""#);
-                        out.extend_from_slice(session.csrf.as_str().as_bytes());
-                        out.extend_from_slice(br#"","csrfExpiresAt":"#);
-                        write_number(out, session.csrf_expires_unix.0);
-                        out.extend_from_slice(b"}}");
-                    });
+                if now.tick >= session.csrf.rotates_at {
+                    session.csrf.rotate(&self.cx.csrf, session.id, now, rotate);
+                    reply::write_csrf(&mut effects.out, &session.csrf);
                 }
             }
         }
@@ -617,7 +600,7 @@ impl Connection {
     /// Writes the `error` of a message that the application refused, and its record.
     pub fn refuse_handled(&mut self, id: Option<&str>, refusal: &Refusal, effects: &mut Effects) {
         let reference = self.cx.reference();
-        write_error(&mut effects.out, id, refusal, reference.as_str());
+        reply::write_error(&mut effects.out, id, refusal, reference.as_str());
         let mut record = self.about("message_refused");
         record.refusal = Some(refusal.clone());
         record.reference = Some(reference);
@@ -694,7 +677,7 @@ impl Connection {
             subject: session.identity.claims.subject.clone(),
             age: now.tick.since(session.started),
             auth_expires_at: session.identity.claims.expires_at,
-            csrf_expires_at: session.csrf_expires_unix,
+            csrf_expires_at: session.csrf.expires_at,
             buckets: [subject, ("bytes of this session", bytes, bytes.used(self.bytes, now.tick)), prefix, prefix_bytes],
         })
     }
@@ -732,30 +715,6 @@ pub struct Snapshot {
 }
 
 impl Session {
-    fn csrf_is_good(&self, now: Now, offered: Option<&str>) -> bool {
-        let Some(offered) = offered else {
-            return false;
-        };
-        let current = self.csrf.matches(offered);
-        match &self.previous_csrf {
-            // Not short-circuited: the answer takes as long for the current token as for the previous one.
-            Some((previous, until)) => {
-                let before = previous.matches(offered);
-                current || (before && now.tick < *until)
-            }
-            None => current,
-        }
-    }
-
-    fn rotate_csrf(&mut self, cx: &Context, now: Now, every: Millis) {
-        self.csrf_epoch = self.csrf_epoch.wrapping_add(1);
-        let fresh = cx.csrf.per_message(&self.id.0, self.csrf_epoch);
-        let old = std::mem::replace(&mut self.csrf, fresh);
-        self.previous_csrf = Some((old, now.tick.after(Millis(CSRF_GRACE_MS))));
-        self.csrf_rotates_at = now.tick.after(every);
-        self.csrf_expires_unix = now.unix.after(every);
-    }
-
     /// Puts the end of the token, and the warning before it, on the tick clock.
     fn schedule_end(&mut self, now: Now) {
         let life = self.identity.claims.expires_at.since(now.unix);
@@ -763,85 +722,6 @@ impl Session {
         self.token_ends_at = now.tick.after(self.identity.ends_at.since(now.unix));
         self.expiring_at = Some(now.tick.after(Millis(life.0.saturating_sub(warning.0))));
     }
-}
-
-/// The rest of an application frame after `{"seq":N`: the same for every receiver.
-pub fn tail_of(kind: &str, id: Option<&str>, payload: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#","type":"#);
-    json::write_string(kind, out);
-    if let Some(id) = id {
-        out.extend_from_slice(br#","id":"#);
-        out.extend_from_slice(id.as_bytes());
-    }
-    out.extend_from_slice(br#","payload":"#);
-    out.extend_from_slice(payload.as_bytes());
-    out.push(b'}');
-}
-
-/// A message without a payload is checked as if its payload were `null`.
-fn check_absent<'t>(message: &MessageType, id: Option<Value<'t>>, kind: &'t str) -> Result<(), Refused<'t>> {
-    let mut tape = Tape::new();
-    let fits = json::scan("null", &json::ScanLimits::default(), &mut tape)
-        .is_ok_and(|document| message.schema().check(document, document.root()).is_ok());
-    if fits {
-        Ok(())
-    } else {
-        Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "payload_missing", id).of(kind))
-    }
-}
-
-/// Writes the canonical form of a checked payload, its markup made harmless as its schema asks.
-fn write_checked(
-    cx: &Context,
-    message: &MessageType,
-    document: Document<'_>,
-    payload: Value<'_>,
-    effects: &mut Effects,
-) -> Result<(), Reason> {
-    if document.markup_strings() == 0 && document.markup_keys() == 0 {
-        json::write_canonical(payload, &mut effects.message.canonical);
-        return Ok(());
-    }
-    if document.markup_keys() > 0 {
-        for key in payload.subtree().filter(|value| value.is_key() && value.has_markup()) {
-            effects.text.clear();
-            key.unescape_into(&mut effects.text);
-            if !markup::is_harmless(&effects.text) {
-                return Err(Reason::from("markup_in_key"));
-            }
-        }
-    }
-    effects.classes.clear();
-    message.schema().content_classes(payload, cx.policy.content_default, &mut effects.classes);
-    let mut replaced: Vec<(NodeId, String)> = Vec::new();
-    for (node, class) in &effects.classes {
-        let Some(value) = document.value(*node) else {
-            return Err(Reason::from("markup_unplaced"));
-        };
-        effects.text.clear();
-        value.unescape_into(&mut effects.text);
-        match class {
-            ContentClass::Raw => {}
-            ContentClass::Reject if markup::is_harmless(&effects.text) => {}
-            ContentClass::Reject => {
-                return Err(Reason::with("markup_refused", payload.pointer_to(*node)));
-            }
-            ContentClass::Text => {
-                if markup::neutralise(&effects.text, &mut effects.cleaned) == Neutralised::Changed {
-                    replaced.push((*node, effects.cleaned.clone()));
-                }
-            }
-            ContentClass::Html => match markup::clean_html(&effects.text, &mut effects.cleaned) {
-                Ok(Cleaned::Untouched) => {}
-                Ok(Cleaned::Changed) => replaced.push((*node, effects.cleaned.clone())),
-                Err(_) => return Err(Reason::with("html_too_complex", payload.pointer_to(*node))),
-            },
-        }
-    }
-    replaced.sort_unstable_by_key(|(node, _)| *node);
-    effects.message.neutralised = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
-    json::write_canonical_with(payload, &replaced, &mut effects.message.canonical);
-    Ok(())
 }
 
 /// The one string member `name` of an object that has no other.
@@ -869,19 +749,7 @@ fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut Effects) -> 
             }
         }
     }
-    frame_into(&mut effects.out, 80, |out| {
-        out.extend_from_slice(br#"{"type":"pong""#);
-        write_id(out, envelope.id);
-        out.extend_from_slice(br#","payload":{"#);
-        if let Some(t) = t {
-            out.extend_from_slice(br#""t":"#);
-            write_number(out, t);
-            out.push(b',');
-        }
-        out.extend_from_slice(br#""serverTime":"#);
-        write_number(out, now.unix.0);
-        out.extend_from_slice(b"}}");
-    });
+    reply::write_pong(&mut effects.out, envelope.id, t, now.unix);
     Ok(Passed::Answered)
 }
 
@@ -897,49 +765,4 @@ fn accept_ack<'t>(envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
     } else {
         Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id))
     }
-}
-
-fn write_id(out: &mut Vec<u8>, id: Option<Value<'_>>) {
-    if let Some(id) = id {
-        out.extend_from_slice(br#","id":"#);
-        json::write_canonical(id, out);
-    }
-}
-
-fn write_auth(out: &mut Vec<u8>, kind: &str, expires_at: UnixMs) {
-    frame_into(out, 80, |out| {
-        out.extend_from_slice(br#"{"type":""#);
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(br#"","payload":{"authExpiresAt":"#);
-        write_number(out, expires_at.0);
-        out.extend_from_slice(b"}}");
-    });
-}
-
-fn json_text(value: Value<'_>) -> String {
-    let mut text = Vec::new();
-    json::write_canonical(value, &mut text);
-    String::from_utf8(text).unwrap_or_default()
-}
-
-fn write_error(out: &mut Vec<u8>, id: Option<&str>, refusal: &Refusal, reference: &str) {
-    frame_into(out, 124, |out| {
-        out.extend_from_slice(br#"{"type":"error""#);
-        if let Some(id) = id {
-            out.extend_from_slice(br#","id":"#);
-            out.extend_from_slice(id.as_bytes());
-        }
-        out.extend_from_slice(br#","payload":{"code":""#);
-        out.extend_from_slice(refusal.code.as_str().as_bytes());
-        out.extend_from_slice(br#"","message":""#);
-        out.extend_from_slice(refusal.code.message().as_bytes());
-        out.extend_from_slice(br#"","ref":""#);
-        out.extend_from_slice(reference.as_bytes());
-        out.push(b'"');
-        if let Some(wait) = refusal.retry_after {
-            out.extend_from_slice(br#","retryAfterMs":"#);
-            write_number(out, wait.0);
-        }
-        out.extend_from_slice(b"}}");
-    });
 }

@@ -4,10 +4,13 @@
 //! because the order is part of the security.
 
 pub mod authorization;
+pub(crate) mod content;
 pub mod credential;
+pub(crate) mod csrf;
 pub mod envelope;
 pub mod heartbeat;
 pub mod host;
 pub mod origin;
 pub mod rate;
+pub(crate) mod schema;
 pub mod session;

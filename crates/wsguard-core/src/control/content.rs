@@ -1,0 +1,68 @@
+//! Makes the markup of a checked payload harmless, as its schema asks, and writes the canonical form.
+//!
+//! Attack: text of one peer that another peer's page assigns to `innerHTML` (CWE-79). A message without any `<` pays
+//! nothing: the scan has counted.
+//!
+//! # Specification
+//! docs/protocol.md section 4
+
+use crate::effect::Effects;
+use crate::json::{self, Document, NodeId, Value};
+use crate::markup::{self, Cleaned, Neutralised};
+use crate::policy::MessageType;
+use crate::schema::ContentClass;
+use crate::verdict::Reason;
+
+/// Writes the canonical form of a checked payload, its markup made harmless as its schema asks.
+pub(crate) fn write_checked(
+    default: ContentClass,
+    message: &MessageType,
+    document: Document<'_>,
+    payload: Value<'_>,
+    effects: &mut Effects,
+) -> Result<(), Reason> {
+    if document.markup_strings() == 0 && document.markup_keys() == 0 {
+        json::write_canonical(payload, &mut effects.message.canonical);
+        return Ok(());
+    }
+    if document.markup_keys() > 0 {
+        for key in payload.subtree().filter(|value| value.is_key() && value.has_markup()) {
+            effects.text.clear();
+            key.unescape_into(&mut effects.text);
+            if !markup::is_harmless(&effects.text) {
+                return Err(Reason::from("markup_in_key"));
+            }
+        }
+    }
+    effects.classes.clear();
+    message.schema().content_classes(payload, default, &mut effects.classes);
+    let mut replaced: Vec<(NodeId, String)> = Vec::new();
+    for (node, class) in &effects.classes {
+        let Some(value) = document.value(*node) else {
+            return Err(Reason::from("markup_unplaced"));
+        };
+        effects.text.clear();
+        value.unescape_into(&mut effects.text);
+        match class {
+            ContentClass::Raw => {}
+            ContentClass::Reject if markup::is_harmless(&effects.text) => {}
+            ContentClass::Reject => {
+                return Err(Reason::with("markup_refused", payload.pointer_to(*node)));
+            }
+            ContentClass::Text => {
+                if markup::neutralise(&effects.text, &mut effects.cleaned) == Neutralised::Changed {
+                    replaced.push((*node, effects.cleaned.clone()));
+                }
+            }
+            ContentClass::Html => match markup::clean_html(&effects.text, &mut effects.cleaned) {
+                Ok(Cleaned::Untouched) => {}
+                Ok(Cleaned::Changed) => replaced.push((*node, effects.cleaned.clone())),
+                Err(_) => return Err(Reason::with("html_too_complex", payload.pointer_to(*node))),
+            },
+        }
+    }
+    replaced.sort_unstable_by_key(|(node, _)| *node);
+    effects.message.neutralised = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
+    json::write_canonical_with(payload, &replaced, &mut effects.message.canonical);
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The frames that the guard itself writes.
+
+use crate::control::csrf::Csrf;
+use crate::effect::{frame_into, write_number};
+use crate::json::{self, Value};
+use crate::time::UnixMs;
+use crate::verdict::Refusal;
+
+/// The rest of an application frame after `{"seq":N`: the same for every receiver.
+pub fn tail_of(kind: &str, id: Option<&str>, payload: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#","type":"#);
+    json::write_string(kind, out);
+    if let Some(id) = id {
+        out.extend_from_slice(br#","id":"#);
+        out.extend_from_slice(id.as_bytes());
+    }
+    out.extend_from_slice(br#","payload":"#);
+    out.extend_from_slice(payload.as_bytes());
+    out.push(b'}');
+}
+
+/// Writes `csrf`.
+pub(super) fn write_csrf(out: &mut Vec<u8>, csrf: &Csrf) {
+    frame_into(out, 110, |out| {
+        out.extend_from_slice(br#"{"type":"csrf","payload":{"csrfToken":""#);
+        out.extend_from_slice(csrf.token().as_bytes());
+        out.extend_from_slice(br#"","csrfExpiresAt":"#);
+        write_number(out, csrf.expires_at.0);
+        out.extend_from_slice(b"}}");
+    });
+}
+
+/// Writes `pong`.
+pub(super) fn write_pong(out: &mut Vec<u8>, id: Option<Value<'_>>, t: Option<u64>, server_time: UnixMs) {
+    frame_into(out, 80, |out| {
+        out.extend_from_slice(br#"{"type":"pong""#);
+        write_id(out, id);
+        out.extend_from_slice(br#","payload":{"#);
+        if let Some(t) = t {
+            out.extend_from_slice(br#""t":"#);
+            write_number(out, t);
+            out.push(b',');
+        }
+        out.extend_from_slice(br#""serverTime":"#);
+        write_number(out, server_time.0);
+        out.extend_from_slice(b"}}");
+    });
+}
+
+pub(super) fn write_id(out: &mut Vec<u8>, id: Option<Value<'_>>) {
+    if let Some(id) = id {
+        out.extend_from_slice(br#","id":"#);
+        json::write_canonical(id, out);
+    }
+}
+
+pub(super) fn write_auth(out: &mut Vec<u8>, kind: &str, expires_at: UnixMs) {
+    frame_into(out, 80, |out| {
+        out.extend_from_slice(br#"{"type":""#);
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(br#"","payload":{"authExpiresAt":"#);
+        write_number(out, expires_at.0);
+        out.extend_from_slice(b"}}");
+    });
+}
+
+pub(super) fn json_text(value: Value<'_>) -> String {
+    let mut text = Vec::new();
+    json::write_canonical(value, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+pub(super) fn write_error(out: &mut Vec<u8>, id: Option<&str>, refusal: &Refusal, reference: &str) {
+    frame_into(out, 124, |out| {
+        out.extend_from_slice(br#"{"type":"error""#);
+        if let Some(id) = id {
+            out.extend_from_slice(br#","id":"#);
+            out.extend_from_slice(id.as_bytes());
+        }
+        out.extend_from_slice(br#","payload":{"code":""#);
+        out.extend_from_slice(refusal.code.as_str().as_bytes());
+        out.extend_from_slice(br#"","message":""#);
+        out.extend_from_slice(refusal.code.message().as_bytes());
+        out.extend_from_slice(br#"","ref":""#);
+        out.extend_from_slice(reference.as_bytes());
+        out.push(b'"');
+        if let Some(wait) = refusal.retry_after {
+            out.extend_from_slice(br#","retryAfterMs":"#);
+            write_number(out, wait.0);
+        }
+        out.extend_from_slice(b"}}");
+    });
+}
