@@ -27,11 +27,10 @@ const BACKLOG: i32 = 4_096;
 /// Time for the TLS handshake, and for the head of the request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Largest head of a request, in bytes: a token of 8 KiB fits. Larger ones get 431.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
-
-/// Header fields of a request. More get 431.
-const HEADERS_MAX: usize = 64;
+/// Largest head of a request that is parsed at all, in bytes, and most of its header fields. Above these the HTTP library
+/// answers with an empty 431; [`crate::public`] refuses far less, with a body and a record.
+const HEAD_BYTES_PARSED_MAX: usize = 64 * 1024;
+const HEADERS_PARSED_MAX: usize = 256;
 
 /// Connections that are not upgraded yet. Further ones wait in the kernel.
 const PENDING_MAX: usize = 4_096;
@@ -92,8 +91,8 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_PARSED_MAX)
+        .max_headers(HEADERS_PARSED_MAX)
         // One request a connection: nothing can hide behind the first one.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)

@@ -19,6 +19,12 @@ use crate::dev::Dev;
 use crate::http::{Reply, boxed, json as json_reply, single};
 use crate::proxy::{ProxyError, ProxyPolicy};
 
+/// Largest head of a request, in bytes: a token of 8 KiB fits. Larger ones get 431.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Header fields of a request. More get 431.
+const HEADERS_MAX: usize = 64;
+
 /// What every request needs.
 pub(crate) struct Public {
     pub(crate) guard: Guard,
@@ -30,6 +36,9 @@ pub(crate) struct Public {
 impl Public {
     /// Answers one request from `peer`.
     pub(crate) async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
+        if is_head_too_large(&request) {
+            return self.refuse(peer.ip(), 431, Refusal::new(ControlId::Upgrade, ErrorCode::TooLarge, "head_too_large"));
+        }
         let client = match self.proxies.resolve(peer.ip(), request.headers()) {
             Ok(client) => client.ip,
             Err(error) => {
@@ -184,6 +193,13 @@ impl Public {
         }
         reply
     }
+}
+
+fn is_head_too_large(request: &Request<Incoming>) -> bool {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    // Each line holds ": " and ends in CR LF.
+    let lines = request.headers().iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()).saturating_add(4));
+    request.headers().len() > HEADERS_MAX || lines.fold(target, usize::saturating_add) > HEAD_BYTES_MAX
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Header<'_> {
