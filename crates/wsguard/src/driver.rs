@@ -164,13 +164,9 @@ where
 
     /// Goes on until the connection is over or everything waits.
     fn turn(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
-        loop {
-            if sleep.as_mut().poll(cx).is_ready() {
-                self.on_timer();
-                self.arm(sleep.as_mut());
-                continue;
-            }
-            break;
+        while !self.endpoint.is_over() && sleep.as_mut().poll(cx).is_ready() {
+            self.on_timer();
+            self.arm(sleep.as_mut());
         }
         let progress = BUFFERS.with_borrow_mut(|buffers| self.exchange(cx, buffers));
         if progress.is_pending() && self.next_deadline() < self.armed {
