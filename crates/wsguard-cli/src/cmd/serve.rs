@@ -1,10 +1,12 @@
 //! `wsguard serve`
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use wsguard_server::config::Loaded;
+use tracing_subscriber::EnvFilter;
+use wsguard_server::config::{Loaded, LogFormat};
 use wsguard_server::{Listening, ServeOptions, serve};
 
 use super::{Exit, config_file};
@@ -50,8 +52,21 @@ pub(super) fn run(arguments: Arguments) -> Exit {
 
 /// Prints what the server is about to run with.
 fn announce(loaded: &Loaded) {
+    log_to_stderr(loaded.config.log.format);
     output::warn(&loaded.warnings);
     output::note(output::limits(&loaded.config.limits_table()));
+}
+
+/// What the server says of itself goes to standard error, in the format of the security log. `RUST_LOG` filters it.
+fn log_to_stderr(format: Option<LogFormat>) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let json = match format {
+        Some(format) => format == LogFormat::Json,
+        None => !std::io::stderr().is_terminal(),
+    };
+    // Whoever embeds the command may have a subscriber already: then theirs stays.
+    let _ = if json { lines.json().try_init() } else { lines.try_init() };
 }
 
 /// Prints where the server is reached.
