@@ -18,6 +18,8 @@ pub struct Effects {
     pub out: Vec<u8>,
     /// What the operator learns.
     pub records: Vec<Record>,
+    /// Messages that a limit in shadow mode would have refused.
+    pub shadowed: u32,
     pub(crate) message: Accepted,
     pub(crate) tape: Option<Tape>,
     pub(crate) classes: Vec<(NodeId, ContentClass)>,

@@ -38,6 +38,12 @@ use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
 /// A page with a mistake in it sends a handful; a scanner sends thousands.
 const REFUSALS_IN_A_ROW_MAX: u32 = 256;
 
+/// Time that one refresh of the token costs. Each one checks a signature, and a token lives for minutes.
+const REFRESH_EVERY: Millis = Millis(5_000);
+
+/// Refreshes at once: a client that tries again after a bad token.
+const REFRESHES_AT_ONCE: u32 = 4;
+
 /// A WebSocket connection behind the guard.
 #[derive(Debug)]
 pub struct Connection {
@@ -49,6 +55,7 @@ pub struct Connection {
     bytes: Bucket,
     refused_in_a_row: u32,
     closing: bool,
+    shadow_told: bool,
 }
 
 #[derive(Debug)]
@@ -74,6 +81,7 @@ struct Session {
     seq: u64,
     csrf: Csrf,
     expiring_at: Option<Tick>,
+    refreshes: Bucket,
     token_ends_at: Tick,
     _seat: Seat,
 }
@@ -129,6 +137,7 @@ impl Connection {
             bytes: Bucket::default(),
             refused_in_a_row: 0,
             closing: false,
+            shadow_told: false,
             cx,
         };
         let verdict = match admission.entry {
@@ -206,7 +215,7 @@ impl Connection {
         self.live(now, text)?;
         probe.lap(ControlId::Liveness);
 
-        let charged = self.charge(now, text.len());
+        let charged = self.charge(now, text.len(), effects);
         probe.lap(ControlId::Rate);
 
         let document = json::scan(text, &self.cx.policy.scan, tape).map_err(|error| {
@@ -297,7 +306,7 @@ impl Connection {
     }
 
     /// Charges the message to session, server, subject and prefixes.
-    fn charge(&mut self, now: Now, size: usize) -> Result<(), (&'static str, Millis)> {
+    fn charge(&mut self, now: Now, size: usize, effects: &mut Effects) -> Result<(), (&'static str, Millis)> {
         let policy = self.cx.limiter.policy();
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let subject = match &self.phase {
@@ -309,7 +318,20 @@ impl Connection {
             .charge(&mut self.bytes, now.tick, size)
             .map_err(|wait| ("bytes_of_session", wait))
             .and_then(|()| self.cx.limiter.message(subject, self.prefixes, now.tick, size));
-        if policy.mode == Mode::Shadow { Ok(()) } else { charged }
+        if policy.mode == Mode::Shadow {
+            if let Err((bucket, _)) = charged {
+                effects.shadowed = effects.shadowed.saturating_add(1);
+                // Told once a connection: a log of every message is what a flood wants.
+                if !std::mem::replace(&mut self.shadow_told, true) {
+                    let mut record = self.about("rate_exceeded_in_shadow");
+                    record.control = Some(ControlId::Rate);
+                    record.message_type = Some(bucket.into());
+                    effects.records.push(record);
+                }
+            }
+            return Ok(());
+        }
+        charged
     }
 
     /// The first message of a connection that is not authenticated: one try.
@@ -319,15 +341,16 @@ impl Connection {
         };
         let unauthenticated =
             |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
-        if envelope.kind != "auth" {
-            return unauthenticated("first_message_not_auth");
-        }
         if let Phase::Proof { fingerprint, .. } = &self.phase {
             return match envelope.csrf_token {
+                _ if envelope.kind != "auth" => refuse(ErrorCode::CsrfInvalid, "first_message_not_auth", CloseCode::Forbidden),
                 Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved),
                 Some(_) => refuse(ErrorCode::CsrfInvalid, "proof_wrong", CloseCode::Forbidden),
                 None => refuse(ErrorCode::CsrfInvalid, "proof_missing", CloseCode::Forbidden),
             };
+        }
+        if envelope.kind != "auth" {
+            return unauthenticated("first_message_not_auth");
         }
         let Some(token) = only_string(envelope.payload, "token") else {
             return unauthenticated("auth_payload_invalid");
@@ -338,14 +361,19 @@ impl Connection {
         }
     }
 
-    fn accept_refresh<'t>(&self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
-        let Phase::Open(session) = &self.phase else {
+    fn accept_refresh<'t>(&mut self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+        let Phase::Open(session) = &mut self.phase else {
             return Err(Refused::new(ControlId::Credential, ErrorCode::Internal, "no_session", envelope.id));
         };
         let Some(token) = only_string(envelope.payload, "token") else {
             let reason = "refresh_payload_invalid";
             return Err(Refused::new(ControlId::Credential, ErrorCode::InvalidMessage, reason, envelope.id));
         };
+        let quota = Quota::per(1, REFRESH_EVERY, REFRESHES_AT_ONCE);
+        if let Err(wait) = quota.charge(&mut session.refreshes, now.tick, 1) {
+            let reason = "refreshes_of_session";
+            return Err(Refused::new(ControlId::RateType, ErrorCode::RateLimited, reason, envelope.id).after(wait));
+        }
         match self.cx.identify(now, token) {
             Ok(fresh) if fresh.claims.subject == session.identity.claims.subject => {
                 Ok(Passed::Refreshed(Arc::new(fresh)))
@@ -378,6 +406,7 @@ impl Connection {
             seq: 0,
             csrf: Csrf::new(&self.cx.csrf, id, now, policy.csrf_rotate_every),
             expiring_at: None,
+            refreshes: Bucket::default(),
             token_ends_at: Tick::NEVER,
             identity,
             _seat: seat,

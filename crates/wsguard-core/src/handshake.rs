@@ -175,11 +175,12 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
     };
     match offer {
         Offer::FirstMessage => waiting.admit(Entry::FirstMessage),
-        Offer::Cookie(_) if origin.is_none() => {
-            refuse(403, Refusal::new(ControlId::Origin, ErrorCode::Forbidden, "origin_missing_with_cookie"))
-        }
-        // A cookie that does not verify counts as absent.
+        // A cookie that does not verify counts as absent; a good one needs a page that may use it. Who sends no Origin is
+        // no page, so it learns nothing that a program with the cookie does not know.
         Offer::Cookie(token) => match cx.identify(now, token) {
+            Ok(_) if origin.is_none() => {
+                refuse(403, Refusal::new(ControlId::Origin, ErrorCode::Forbidden, "origin_missing_with_cookie"))
+            }
             Ok(identity) => {
                 waiting.admit(Entry::Proof { identity: Arc::new(identity), fingerprint: token::fingerprint(token) })
             }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
+use wsguard_core::control::rate::Mode;
 use wsguard_core::effect::Effects;
 use wsguard_core::frame::{Decoder, Event, FrameLimits};
 use wsguard_core::guard::Connection;
@@ -275,6 +276,24 @@ fn a_fresh_token_must_be_of_the_same_subject() {
 }
 
 #[test]
+fn refreshes_have_a_bucket_of_their_own() {
+    let mut peer = Peer::with_token(&context(|_| {}), &token("ann", 100_000));
+    let refresh = r#"{"type":"auth.refresh","payload":{"token":"garbage"}}"#;
+    let codes: Vec<_> = (0..6).filter_map(|_| peer.refusal(at(1), refresh)).collect();
+    assert_eq!(codes.iter().filter(|code| *code == "unauthenticated").count(), 4);
+    assert_eq!(codes.iter().filter(|code| *code == "rate_limited").count(), 2);
+}
+
+#[test]
+fn shadow_mode_counts_and_refuses_nothing() {
+    let mut peer = Peer::with_token(&context(|policy| policy.rate.mode = Mode::Shadow), "test_token");
+    peer.effects.records.clear();
+    let passed = (0..200).filter(|_| peer.say(at(0), r#"{"type":"echo","csrfToken":"CSRF"}"#) == Verdict::Allow).count();
+    assert_eq!((passed, peer.effects.shadowed), (200, 140));
+    assert_eq!(peer.effects.records.len(), 1, "told once");
+}
+
+#[test]
 fn a_csrf_token_rotates_and_the_old_one_stays_good_for_a_minute() {
     let mut peer = Peer::with_token(&context(|_| {}), "test_token");
     let old = peer.csrf.clone();
@@ -322,6 +341,8 @@ fn a_cookie_alone_opens_nothing() {
     let with = |origin| HandshakeRequest { cookie: Header::One(&cookie), origin, ..request() };
     assert!(matches!(admit(&cx, at(0), &with(Header::Absent)), Step::Refuse(refusal) if refusal.status == 403));
     assert!(matches!(admit(&cx, at(0), &with(Header::One("https://evil.test"))), Step::Refuse(r) if r.status == 403));
+    let bad = HandshakeRequest { cookie: Header::One("wsguard=garbage"), ..request() };
+    assert!(matches!(admitted(admit(&cx, at(0), &bad)).entry, Entry::FirstMessage), "counts as absent");
     let open = || admitted(admit(&cx, at(0), &with(Header::One("http://localhost:3000"))));
     assert!(matches!(open().entry, Entry::Proof { .. }));
 
@@ -331,7 +352,11 @@ fn a_cookie_alone_opens_nothing() {
     assert_eq!(peer.say(at(1), &format!(r#"{{"type":"auth","csrfToken":"{proof}"}}"#)), Verdict::Answered);
     assert_eq!(peer.frames()[0]["payload"]["subject"], "ann");
 
-    for wrong in [r#"{"type":"auth"}"#, r#"{"type":"auth","csrfToken":"AAAAAAAAAAAAAAAAAAAAAA"}"#] {
+    for wrong in [
+        r#"{"type":"auth"}"#,
+        r#"{"type":"ping"}"#,
+        r#"{"type":"auth","csrfToken":"AAAAAAAAAAAAAAAAAAAAAA"}"#,
+    ] {
         let mut peer = Peer::open(&cx, at(0), open());
         let _ = peer.say(at(1), wrong);
         assert_eq!(peer.frames().last().unwrap()["close"], 4403, "{wrong}");

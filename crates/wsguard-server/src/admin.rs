@@ -150,6 +150,7 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         "bytesIn": stats.bytes_in(),
         "queueDrops": stats.queue_drops(),
         "panics": stats.panics(),
+        "shadowed": stats.shadowed(),
         "log": {"dropped": admin.journal.dropped(), "writeFailures": admin.journal.write_failures()},
     }))
 }

@@ -160,7 +160,7 @@ pub struct Auth {
     pub keys: Vec<PathBuf>,
     /// The only `iss` accepted; `None` accepts any.
     pub issuer: Option<String>,
-    /// What `aud` must contain; `None` accepts any.
+    /// What `aud` must contain; with `None` a token that has an `aud` is meant for another service and refused.
     pub audience: Option<String>,
     /// The ways to bring a credential; all five by default, never empty.
     pub methods: Vec<AuthMethod>,

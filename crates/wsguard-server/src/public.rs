@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, RETRY_AFTER, UPGRADE, VA
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
-use wsguard::core::control::host;
+use wsguard::core::control::{credential, host};
 use wsguard::core::control::rate::Mode;
 use wsguard::core::handshake::{HandshakeRefusal, Header};
 use wsguard::core::verdict::{ControlId, Refusal};
@@ -54,6 +54,7 @@ impl Public {
         if path != ENDPOINT_PATH && request.headers().contains_key(UPGRADE) {
             return self.not_found(client, "upgrade_elsewhere");
         }
+        let methods = self.guard.policy().methods;
         match (request.method(), path) {
             (_, ENDPOINT_PATH) => {
                 let (mut parts, _) = request.into_parts();
@@ -62,9 +63,10 @@ impl Public {
                     Err(response) => boxed(response),
                 }
             }
-            (&Method::POST, "/ws/ticket") => self.ticket(client, request.headers()).await,
-            (&Method::POST, "/ws/session") => self.session_proof(client, request.headers()),
+            (&Method::POST, "/ws/ticket") if methods.ticket => self.ticket(client, request.headers()).await,
+            (&Method::POST, "/ws/session") if methods.cookie => self.session_proof(client, request.headers()),
             (&Method::GET, "/health") => json_reply(StatusCode::OK, &json!({"status": "ok"})),
+            (&Method::POST, "/ws/ticket" | "/ws/session") => self.not_found(client, "method_switched_off"),
             (_, "/ws/ticket" | "/ws/session" | "/health") => {
                 self.refuse(client, 405, Refusal::new(ControlId::Upgrade, ErrorCode::InvalidMessage, "method_not_allowed"))
             }
@@ -94,9 +96,9 @@ impl Public {
             Err(refusal) => return self.refuse(client, 403, refusal),
         };
         let token = match single(headers, AUTHORIZATION) {
-            Some(value) => match value.split_once(' ') {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.to_owned(),
-                _ => return unauthenticated("authorization_malformed"),
+            Some(value) => match credential::bearer_of(value) {
+                Some(token) => token.to_owned(),
+                None => return unauthenticated("authorization_malformed"),
             },
             None if headers.contains_key(AUTHORIZATION) => return unauthenticated("authorization_malformed"),
             None if origin.is_some() => match self.cookie(headers) {

@@ -154,6 +154,10 @@ impl<H: Handler> Guarded<H> {
     }
 
     fn settle(&mut self, now: Now, effects: &mut Effects) {
+        if effects.shadowed > 0 {
+            let shadowed = std::mem::take(&mut effects.shadowed);
+            self.shared.stats.shadowed.fetch_add(u64::from(shadowed), Ordering::Relaxed);
+        }
         for record in effects.records.drain(..) {
             self.shared.record(now.unix, record);
         }

@@ -21,6 +21,7 @@ pub struct Stats {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) queue_drops: AtomicU64,
     pub(crate) panics: AtomicU64,
+    pub(crate) shadowed: AtomicU64,
     round_trips: [AtomicU64; ROUND_TRIP_MS.len() + 1],
     round_trip_ms: AtomicU64,
     refusals: [AtomicU64; ControlId::ALL.len()],
@@ -50,6 +51,7 @@ impl Stats {
             bytes_in: AtomicU64::default(),
             queue_drops: AtomicU64::default(),
             panics: AtomicU64::default(),
+            shadowed: AtomicU64::default(),
             round_trips: Default::default(),
             round_trip_ms: AtomicU64::default(),
             refusals: Default::default(),
@@ -132,6 +134,11 @@ impl Stats {
     /// Connections whose task panicked: each is a mistake of ours or of the application.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Messages that limits in shadow mode would have refused.
+    pub fn shadowed(&self) -> u64 {
+        self.shadowed.load(Ordering::Relaxed)
     }
 
     /// Refusals by control.

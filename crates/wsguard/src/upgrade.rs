@@ -106,23 +106,30 @@ impl Upgrade {
             };
             let outbox = Outbox::new(guard.0.queue);
             let guarded = Guarded::new(guard.0, admission, outbox.clone(), handler);
-            serve(upgraded, outbox, guarded);
+            drive(upgraded, outbox, guarded);
         });
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = response.headers_mut();
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        let mut response = switching_protocols(accept);
         if subprotocol {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         }
         response
     }
 }
 
-/// Takes the TCP stream out of what hyper hands over, so that hyper's buffers are dropped; other I/O stays boxed.
-fn serve<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: Outbox, endpoint: E) {
+/// The 101 with the `Sec-WebSocket-Accept` that [`strict`] gave, and no subprotocol.
+pub fn switching_protocols(accept: HeaderValue) -> SmallResponse {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    response
+}
+
+/// Drives `endpoint` on a new task. The TCP stream is taken out of what hyper hands over, so that hyper's task and
+/// buffers are dropped; I/O of another kind stays boxed.
+pub fn drive<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: Outbox, endpoint: E) {
     let early = |bytes: Bytes| (!bytes.is_empty()).then(|| bytes.to_vec().into_boxed_slice());
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
@@ -179,8 +186,12 @@ fn malformed(status: u16, reason: &'static str) -> HandshakeRefusal {
     HandshakeRefusal { status, refusal: Refusal::new(ControlId::Upgrade, ErrorCode::InvalidMessage, reason) }
 }
 
-/// Checks RFC 6455 section 4.2.1 and gives the value of `Sec-WebSocket-Accept`.
-fn strict(parts: &Parts) -> Result<HeaderValue, HandshakeRefusal> {
+/// Checks RFC 6455 section 4.2.1 over HTTP/1.1 and gives the value of `Sec-WebSocket-Accept`. That is all: who asks, and
+/// from where, is for [`handshake`] to judge.
+///
+/// # Errors
+/// The refusal, with status 400, 405 or 426.
+pub fn strict(parts: &Parts) -> Result<HeaderValue, HandshakeRefusal> {
     let headers = &parts.headers;
     if parts.method != Method::GET {
         return Err(malformed(405, "method_not_get"));

@@ -114,7 +114,7 @@ pub fn find<'a>(
 }
 
 /// The token of `Bearer TOKEN`; the scheme's name in any case, one space, the token's grammar (RFC 6750 section 2.1).
-fn bearer_of(value: &str) -> Option<&str> {
+pub fn bearer_of(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && is_token68(token)).then_some(token)
 }

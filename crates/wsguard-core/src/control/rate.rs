@@ -321,7 +321,7 @@ impl Default for RatePolicy {
             messages: Quota::new(20, 60),
             bytes: Quota::new(256 * 1024, 256 * 1024),
             prefix_factor: 4,
-            server: Quota::new(200_000, 200_000),
+            server: Quota::new(100_000, 100_000),
             table_keys: 65_536,
         }
     }

@@ -48,6 +48,7 @@ impl Collector for Snapshot {
             ("sessions", "Sessions since the start", stats.sessions_total()),
             ("message_bytes", "Bytes of messages read", stats.bytes_in()),
             ("queue_drops", "Connections cut off because they did not read", stats.queue_drops()),
+            ("shadowed", "Messages that limits in shadow mode would have refused", stats.shadowed()),
             ("panics", "Connection tasks that panicked", stats.panics()),
             ("log_dropped", "Security log entries that found the queue full", self.log_dropped),
         ] {
