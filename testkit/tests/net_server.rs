@@ -81,7 +81,7 @@ fn the_admin_listener_answers_its_own_host_only() {
     assert_eq!(world.ask_admin("/ready").json()["status"], "ready");
     let stats = stats_until(&world, |stats| stats["messages"]["echo"]["allow"] == 1);
     assert_eq!(stats["connections"]["open"], 1, "{stats}");
-    assert_eq!(stats["handshakes"], json!({"admitted": 1, "refused": {"401": 1}}), "{stats}");
+    assert_eq!((&stats["handshakes"]["admitted"], &stats["handshakes"]["refused"]["401"]), (&json!(1), &json!(1)), "{stats}");
     let metrics = world.ask_admin("/metrics");
     assert!(metrics.header("Content-Type").unwrap().starts_with("application/openmetrics-text"));
     let samples: Vec<&str> = metrics.body.lines().filter(|line| !line.starts_with('#')).collect();
