@@ -26,7 +26,7 @@ fn every_breach_has_its_close_code() {
     write_frame(&mut unmasked, Opcode::Text, b"Hi");
     let long_form = [&[0x81, 0xfe, 0x00, 0x02][..], &MASK, &[b'H' ^ MASK[0], b'i' ^ MASK[1]]].concat();
     let empty_fragments = [masked(0x01, b""), masked(0x00, b"").repeat(256)].concat();
-    let two_halves = [masked(0x01, &[b'a'; 40_000]), masked(0x00, &[b'a'; 40_000])].concat();
+    let two_halves = [masked(0x01, &vec![b'a'; 40_000]), masked(0x00, &vec![b'a'; 40_000])].concat();
     // The message lives at its limit: one byte more is too much, and not one byte of it was sent.
     let cases: [(&str, Vec<u8>, u16); 22] = [
         ("unmasked", unmasked, 1002),
