@@ -1,5 +1,13 @@
 //! Frames on real sockets: what breaks the protocol is closed with its code, what only looks odd passes.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::items_after_statements,
+    clippy::too_many_lines,
+    reason = "tests"
+)]
 
 use serde_json::json;
 use testkit::peer::{MASK, masked};
@@ -18,7 +26,7 @@ fn every_breach_has_its_close_code() {
     write_frame(&mut unmasked, Opcode::Text, b"Hi");
     let long_form = [&[0x81, 0xfe, 0x00, 0x02][..], &MASK, &[b'H' ^ MASK[0], b'i' ^ MASK[1]]].concat();
     let empty_fragments = [masked(0x01, b""), masked(0x00, b"").repeat(256)].concat();
-    let two_halves = [masked(0x01, &[b'a'; 40_000]), masked(0x00, &[b'a'; 40_000])].concat();
+    let two_halves = [masked(0x01, &vec![b'a'; 40_000]), masked(0x00, &vec![b'a'; 40_000])].concat();
     // The message lives at its limit: one byte more is too much, and not one byte of it was sent.
     let cases: [(&str, Vec<u8>, u16); 22] = [
         ("unmasked", unmasked, 1002),
@@ -33,7 +41,11 @@ fn every_breach_has_its_close_code() {
         ("length not minimal", long_form, 1002),
         ("length with its top bit", declares(0x81, 1 << 63), 1002),
         ("continuation of nothing", masked(0x80, b"Hi"), 1002),
-        ("message inside a message", [masked(0x01, b"a"), masked(0x81, b"b")].concat(), 1002),
+        (
+            "message inside a message",
+            [masked(0x01, b"a"), masked(0x81, b"b")].concat(),
+            1002,
+        ),
         ("close of one byte", masked(0x88, b"a"), 1002),
         ("close code 1005", masked(0x88, &1005_u16.to_be_bytes()), 1002),
         ("binary", masked(0x82, b"Hi"), 1003),
@@ -52,7 +64,11 @@ fn every_breach_has_its_close_code() {
         let mut stranger = world.upgrade().open();
         stranger.send_bytes(&bytes);
         let frame = stranger.read_frame().unwrap();
-        assert_eq!((frame.opcode, frame.close_code()), (8, Some(close)), "{name}: before authentication");
+        assert_eq!(
+            (frame.opcode, frame.close_code()),
+            (8, Some(close)),
+            "{name}: before authentication"
+        );
     }
 }
 
@@ -66,7 +82,11 @@ fn a_message_may_come_in_any_pieces() {
     for (name, bytes, pongs) in [
         ("whole", masked(0x81, text.as_bytes()), 0),
         ("split inside a character, a ping between", with_ping, 1),
-        ("an empty start", [masked(0x01, b""), masked(0x80, text.as_bytes())].concat(), 0),
+        (
+            "an empty start",
+            [masked(0x01, b""), masked(0x80, text.as_bytes())].concat(),
+            0,
+        ),
     ] {
         for piece in [1, 7, bytes.len()] {
             for part in bytes.chunks(piece) {
@@ -97,7 +117,11 @@ fn pings_are_answered_and_a_close_is_echoed() {
     for (name, payload, echoed) in [
         ("without a code", Vec::new(), 1000_u16),
         ("normal", 1000_u16.to_be_bytes().to_vec(), 1000),
-        ("going away with a reason", [&1001_u16.to_be_bytes()[..], b"bye"].concat(), 1001),
+        (
+            "going away with a reason",
+            [&1001_u16.to_be_bytes()[..], b"bye"].concat(),
+            1001,
+        ),
         ("the application's", 4999_u16.to_be_bytes().to_vec(), 4999),
     ] {
         let mut peer = world.join("dev");
@@ -110,7 +134,8 @@ fn pings_are_answered_and_a_close_is_echoed() {
 fn a_message_of_the_largest_size_passes() {
     let world = World::dev(&[]);
     let mut peer = world.join("dev");
-    let frame = |fill: usize| json!({"type": "echo", "csrfToken": peer.csrf(), "payload": "a".repeat(fill)}).to_string();
+    let frame =
+        |fill: usize| json!({"type": "echo", "csrfToken": peer.csrf(), "payload": "a".repeat(fill)}).to_string();
     let room = 65_536 - frame(0).len();
     let (largest, larger) = (frame(room), frame(room + 1));
     assert_eq!(largest.len(), 65_536);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{self, SignalKind};
+use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio::task::JoinHandle;
 use wsguard::core::policy::MessageTypeError;
 use wsguard::core::token::{KeyError, KeyRingError};
@@ -141,6 +141,8 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     }
     .map_err(ServeError::Runtime)?;
     runtime.block_on(async {
+        // Before anybody can know that the server runs: a signal that comes early must drain too, not kill.
+        let signals = Signals::new().map_err(ServeError::Runtime)?;
         let tls = loaded.config.tls.as_ref().map(tls::server_config).transpose()?;
         let bind = |address: SocketAddr| {
             listener::bind(address).map_err(|error| ServeError::Bind { address, error })
@@ -182,7 +184,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         });
         let administering = tokio::spawn(async move { admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await });
         on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
-        until_told_to_end(&guard, Duration::from_millis(config.server.drain.0), accepting).await;
+        until_told_to_end(signals, &guard, Duration::from_millis(config.server.drain.0), accepting).await;
         administering.abort();
         if !journal.flush(Duration::from_secs(2)) {
             tracing::warn!("the security log was not written to its end");
@@ -191,16 +193,25 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     })
 }
 
-/// Waits for SIGTERM or SIGINT, then drains; a second signal ends at once.
-async fn until_told_to_end(guard: &Guard, drain: Duration, accepting: JoinHandle<()>) {
-    let signal = || async {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (unix::signal(SignalKind::terminate()), unix::signal(SignalKind::interrupt()))
-        else {
-            return std::future::pending().await;
-        };
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    };
-    signal().await;
+/// SIGTERM and SIGINT, from the time of [`Signals::new`] on.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: unix::signal(SignalKind::terminate())?, interrupt: unix::signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
+/// Waits for a signal, then drains; a second signal ends at once.
+async fn until_told_to_end(mut signals: Signals, guard: &Guard, drain: Duration, accepting: JoinHandle<()>) {
+    signals.next().await;
     let handle = guard.handle();
     tracing::info!(connections = handle.stats().connections_open(), "draining; a second signal ends at once");
     handle.drain();
@@ -218,7 +229,7 @@ async fn until_told_to_end(guard: &Guard, drain: Duration, accepting: JoinHandle
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::select! { () = drained => {}, () = signal() => {} }
+    tokio::select! { () = drained => {}, () = signals.next() => {} }
     accepting.abort();
 }
 

@@ -183,7 +183,10 @@ where
         let Buffers { read, effects, commands } = buffers;
         effects.out.clear();
         for _ in 0..READS_IN_A_ROW_MAX {
-            if self.outbox.take(cx.waker(), commands).is_err() {
+            if self.is_blocked() && matches!(self.flush(cx, &mut effects.out), Poll::Ready(Err(()))) {
+                return Poll::Ready(());
+            }
+            if self.outbox.take(cx.waker(), self.is_blocked(), commands).is_err() {
                 self.endpoint.stalled(effects);
             }
             if !commands.is_empty() {
@@ -216,6 +219,11 @@ where
         let _ = self.flush(cx, &mut effects.out);
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether the socket has not taken everything that was written.
+    fn is_blocked(&self) -> bool {
+        self.sent < self.unsent.len()
     }
 
     /// Decodes what was read and hands it on.

@@ -66,6 +66,8 @@ struct Queue {
     commands: VecDeque<Command>,
     bytes: usize,
     overflowed: bool,
+    /// A close waits: it goes out also to a peer that does not read.
+    closing: bool,
     closed: bool,
 }
 
@@ -143,8 +145,10 @@ impl Outbox {
             if queue.commands.len() >= self.0.limits.messages || bytes > self.0.limits.bytes {
                 queue.overflowed = true;
             } else {
+                let command = command();
+                queue.closing |= matches!(command, Command::Close(..));
                 queue.bytes = bytes;
-                queue.commands.push_back(command());
+                queue.commands.push_back(command);
             }
         }
         self.0.waiting.store(true, Ordering::Release);
@@ -153,16 +157,24 @@ impl Outbox {
     }
 
     /// Takes what waits, or leaves `waker` to be woken; `Err` when the queue ran full.
-    pub(crate) fn take(&self, waker: &Waker, into: &mut VecDeque<Command>) -> Result<(), ()> {
+    ///
+    /// `is_blocked`: the peer has not read what was written before. Then messages stay here, where they are counted
+    /// against the limits; taken out they would grow a buffer that has none.
+    pub(crate) fn take(&self, waker: &Waker, is_blocked: bool, into: &mut VecDeque<Command>) -> Result<(), ()> {
         self.0.waker.register(waker);
-        if !self.0.waiting.swap(false, Ordering::AcqRel) {
+        if !self.0.waiting.load(Ordering::Acquire) {
             return Ok(());
         }
         let mut queue = self.lock();
-        queue.bytes = 0;
         if queue.overflowed {
+            self.0.waiting.store(false, Ordering::Release);
             return Err(());
         }
+        if is_blocked && !queue.closing {
+            return Ok(());
+        }
+        self.0.waiting.store(false, Ordering::Release);
+        queue.bytes = 0;
         // The queue's memory goes with its content: an idle connection owns none.
         into.append(&mut std::mem::take(&mut queue.commands));
         Ok(())
@@ -216,13 +228,34 @@ mod tests {
         for _ in 0..2 {
             outbox.send(&message).unwrap();
         }
-        assert_eq!(outbox.take(Waker::noop(), &mut taken), Ok(()));
+        assert_eq!(outbox.take(Waker::noop(), false, &mut taken), Ok(()));
         assert_eq!(taken.len(), 2);
         for _ in 0..3 {
             outbox.send(&message).unwrap();
         }
-        assert_eq!(outbox.take(Waker::noop(), &mut taken), Err(()));
+        assert_eq!(outbox.take(Waker::noop(), false, &mut taken), Err(()));
         outbox.shut();
         assert_eq!(outbox.send(&message), Err(Closed));
+    }
+
+    #[test]
+    fn what_a_blocked_peer_does_not_read_counts_until_it_is_too_much() {
+        let outbox = Outbox::new(QueueLimits { messages: 2, bytes: 1_000 });
+        let message = Encoded::new("chat", "{}");
+        let mut taken = VecDeque::new();
+        for sent in 1..=2 {
+            outbox.send(&message).unwrap();
+            assert_eq!(outbox.take(Waker::noop(), true, &mut taken), Ok(()));
+            assert_eq!(taken.len(), 0, "{sent} wait");
+        }
+        assert_eq!(outbox.take(Waker::noop(), false, &mut taken), Ok(()));
+        assert_eq!(taken.len(), 2, "they come when the peer reads again");
+        outbox.close(CloseCode::Forbidden).unwrap();
+        assert_eq!(outbox.take(Waker::noop(), true, &mut taken), Ok(()));
+        assert_eq!(taken.len(), 3, "a close does not wait");
+        for _ in 0..3 {
+            outbox.send(&message).unwrap();
+        }
+        assert_eq!(outbox.take(Waker::noop(), true, &mut taken), Err(()));
     }
 }
