@@ -105,8 +105,7 @@ impl Request {
     #[must_use]
     pub fn body(mut self, body: &str) -> Self {
         body.clone_into(&mut self.body);
-        self.set("Content-Type", "application/json")
-            .set("Content-Length", &body.len().to_string())
+        self.set("Content-Type", "application/json").set("Content-Length", &body.len().to_string())
     }
 
     /// A small receive buffer: what the peer does not read soon waits in the server.
@@ -164,30 +163,16 @@ impl Request {
         let head = String::from_utf8(got).unwrap();
         let status = head[9..12].parse().expect("a status");
         let peer = if status == 101 {
-            Some(Peer {
-                stream,
-                got: rest,
-                csrf: String::new(),
-            })
+            Some(Peer { stream, got: rest, csrf: String::new() })
         } else {
             // The server serves one request a connection, so the body ends where the connection does.
             while let Ok(count @ 1..) = stream.read(&mut chunk) {
                 rest.extend_from_slice(&chunk[..count]);
             }
             got = rest;
-            return Response {
-                status,
-                head,
-                body: String::from_utf8_lossy(&got).into_owned(),
-                peer: None,
-            };
+            return Response { status, head, body: String::from_utf8_lossy(&got).into_owned(), peer: None };
         };
-        Response {
-            status,
-            head,
-            body: String::new(),
-            peer,
-        }
+        Response { status, head, body: String::new(), peer }
     }
 
     /// Sends an upgrade that must succeed.
@@ -272,9 +257,7 @@ pub struct Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer")
-            .field("got", &self.got.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Peer").field("got", &self.got.len()).finish_non_exhaustive()
     }
 }
 
@@ -347,10 +330,7 @@ impl Peer {
     /// The welcome; its CSRF token is kept for [`Peer::say`].
     pub fn welcomed(&mut self) -> Value {
         let welcome = self.expect("welcome");
-        welcome["csrfToken"]
-            .as_str()
-            .expect("a token")
-            .clone_into(&mut self.csrf);
+        welcome["csrfToken"].as_str().expect("a token").clone_into(&mut self.csrf);
         welcome
     }
 
@@ -388,11 +368,7 @@ fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
     let [first, second, rest @ ..] = bytes else {
         return None;
     };
-    assert_eq!(
-        first & 0xf0,
-        0x80,
-        "the server neither fragments nor sets reserved bits"
-    );
+    assert_eq!(first & 0xf0, 0x80, "the server neither fragments nor sets reserved bits");
     assert!(second & 0x80 == 0, "the server does not mask");
     let (length, header) = match second {
         126 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), 4),
@@ -400,11 +376,5 @@ fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
         short => (usize::from(*short), 2),
     };
     let payload = bytes.get(header..header + length)?.to_vec();
-    Some((
-        Frame {
-            opcode: first & 0x0f,
-            payload,
-        },
-        header + length,
-    ))
+    Some((Frame { opcode: first & 0x0f, payload }, header + length))
 }

@@ -34,14 +34,7 @@ pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let output = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "-p",
-                "wsguard-cli",
-                "-j2",
-                "--message-format=json-render-diagnostics",
-            ])
+            .args(["build", "--quiet", "-p", "wsguard-cli", "-j2", "--message-format=json-render-diagnostics"])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .stderr(Stdio::inherit())
             .output()
@@ -77,11 +70,7 @@ impl Scratch {
     #[expect(clippy::new_without_default, reason = "it makes something outside of the program")]
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "wsguard-test-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("wsguard-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -140,10 +129,7 @@ pub struct World {
 impl World {
     /// `wsguard serve --dev` with `settings` as environment variables over quotas of handshakes that no test meets.
     pub fn dev(settings: &[(&str, &str)]) -> Self {
-        let mut all = vec![
-            ("WSGUARD_RATE__HANDSHAKES", "100000"),
-            ("WSGUARD_SESSION__PER_SUBJECT", "1000"),
-        ];
+        let mut all = vec![("WSGUARD_RATE__HANDSHAKES", "100000"), ("WSGUARD_SESSION__PER_SUBJECT", "1000")];
         all.extend_from_slice(settings);
         Self::start(Scratch::new(), &["--dev"], &all)
     }
@@ -177,25 +163,13 @@ impl World {
             panic!("wsguard is not ready:\n{}", log.lines.lock().unwrap().0.join("\n"));
         }
         let port = |name| {
-            let address = log
-                .wait(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
-                .expect(name);
+            let address = log.wait(|line| Some(line.strip_prefix(name)?.trim().to_owned())).expect(name);
             let place = address.split("://").nth(1).unwrap_or_default().trim_end_matches("/ws");
-            let port = place
-                .rsplit(':')
-                .next()
-                .and_then(|port| port.parse().ok())
-                .expect("a port");
+            let port = place.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
             SocketAddr::from(([127, 0, 0, 1], port))
         };
         let (endpoint, admin) = (port("endpoint"), port("admin"));
-        Self {
-            child,
-            log,
-            endpoint,
-            admin,
-            _scratch: scratch,
-        }
+        Self { child, log, endpoint, admin, _scratch: scratch }
     }
 
     /// `http://localhost:PORT`: a page of the server's own.
@@ -228,11 +202,7 @@ impl World {
 
     /// A peer that authenticated with a bearer of `subject`, behind its welcome.
     pub fn join(&self, subject: &str) -> Peer {
-        let token = if subject == "dev" {
-            TOKEN.to_owned()
-        } else {
-            self.token(subject, "15m")
-        };
+        let token = if subject == "dev" { TOKEN.to_owned() } else { self.token(subject, "15m") };
         let mut peer = self.upgrade().bearer(&token).open();
         let welcome = peer.welcomed();
         assert_eq!(welcome["subject"], subject);
@@ -258,10 +228,7 @@ impl World {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let killed = Command::new("kill")
-            .args(["-TERM", &self.id().to_string()])
-            .status()
-            .expect("run kill");
+        let killed = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("run kill");
         assert!(killed.success());
     }
 
@@ -269,10 +236,7 @@ impl World {
     pub fn exit(&mut self) -> ExitStatus {
         // The end of standard error is the event to wait for; then the process is there to be reaped.
         let _ = self.log.wait(|_| None::<()>);
-        assert!(
-            self.log.lines.lock().unwrap().1,
-            "wsguard did not end within {PATIENCE:?}"
-        );
+        assert!(self.log.lines.lock().unwrap().1, "wsguard did not end within {PATIENCE:?}");
         self.child.wait().unwrap()
     }
 }
@@ -286,9 +250,5 @@ impl Drop for World {
 
 /// Runs a command of the binary to its end.
 pub fn run(directory: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-    wsguard(directory)
-        .args(arguments)
-        .envs(settings.iter().copied())
-        .output()
-        .expect("run wsguard")
+    wsguard(directory).args(arguments).envs(settings.iter().copied()).output().expect("run wsguard")
 }

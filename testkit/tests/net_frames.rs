@@ -5,7 +5,6 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::items_after_statements,
-    clippy::too_many_lines,
     reason = "tests"
 )]
 
@@ -41,11 +40,7 @@ fn every_breach_has_its_close_code() {
         ("length not minimal", long_form, 1002),
         ("length with its top bit", declares(0x81, 1 << 63), 1002),
         ("continuation of nothing", masked(0x80, b"Hi"), 1002),
-        (
-            "message inside a message",
-            [masked(0x01, b"a"), masked(0x81, b"b")].concat(),
-            1002,
-        ),
+        ("message inside a message", [masked(0x01, b"a"), masked(0x81, b"b")].concat(), 1002),
         ("close of one byte", masked(0x88, b"a"), 1002),
         ("close code 1005", masked(0x88, &1005_u16.to_be_bytes()), 1002),
         ("binary", masked(0x82, b"Hi"), 1003),
@@ -64,11 +59,7 @@ fn every_breach_has_its_close_code() {
         let mut stranger = world.upgrade().open();
         stranger.send_bytes(&bytes);
         let frame = stranger.read_frame().unwrap();
-        assert_eq!(
-            (frame.opcode, frame.close_code()),
-            (8, Some(close)),
-            "{name}: before authentication"
-        );
+        assert_eq!((frame.opcode, frame.close_code()), (8, Some(close)), "{name}: before authentication");
     }
 }
 
@@ -82,11 +73,7 @@ fn a_message_may_come_in_any_pieces() {
     for (name, bytes, pongs) in [
         ("whole", masked(0x81, text.as_bytes()), 0),
         ("split inside a character, a ping between", with_ping, 1),
-        (
-            "an empty start",
-            [masked(0x01, b""), masked(0x80, text.as_bytes())].concat(),
-            0,
-        ),
+        ("an empty start", [masked(0x01, b""), masked(0x80, text.as_bytes())].concat(), 0),
     ] {
         for piece in [1, 7, bytes.len()] {
             for part in bytes.chunks(piece) {
@@ -117,11 +104,7 @@ fn pings_are_answered_and_a_close_is_echoed() {
     for (name, payload, echoed) in [
         ("without a code", Vec::new(), 1000_u16),
         ("normal", 1000_u16.to_be_bytes().to_vec(), 1000),
-        (
-            "going away with a reason",
-            [&1001_u16.to_be_bytes()[..], b"bye"].concat(),
-            1001,
-        ),
+        ("going away with a reason", [&1001_u16.to_be_bytes()[..], b"bye"].concat(), 1001),
         ("the application's", 4999_u16.to_be_bytes().to_vec(), 4999),
     ] {
         let mut peer = world.join("dev");

@@ -5,7 +5,6 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::items_after_statements,
-    clippy::too_many_lines,
     reason = "tests"
 )]
 
@@ -17,15 +16,8 @@ use testkit::world::World;
 fn refused(peer: &mut Peer, name: &str, text: &str, code: &str) -> Value {
     peer.send_text(text);
     let message = peer.read();
-    assert_eq!(
-        (&message["type"], &message["payload"]["code"]),
-        (&json!("error"), &json!(code)),
-        "{name}: {message}"
-    );
-    assert!(
-        message["payload"]["ref"].is_string() && message["payload"]["message"].is_string(),
-        "{name}"
-    );
+    assert_eq!((&message["type"], &message["payload"]["code"]), (&json!("error"), &json!(code)), "{name}: {message}");
+    assert!(message["payload"]["ref"].is_string() && message["payload"]["message"].is_string(), "{name}");
     message
 }
 
@@ -40,143 +32,51 @@ fn every_refused_message_gets_its_code_and_the_log_its_cause() {
         ("empty", "", "invalid_json"),
         ("unclosed", r#"{"type":"echo""#, "invalid_json"),
         ("duplicate key", r#"{"type":"echo","type":"chat",@}"#, "invalid_json"),
-        (
-            "duplicate key, escaped",
-            r#"{"type":"echo","typ\u0065":"chat",@}"#,
-            "invalid_json",
-        ),
-        (
-            "duplicate key in the payload",
-            r#"{"type":"echo",@,"payload":{"a":1,"a":2}}"#,
-            "invalid_json",
-        ),
+        ("duplicate key, escaped", r#"{"type":"echo","typ\u0065":"chat",@}"#, "invalid_json"),
+        ("duplicate key in the payload", r#"{"type":"echo",@,"payload":{"a":1,"a":2}}"#, "invalid_json"),
         ("byte order mark", "\u{feff}{\"type\":\"echo\",@}", "invalid_json"),
         ("trailing bytes", r#"{"type":"echo",@}x"#, "invalid_json"),
         ("trailing comma", r#"{"type":"echo",@,}"#, "invalid_json"),
-        (
-            "lone surrogate",
-            r#"{"type":"echo",@,"payload":"\ud800"}"#,
-            "invalid_json",
-        ),
+        ("lone surrogate", r#"{"type":"echo",@,"payload":"\ud800"}"#, "invalid_json"),
         ("an array", "[1]", "invalid_message"),
         ("no type", r#"{@,"payload":1}"#, "invalid_message"),
         ("type a number", r#"{"type":1,@}"#, "invalid_message"),
-        (
-            "unknown member",
-            r#"{"type":"echo",@,"payload":1,"admin":true}"#,
-            "invalid_message",
-        ),
+        ("unknown member", r#"{"type":"echo",@,"payload":1,"admin":true}"#, "invalid_message"),
         (
             "id of 65 characters",
             r#"{"type":"echo",@,"id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#,
             "invalid_message",
         ),
-        (
-            "empty id",
-            r#"{"type":"echo",@,"id":"","payload":1}"#,
-            "invalid_message",
-        ),
-        (
-            "negative id",
-            r#"{"type":"echo",@,"id":-1,"payload":1}"#,
-            "invalid_message",
-        ),
-        (
-            "id of 2^53",
-            r#"{"type":"echo",@,"id":9007199254740992,"payload":1}"#,
-            "invalid_message",
-        ),
-        (
-            "schema: no message",
-            r#"{"type":"chat",@,"payload":{}}"#,
-            "invalid_message",
-        ),
-        (
-            "schema: empty message",
-            r#"{"type":"chat",@,"payload":{"message":""}}"#,
-            "invalid_message",
-        ),
-        (
-            "schema: unknown member",
-            r#"{"type":"chat",@,"payload":{"message":"a","to":"b"}}"#,
-            "invalid_message",
-        ),
-        (
-            "schema: room a number",
-            r#"{"type":"join",@,"payload":{"room":1}}"#,
-            "invalid_message",
-        ),
+        ("empty id", r#"{"type":"echo",@,"id":"","payload":1}"#, "invalid_message"),
+        ("negative id", r#"{"type":"echo",@,"id":-1,"payload":1}"#, "invalid_message"),
+        ("id of 2^53", r#"{"type":"echo",@,"id":9007199254740992,"payload":1}"#, "invalid_message"),
+        ("schema: no message", r#"{"type":"chat",@,"payload":{}}"#, "invalid_message"),
+        ("schema: empty message", r#"{"type":"chat",@,"payload":{"message":""}}"#, "invalid_message"),
+        ("schema: unknown member", r#"{"type":"chat",@,"payload":{"message":"a","to":"b"}}"#, "invalid_message"),
+        ("schema: room a number", r#"{"type":"join",@,"payload":{"room":1}}"#, "invalid_message"),
         ("no payload", r#"{"type":"chat",@}"#, "invalid_message"),
-        (
-            "auth again",
-            r#"{"type":"auth","payload":{"token":"test_token"}}"#,
-            "invalid_message",
-        ),
+        ("auth again", r#"{"type":"auth","payload":{"token":"test_token"}}"#, "invalid_message"),
         ("unknown type", r#"{"type":"nothing",@,"payload":1}"#, "unknown_type"),
-        (
-            "type in another case",
-            r#"{"type":"Echo",@,"payload":1}"#,
-            "unknown_type",
-        ),
+        ("type in another case", r#"{"type":"Echo",@,"payload":1}"#, "unknown_type"),
         ("no CSRF token", r#"{"type":"echo","payload":1}"#, "csrf_invalid"),
-        (
-            "wrong CSRF token",
-            r#"{"type":"echo","csrfToken":"AAAA","payload":1}"#,
-            "csrf_invalid",
-        ),
-        (
-            "empty CSRF token",
-            r#"{"type":"echo","csrfToken":"","payload":1}"#,
-            "csrf_invalid",
-        ),
-        (
-            "CSRF before the type is looked up",
-            r#"{"type":"nothing","payload":1}"#,
-            "csrf_invalid",
-        ),
-        (
-            "__proto__",
-            r#"{"type":"echo",@,"payload":{"__proto__":{}}}"#,
-            "unsafe_content",
-        ),
-        (
-            "escaped __proto__",
-            r#"{"type":"echo",@,"payload":{"__prot\u006f__":{}}}"#,
-            "unsafe_content",
-        ),
-        (
-            "deep __proto__",
-            r#"{"type":"echo",@,"payload":[{"a":[{"__proto__":1}]}]}"#,
-            "unsafe_content",
-        ),
+        ("wrong CSRF token", r#"{"type":"echo","csrfToken":"AAAA","payload":1}"#, "csrf_invalid"),
+        ("empty CSRF token", r#"{"type":"echo","csrfToken":"","payload":1}"#, "csrf_invalid"),
+        ("CSRF before the type is looked up", r#"{"type":"nothing","payload":1}"#, "csrf_invalid"),
+        ("__proto__", r#"{"type":"echo",@,"payload":{"__proto__":{}}}"#, "unsafe_content"),
+        ("escaped __proto__", r#"{"type":"echo",@,"payload":{"__prot\u006f__":{}}}"#, "unsafe_content"),
+        ("deep __proto__", r#"{"type":"echo",@,"payload":[{"a":[{"__proto__":1}]}]}"#, "unsafe_content"),
         ("U+0000", r#"{"type":"echo",@,"payload":"a\u0000b"}"#, "unsafe_content"),
-        (
-            "ESC",
-            r#"{"type":"chat",@,"payload":{"message":"\u001b[2J"}}"#,
-            "unsafe_content",
-        ),
+        ("ESC", r#"{"type":"chat",@,"payload":{"message":"\u001b[2J"}}"#, "unsafe_content"),
         ("U+007F", r#"{"type":"echo",@,"payload":"\u007f"}"#, "unsafe_content"),
-        (
-            "a room not joined",
-            r#"{"type":"chat",@,"payload":{"message":"a","room":"secret"}}"#,
-            "forbidden",
-        ),
-        (
-            "refresh with a bad token",
-            r#"{"type":"auth.refresh","payload":{"token":"bad"}}"#,
-            "unauthenticated",
-        ),
+        ("a room not joined", r#"{"type":"chat",@,"payload":{"message":"a","room":"secret"}}"#, "forbidden"),
+        ("refresh with a bad token", r#"{"type":"auth.refresh","payload":{"token":"bad"}}"#, "unauthenticated"),
     ];
     for (name, text, code) in cases {
         let text = text.replace('@', &format!(r#""csrfToken":"{csrf}""#));
         let error = refused(&mut peer, name, &text, code);
         let reference = error["payload"]["ref"].as_str().unwrap();
         let record = world.logged(reference);
-        assert_eq!(
-            (&record["event.outcome"], record["event.reason"].is_string()),
-            (&json!("failure"), true),
-            "{name}"
-        );
+        assert_eq!((&record["event.outcome"], record["event.reason"].is_string()), (&json!("failure"), true), "{name}");
         assert_eq!(record["user.name"], "dev", "{name}");
     }
     // The connection lives on.
@@ -189,12 +89,7 @@ fn every_refused_message_gets_its_code_and_the_log_its_cause() {
 fn answers_carry_the_id_and_echo_the_canonical_form() {
     let world = World::dev(&[]);
     let mut peer = world.join("dev");
-    for id in [
-        json!("a"),
-        json!("ä".repeat(64)),
-        json!(0),
-        json!(9_007_199_254_740_991_u64),
-    ] {
+    for id in [json!("a"), json!("ä".repeat(64)), json!(0), json!(9_007_199_254_740_991_u64)] {
         peer.say("echo", id.clone(), &json!({}));
         assert_eq!(peer.expect("echo"), json!({}));
         assert_eq!(peer.read(), json!({"type": "ack", "id": id, "payload": {}}));
@@ -212,14 +107,8 @@ fn answers_carry_the_id_and_echo_the_canonical_form() {
     let text = String::from_utf8(frame.payload).unwrap();
     assert!(text.contains(r#""payload":{"b":[1,2],"a":"A/"}"#), "{text}");
     let pong = peer.read();
-    assert_eq!(
-        (&pong["type"], &pong["id"], &pong["payload"]["t"]),
-        (&json!("pong"), &json!("p"), &json!(42))
-    );
-    assert!(
-        pong["payload"]["serverTime"].as_u64().is_some() && pong.get("seq").is_none(),
-        "{pong}"
-    );
+    assert_eq!((&pong["type"], &pong["id"], &pong["payload"]["t"]), (&json!("pong"), &json!("p"), &json!(42)));
+    assert!(pong["payload"]["serverTime"].as_u64().is_some() && pong.get("seq").is_none(), "{pong}");
     // A client's ack needs no token and gets no answer.
     peer.send(&json!({"type": "ack", "payload": {"seq": 1}}));
     peer.send(&json!({"type": "ping"}));
@@ -242,11 +131,7 @@ fn a_chat_reaches_the_room_and_markup_reaches_it_harmless() {
         ann.say("chat", "m", &json!({"message": said}));
         for peer in [&mut ann, &mut bob] {
             let message = peer.read();
-            assert_eq!(
-                (&message["type"], &message["seq"]),
-                (&json!("chat"), &json!(seq + 1)),
-                "{message}"
-            );
+            assert_eq!((&message["type"], &message["seq"]), (&json!("chat"), &json!(seq + 1)), "{message}");
             let payload = &message["payload"];
             assert_eq!(payload["message"], heard);
             assert_eq!((&payload["from"], &payload["room"]), (&json!("ann"), &json!("lobby")));
@@ -285,10 +170,7 @@ fn a_flood_is_refused_with_the_time_to_wait() {
         match answer["type"].as_str().unwrap() {
             "ack" => passed += 1,
             "error" => {
-                assert_eq!(
-                    (&answer["payload"]["code"], &answer["id"]),
-                    (&json!("rate_limited"), &json!(1))
-                );
+                assert_eq!((&answer["payload"]["code"], &answer["id"]), (&json!("rate_limited"), &json!(1)));
                 let wait = answer["payload"]["retryAfterMs"].as_u64().unwrap();
                 assert!((1..=1_000).contains(&wait), "{wait}");
                 over += 1;
@@ -320,10 +202,7 @@ fn a_connection_ends_with_its_token() {
         }
     };
     assert!(expiring, "told before the end");
-    assert_eq!(
-        (&error["type"], &error["payload"]["code"]),
-        (&json!("error"), &json!("session_expired"))
-    );
+    assert_eq!((&error["type"], &error["payload"]["code"]), (&json!("error"), &json!("session_expired")));
     assert_eq!(peer.expect_close(), 4401);
 }
 

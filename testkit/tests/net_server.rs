@@ -5,7 +5,6 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::items_after_statements,
-    clippy::too_many_lines,
     reason = "tests"
 )]
 
@@ -95,18 +94,9 @@ fn the_admin_listener_answers_its_own_host_only() {
         "{stats}"
     );
     let metrics = world.ask_admin("/metrics");
-    assert!(
-        metrics
-            .header("Content-Type")
-            .unwrap()
-            .starts_with("application/openmetrics-text")
-    );
+    assert!(metrics.header("Content-Type").unwrap().starts_with("application/openmetrics-text"));
     let samples: Vec<&str> = metrics.body.lines().filter(|line| !line.starts_with('#')).collect();
-    assert!(
-        !samples.is_empty() && samples.iter().all(|line| line.starts_with("wsguard_")),
-        "{}",
-        metrics.body
-    );
+    assert!(!samples.is_empty() && samples.iter().all(|line| line.starts_with("wsguard_")), "{}", metrics.body);
     assert!(metrics.body.ends_with("# EOF\n"));
     assert!(!metrics.body.contains("ann"), "no label holds a subject");
 
@@ -115,16 +105,8 @@ fn the_admin_listener_answers_its_own_host_only() {
         for host in ["evil.example", "localhost", "127.0.0.1", "localhost:1"] {
             assert_eq!(ask(target).set("Host", host).send().status, 403, "{target} of {host}");
         }
-        assert_eq!(
-            ask(target).without("Host").send().status,
-            403,
-            "{target} without a Host"
-        );
-        assert_eq!(
-            ask(target).set("Host", &world.admin.to_string()).send().status,
-            200,
-            "{target}"
-        );
+        assert_eq!(ask(target).without("Host").send().status, 403, "{target} without a Host");
+        assert_eq!(ask(target).set("Host", &world.admin.to_string()).send().status, 200, "{target}");
         let response = ask(target).header("Origin", "http://evil.example").send();
         assert_eq!(response.header("Access-Control-Allow-Origin"), None, "{target}");
         // Nothing of it is on the public listener, whose health is a status and no more.
@@ -155,10 +137,7 @@ fn a_reader_that_stops_is_closed_and_holds_nobody_up() {
     }
     let stats = stats_until(&world, |stats| stats["queueDrops"] == 1);
     assert_eq!(stats["panics"], 0);
-    assert!(
-        longest < Duration::from_secs(2),
-        "a slow reader held up the room for {longest:?}"
-    );
+    assert!(longest < Duration::from_secs(2), "a slow reader held up the room for {longest:?}");
     assert_eq!(slow.expect_close(), 1013, "reading again, the slow one finds why");
 }
 
@@ -170,32 +149,14 @@ fn production_serves_over_tls_with_keys_and_lists() {
     fs::write(at("cert.pem"), certified.cert.pem()).unwrap();
     fs::write(at("key.pem"), certified.signing_key.serialize_pem()).unwrap();
     let keygen = run(scratch.path(), &["keygen", "--out", "app.key"], &[]);
-    assert_eq!(
-        keygen.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&keygen.stderr)
-    );
-    let minted = run(
-        scratch.path(),
-        &["token", "--key", "app.key", "--sub", "ann", "--ttl", "15m"],
-        &[],
-    );
-    assert_eq!(
-        minted.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&minted.stderr)
-    );
+    assert_eq!(keygen.status.code(), Some(0), "{}", String::from_utf8_lossy(&keygen.stderr));
+    let minted = run(scratch.path(), &["token", "--key", "app.key", "--sub", "ann", "--ttl", "15m"], &[]);
+    assert_eq!(minted.status.code(), Some(0), "{}", String::from_utf8_lossy(&minted.stderr));
     let token = String::from_utf8(minted.stdout).unwrap().trim().to_owned();
 
     let mut roots = RootCertStore::empty();
     roots.add(certified.cert.der().clone()).unwrap();
-    let config = Arc::new(
-        ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    );
+    let config = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
     let settings = [
         ("WSGUARD_TLS__CERT", "cert.pem"),
         ("WSGUARD_TLS__KEY", "key.pem"),
@@ -216,33 +177,11 @@ fn production_serves_over_tls_with_keys_and_lists() {
     peer.leave();
     for (name, request, status) in [
         ("the development token", upgrade().bearer(TOKEN), 401),
-        (
-            "the development cookie",
-            upgrade()
-                .header("Cookie", "wsguard=a")
-                .header("Origin", &world.origin()),
-            403,
-        ),
-        (
-            "an origin that is not listed",
-            upgrade().bearer(&token).header("Origin", "https://localhost"),
-            403,
-        ),
-        (
-            "a host that is not listed",
-            upgrade().bearer(&token).set("Host", "app.example"),
-            403,
-        ),
-        (
-            "the demo page",
-            Request::new(world.endpoint, "GET", "/").tls(Arc::clone(&config)),
-            404,
-        ),
-        (
-            "the development route",
-            Request::new(world.endpoint, "POST", "/dev/token").tls(Arc::clone(&config)),
-            404,
-        ),
+        ("the development cookie", upgrade().header("Cookie", "wsguard=a").header("Origin", &world.origin()), 403),
+        ("an origin that is not listed", upgrade().bearer(&token).header("Origin", "https://localhost"), 403),
+        ("a host that is not listed", upgrade().bearer(&token).set("Host", "app.example"), 403),
+        ("the demo page", Request::new(world.endpoint, "GET", "/").tls(Arc::clone(&config)), 404),
+        ("the development route", Request::new(world.endpoint, "POST", "/dev/token").tls(Arc::clone(&config)), 404),
     ] {
         assert_eq!(request.send().status, status, "{name}");
     }
@@ -262,10 +201,7 @@ fn what_cannot_be_served_safely_is_not_served() {
     let scratch = Scratch::new();
     let keygen = run(scratch.path(), &["keygen", "--out", "app.key"], &[]);
     assert_eq!(keygen.status.code(), Some(0));
-    let lists = [
-        ("WSGUARD_ORIGIN__ALLOW", "https://app.example"),
-        ("WSGUARD_HOST__ALLOW", "app.example"),
-    ];
+    let lists = [("WSGUARD_ORIGIN__ALLOW", "https://app.example"), ("WSGUARD_HOST__ALLOW", "app.example")];
     let keys = [("WSGUARD_AUTH__KEYS", "app.key.pub")];
     let proxy = [("WSGUARD_PROXY__TRUSTED", "192.0.2.0/24")];
     let all = |parts: &[&[(&'static str, &'static str)]]| parts.concat();
@@ -274,25 +210,11 @@ fn what_cannot_be_served_safely_is_not_served() {
         ("no TLS and no proxy", all(&[&lists, &keys]), &["serve"], "tls.cert"),
         ("no lists", all(&[&keys, &proxy]), &["serve"], "host.allow"),
         ("no keys", all(&[&lists, &proxy]), &["serve"], "auth.keys"),
-        (
-            "development for others",
-            vec![],
-            &["serve", "--dev", "--listen", "0.0.0.0:0"],
-            "server.listen",
-        ),
-        (
-            "unknown key",
-            vec![("WSGUARD_RATE__BRUST", "1")],
-            &["serve", "--dev"],
-            "rate.brust",
-        ),
+        ("development for others", vec![], &["serve", "--dev", "--listen", "0.0.0.0:0"], "server.listen"),
+        ("unknown key", vec![("WSGUARD_RATE__BRUST", "1")], &["serve", "--dev"], "rate.brust"),
         (
             "certificate missing",
-            all(&[
-                &lists,
-                &keys,
-                &[("WSGUARD_TLS__CERT", "no.pem"), ("WSGUARD_TLS__KEY", "no.pem")],
-            ]),
+            all(&[&lists, &keys, &[("WSGUARD_TLS__CERT", "no.pem"), ("WSGUARD_TLS__KEY", "no.pem")]]),
             &["serve"],
             "no.pem",
         ),

@@ -23,10 +23,7 @@ fn within(taken: &[(u64, u64)], per_second: u32, burst: u32) -> Result<(), TestC
             // the price: the allowance is that part, and never a whole unit.
             let price = 1_000_000_000 / u64::from(per_second);
             let rounding = u64::from(per_second) * (end - begin) * 1_000 / price;
-            prop_assert!(
-                sum * 1_000_000 <= most + rounding,
-                "{sum} units between {begin} and {end} ms"
-            );
+            prop_assert!(sum * 1_000_000 <= most + rounding, "{sum} units between {begin} and {end} ms");
         }
     }
     Ok(())

@@ -3,10 +3,7 @@
 //! Exit codes as in the rest of wsguard: 0 good, 1 something is stale or forbidden, 2 wrong usage or a tool that
 //! could not do its work.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "xtask is a command line tool; what it found is its output"
-)]
+#![expect(clippy::print_stdout, reason = "xtask is a command line tool; what it found is its output")]
 
 mod codegen;
 mod tidy;

@@ -77,10 +77,7 @@ impl Graph {
 
     fn from_metadata(metadata: &Value) -> Option<Self> {
         let mut graph = Self::default();
-        let members: BTreeSet<&str> = array(metadata, "workspace_members")?
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
+        let members: BTreeSet<&str> = array(metadata, "workspace_members")?.iter().filter_map(Value::as_str).collect();
         for package in array(metadata, "packages")? {
             let id = package.get("id")?.as_str()?;
             let mut entry = Package {
@@ -106,9 +103,8 @@ impl Graph {
         for node in array(metadata.get("resolve")?, "nodes")? {
             let entry = graph.packages.get_mut(node.get("id")?.as_str()?)?;
             for dependency in array(node, "deps")? {
-                let normal = array(dependency, "dep_kinds")?
-                    .iter()
-                    .any(|kind| kind.get("kind").is_none_or(Value::is_null));
+                let normal =
+                    array(dependency, "dep_kinds")?.iter().any(|kind| kind.get("kind").is_none_or(Value::is_null));
                 if normal {
                     entry.resolved.insert(dependency.get("pkg")?.as_str()?.to_owned());
                 }
@@ -141,12 +137,8 @@ fn array<'a>(value: &'a Value, key: &str) -> Option<&'a Vec<Value>> {
 /// Every edge that the architecture forbids, as a sentence each.
 pub(crate) fn forbidden_edges(graph: &Graph) -> Vec<String> {
     let mut findings = Vec::new();
-    let members: BTreeSet<&str> = graph
-        .packages
-        .values()
-        .filter(|package| package.member)
-        .map(|package| package.name.as_str())
-        .collect();
+    let members: BTreeSet<&str> =
+        graph.packages.values().filter(|package| package.member).map(|package| package.name.as_str()).collect();
     for package in graph.packages.values().filter(|package| package.member) {
         let name = package.name.as_str();
         let below = graph.below(package);
@@ -168,10 +160,7 @@ pub(crate) fn forbidden_edges(graph: &Graph) -> Vec<String> {
             for other in NEVER_BELOW_CORE.into_iter().filter(|other| below.contains(other)) {
                 forbid(other, "the core has no runtime and no socket");
             }
-            for other in NEVER_IN_CORE
-                .into_iter()
-                .filter(|other| package.direct.contains(*other))
-            {
+            for other in NEVER_IN_CORE.into_iter().filter(|other| package.direct.contains(*other)) {
                 forbid(other, "the core has no clock, no randomness and no log");
             }
         }
@@ -199,9 +188,7 @@ pub(crate) fn long_files(root: &Path) -> Result<Vec<(String, usize)>, String> {
     while let Some(folder) = open.pop() {
         let entries = std::fs::read_dir(&folder).map_err(|error| format!("read {}: {error}", folder.display()))?;
         for entry in entries {
-            let path = entry
-                .map_err(|error| format!("read {}: {error}", folder.display()))?
-                .path();
+            let path = entry.map_err(|error| format!("read {}: {error}", folder.display()))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if path.is_dir() {
                 if !matches!(name, "node_modules" | "target" | "dist") && !name.starts_with('.') {
@@ -236,10 +223,7 @@ mod tests {
         let packages: Vec<Value> = names
             .iter()
             .map(|name| {
-                let published = members
-                    .iter()
-                    .find(|member| member.0 == *name)
-                    .is_none_or(|member| member.1);
+                let published = members.iter().find(|member| member.0 == *name).is_none_or(|member| member.1);
                 let dependencies: Vec<Value> = edges
                     .iter()
                     .filter(|edge| edge.0 == *name)
@@ -295,51 +279,19 @@ mod tests {
                 ],
                 &[],
             ),
-            (
-                "protocol on more",
-                &[("wsguard-protocol", "serde_json", None)],
-                &["wsguard-protocol -> serde_json"],
-            ),
-            (
-                "core on tokio",
-                &[("wsguard-core", "tokio", None)],
-                &["wsguard-core -> tokio"],
-            ),
+            ("protocol on more", &[("wsguard-protocol", "serde_json", None)], &["wsguard-protocol -> serde_json"]),
+            ("core on tokio", &[("wsguard-core", "tokio", None)], &["wsguard-core -> tokio"]),
             (
                 "core on tokio through another crate",
                 &[("wsguard-core", "innocent", None), ("innocent", "tokio", None)],
                 &["wsguard-core -> tokio"],
             ),
-            (
-                "core tests may use a runtime",
-                &[("wsguard-core", "tokio", Some("dev"))],
-                &[],
-            ),
-            (
-                "core on rand",
-                &[("wsguard-core", "rand", None)],
-                &["wsguard-core -> rand"],
-            ),
-            (
-                "rand below a crate of the core",
-                &[("wsguard-core", "phf", None), ("phf", "rand", None)],
-                &[],
-            ),
-            (
-                "core on wsguard",
-                &[("wsguard-core", "wsguard", None)],
-                &["wsguard-core -> wsguard"],
-            ),
-            (
-                "audit on core",
-                &[("wsguard-audit", "wsguard-core", None)],
-                &["wsguard-audit -> wsguard-core"],
-            ),
-            (
-                "client on core",
-                &[("wsguard-client", "wsguard-core", None)],
-                &["wsguard-client -> wsguard-core"],
-            ),
+            ("core tests may use a runtime", &[("wsguard-core", "tokio", Some("dev"))], &[]),
+            ("core on rand", &[("wsguard-core", "rand", None)], &["wsguard-core -> rand"]),
+            ("rand below a crate of the core", &[("wsguard-core", "phf", None), ("phf", "rand", None)], &[]),
+            ("core on wsguard", &[("wsguard-core", "wsguard", None)], &["wsguard-core -> wsguard"]),
+            ("audit on core", &[("wsguard-audit", "wsguard-core", None)], &["wsguard-audit -> wsguard-core"]),
+            ("client on core", &[("wsguard-client", "wsguard-core", None)], &["wsguard-client -> wsguard-core"]),
             ("library on clap", &[("wsguard", "clap", None)], &["wsguard -> clap"]),
             (
                 "published on testkit, in tests too",
@@ -349,10 +301,7 @@ mod tests {
         ];
         for (name, edges, want) in cases {
             let findings = forbidden_edges(&graph(MEMBERS, edges));
-            let found: Vec<&str> = findings
-                .iter()
-                .filter_map(|finding| finding.split(": ").next())
-                .collect();
+            let found: Vec<&str> = findings.iter().filter_map(|finding| finding.split(": ").next()).collect();
             assert_eq!(&found, want, "{name}");
         }
     }

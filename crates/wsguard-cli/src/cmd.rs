@@ -110,10 +110,7 @@ mod tests {
     fn flags_are_those_of_the_contract() {
         for (line, good) in [
             ("serve", true),
-            (
-                "serve --config a.toml --dev --listen 127.0.0.1:0 --admin 127.0.0.1:0",
-                true,
-            ),
+            ("serve --config a.toml --dev --listen 127.0.0.1:0 --admin 127.0.0.1:0", true),
             ("serve a.toml", false),
             ("check-config", true),
             ("check-config --config a.toml --json", true),
@@ -124,10 +121,7 @@ mod tests {
             ("keygen --alg none --out a", false),
             ("keygen", false),
             ("token --key a --sub ann", true),
-            (
-                "token --key a --sub ann --role x --role y --scope z --ttl 15m --json",
-                true,
-            ),
+            ("token --key a --sub ann --role x --role y --scope z --ttl 15m --json", true),
             ("token --key a --sub ann --ttl 15", false),
             ("token --key a --sub ann --ttl 0s", false),
             ("token --sub ann", false),
@@ -141,20 +135,11 @@ mod tests {
 
     #[test]
     fn every_help_names_the_exit_codes() {
-        for line in [
-            "--help",
-            "serve --help",
-            "check-config --help",
-            "keygen --help",
-            "token --help",
-        ] {
+        for line in ["--help", "serve --help", "check-config --help", "keygen --help", "token --help"] {
             let words = std::iter::once("wsguard").chain(line.split_whitespace());
             let answer = Cli::try_parse_from(words).unwrap_err();
             assert!(!answer.use_stderr(), "{line}");
-            assert!(
-                answer.to_string().contains("3  the target could not be reached"),
-                "{line}"
-            );
+            assert!(answer.to_string().contains("3  the target could not be reached"), "{line}");
         }
     }
 }

@@ -49,14 +49,9 @@ pub(crate) fn limits(rows: &[LimitRow]) -> String {
     let (keys, values) = (width(|row| row.key), width(|row| &row.value));
     let mut text = format!("{BOLD}Limits in force{BOLD:#}");
     for row in rows {
-        let LimitRow {
-            key, value, meaning, ..
-        } = row;
+        let LimitRow { key, value, meaning, .. } = row;
         // Writing to a String does not fail.
-        let _ = write!(
-            text,
-            "\n  {key:keys$}  {BOLD}{value:>values$}{BOLD:#}  {DIM}{meaning}{DIM:#}"
-        );
+        let _ = write!(text, "\n  {key:keys$}  {BOLD}{value:>values$}{BOLD:#}  {DIM}{meaning}{DIM:#}");
     }
     text
 }
@@ -78,9 +73,7 @@ fn ended(written: io::Result<()>) -> Exit {
 #[cfg(test)]
 pub(crate) fn plain(text: &str) -> String {
     let mut out = Vec::new();
-    anstream::AutoStream::never(&mut out)
-        .write_all(text.as_bytes())
-        .unwrap();
+    anstream::AutoStream::never(&mut out).write_all(text.as_bytes()).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -90,25 +83,14 @@ mod tests {
 
     #[test]
     fn limits_stand_in_columns() {
-        let row = |key, value: &str| LimitRow {
-            key,
-            value: value.to_owned(),
-            meaning: "what",
-            reason: "why",
-        };
+        let row = |key, value: &str| LimitRow { key, value: value.to_owned(), meaning: "what", reason: "why" };
         let text = limits(&[row("a.b", "256KiB"), row("long.key", "1")]);
-        assert_eq!(
-            plain(&text),
-            "Limits in force\n  a.b       256KiB  what\n  long.key       1  what"
-        );
+        assert_eq!(plain(&text), "Limits in force\n  a.b       256KiB  what\n  long.key       1  what");
     }
 
     #[test]
     fn a_reader_that_left_is_no_failure() {
-        for (kind, want) in [
-            (io::ErrorKind::BrokenPipe, Exit::Good),
-            (io::ErrorKind::StorageFull, Exit::Failed),
-        ] {
+        for (kind, want) in [(io::ErrorKind::BrokenPipe, Exit::Good), (io::ErrorKind::StorageFull, Exit::Failed)] {
             assert_eq!(ended(Err(kind.into())), want, "{kind:?}");
         }
         assert_eq!(ended(Ok(())), Exit::Good);

@@ -16,10 +16,7 @@ use wsguard_core::time::Tick;
 const PAYLOAD_BYTES: usize = 206;
 
 fn main() -> ExitCode {
-    let count: u32 = std::env::args()
-        .nth(1)
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(1);
+    let count: u32 = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1);
     let mut wire = Vec::new();
     // Under the key 0 decoding in place leaves the frame as it was, so that it can be decoded again.
     write_masked(&mut wire, Opcode::Text, &[b'x'; PAYLOAD_BYTES], [0; 4]);
@@ -32,9 +29,5 @@ fn main() -> ExitCode {
         }
     }
     let want = PAYLOAD_BYTES.wrapping_mul(usize::try_from(count).unwrap_or(0));
-    if bytes == want {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if bytes == want { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

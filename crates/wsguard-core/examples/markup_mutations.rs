@@ -76,10 +76,7 @@ impl Dice {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         let rolled = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
-        usize::try_from(rolled)
-            .unwrap_or(0)
-            .checked_rem(bound)
-            .unwrap_or(0)
+        usize::try_from(rolled).unwrap_or(0).checked_rem(bound).unwrap_or(0)
     }
 
     fn pick<'a>(&mut self, list: &'a [String]) -> &'a str {
@@ -95,9 +92,7 @@ impl Dice {
     /// A place between two characters of `text`.
     fn place(&mut self, text: &str) -> usize {
         let nth = self.below(text.chars().count().saturating_add(1));
-        text.char_indices()
-            .nth(nth)
-            .map_or(text.len(), |(at, _)| at)
+        text.char_indices().nth(nth).map_or(text.len(), |(at, _)| at)
     }
 }
 
@@ -125,14 +120,8 @@ fn mutate(dice: &mut Dice, corpus: &[String]) -> String {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let seed: u64 = arguments
-        .next()
-        .ok_or("expected SEED COUNT [raw|html]")?
-        .parse()?;
-    let count: usize = arguments
-        .next()
-        .ok_or("expected SEED COUNT [raw|html]")?
-        .parse()?;
+    let seed: u64 = arguments.next().ok_or("expected SEED COUNT [raw|html]")?.parse()?;
+    let count: usize = arguments.next().ok_or("expected SEED COUNT [raw|html]")?.parse()?;
     let class = arguments.next().unwrap_or_default();
 
     let mut vectors = String::new();

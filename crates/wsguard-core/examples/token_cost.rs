@@ -37,13 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             black_box(verify(&ring, &policy, now, black_box(&token)).is_ok());
         });
         // A good signature, but of another token: it takes the whole arithmetic to refuse.
-        let other = mint(
-            &key,
-            &MintClaims {
-                subject: "bob",
-                ..claims.clone()
-            },
-        )?;
+        let other = mint(&key, &MintClaims { subject: "bob", ..claims.clone() })?;
         let (message, _) = token.rsplit_once('.').unwrap_or_default();
         let (_, signature) = other.rsplit_once('.').unwrap_or_default();
         let forged = format!("{message}.{signature}");

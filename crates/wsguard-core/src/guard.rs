@@ -9,7 +9,6 @@
 
 mod reply;
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -220,7 +219,12 @@ impl Connection {
 
         let document = json::scan(text, &self.cx.policy.scan, tape).map_err(|error| {
             let code = if error.kind().is_unsafe_content() { ErrorCode::UnsafeContent } else { ErrorCode::InvalidJson };
-            Refused::new(ControlId::Scan, code, Reason::with(error.kind().as_str(), format!("byte {}", error.offset())), None)
+            Refused::new(
+                ControlId::Scan,
+                code,
+                Reason::with(error.kind().as_str(), format!("byte {}", error.offset())),
+                None,
+            )
         });
         // The bucket was charged before the scan, but the answer carries the message's id where there is one.
         if let Err((bucket, wait)) = charged {
@@ -228,9 +232,8 @@ impl Connection {
             return Err(Refused::new(ControlId::Rate, ErrorCode::RateLimited, bucket, id).after(wait));
         }
         let document = document?;
-        let envelope = envelope::read(document).map_err(|fault| {
-            Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id)
-        })?;
+        let envelope = envelope::read(document)
+            .map_err(|fault| Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id))?;
         probe.lap(ControlId::Scan);
 
         let Phase::Open(session) = &mut self.phase else {
@@ -242,7 +245,12 @@ impl Connection {
             "ack" => return accept_ack(&envelope),
             "auth.refresh" => return self.accept_refresh(now, &envelope),
             "auth" => {
-                return Err(Refused::new(ControlId::Credential, ErrorCode::InvalidMessage, "authenticated_already", id));
+                return Err(Refused::new(
+                    ControlId::Credential,
+                    ErrorCode::InvalidMessage,
+                    "authenticated_already",
+                    id,
+                ));
             }
             _ => {}
         }
@@ -257,7 +265,9 @@ impl Connection {
             return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", id));
         };
         if !session.identity.permissions.allow(number) {
-            return Err(Refused::new(ControlId::Authorization, ErrorCode::Forbidden, "type_forbidden", id).of(envelope.kind));
+            return Err(
+                Refused::new(ControlId::Authorization, ErrorCode::Forbidden, "type_forbidden", id).of(envelope.kind)
+            );
         }
         probe.lap(ControlId::Authorization);
 
@@ -277,8 +287,9 @@ impl Connection {
 
         effects.message.begin(number, id);
         if let Some(payload) = envelope.payload {
-            content::write_checked(self.cx.policy.content_default, message, document, payload, effects)
-                .map_err(|reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind))?;
+            content::write_checked(self.cx.policy.content_default, message, document, payload, effects).map_err(
+                |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind),
+            )?;
         }
         probe.lap(ControlId::Content);
         session.last_message = now.tick;
@@ -336,14 +347,14 @@ impl Connection {
 
     /// The first message of a connection that is not authenticated: one try.
     fn first<'t>(&self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
-        let refuse = |code, reason, close| {
-            Err(Refused::new(ControlId::Credential, code, reason, envelope.id).closing(close))
-        };
-        let unauthenticated =
-            |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
+        let refuse =
+            |code, reason, close| Err(Refused::new(ControlId::Credential, code, reason, envelope.id).closing(close));
+        let unauthenticated = |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
         if let Phase::Proof { fingerprint, .. } = &self.phase {
             return match envelope.csrf_token {
-                _ if envelope.kind != "auth" => refuse(ErrorCode::CsrfInvalid, "first_message_not_auth", CloseCode::Forbidden),
+                _ if envelope.kind != "auth" => {
+                    refuse(ErrorCode::CsrfInvalid, "first_message_not_auth", CloseCode::Forbidden)
+                }
                 Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved),
                 Some(_) => refuse(ErrorCode::CsrfInvalid, "proof_wrong", CloseCode::Forbidden),
                 None => refuse(ErrorCode::CsrfInvalid, "proof_missing", CloseCode::Forbidden),
@@ -378,8 +389,13 @@ impl Connection {
             Ok(fresh) if fresh.claims.subject == session.identity.claims.subject => {
                 Ok(Passed::Refreshed(Arc::new(fresh)))
             }
-            Ok(_) => Err(Refused::new(ControlId::Credential, ErrorCode::Forbidden, "refresh_of_another_subject", envelope.id)
-                .closing(CloseCode::Forbidden)),
+            Ok(_) => Err(Refused::new(
+                ControlId::Credential,
+                ErrorCode::Forbidden,
+                "refresh_of_another_subject",
+                envelope.id,
+            )
+            .closing(CloseCode::Forbidden)),
             Err(error) => {
                 Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, error.as_str(), envelope.id))
             }
@@ -412,26 +428,7 @@ impl Connection {
             _seat: seat,
         });
         session.schedule_end(now);
-        frame_into(&mut effects.out, 400, |out| {
-            out.extend_from_slice(br#"{"type":"welcome","payload":{"session":""#);
-            let mut hex = String::with_capacity(32);
-            let _ = write!(hex, "{id}");
-            out.extend_from_slice(hex.as_bytes());
-            out.extend_from_slice(br#"","subject":"#);
-            json::write_string(&session.identity.claims.subject, out);
-            out.extend_from_slice(br#","csrfToken":""#);
-            out.extend_from_slice(session.csrf.token().as_bytes());
-            for (name, value) in [
-                (&br#"","csrfExpiresAt":"#[..], session.csrf.expires_at.0),
-                (br#","authExpiresAt":"#, session.identity.claims.expires_at.0),
-                (br#","heartbeatMs":"#, policy.heartbeat.interval.0),
-                (br#","maxMessageBytes":"#, policy.frames.message_bytes_max as u64),
-            ] {
-                out.extend_from_slice(name);
-                write_number(out, value);
-            }
-            out.extend_from_slice(br#","resumed":false}}"#);
-        });
+        reply::write_welcome(&mut effects.out, id, &session.identity.claims, &session.csrf, policy);
         self.phase = Phase::Open(session);
         self.record("session_opened", effects);
     }
@@ -450,7 +447,8 @@ impl Connection {
         let id = refused.id.map(reply::json_text);
         reply::write_error(&mut effects.out, id.as_deref(), &refused.refusal, reference.as_str());
         self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-        let close = refused.close.or((self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX).then_some(CloseCode::PolicyViolation));
+        let close =
+            refused.close.or((self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX).then_some(CloseCode::PolicyViolation));
         let mut record = self.about("message_refused");
         record.refusal = Some((*refused.refusal).clone());
         record.reference = Some(reference);
@@ -707,7 +705,12 @@ impl Connection {
             age: now.tick.since(session.started),
             auth_expires_at: session.identity.claims.expires_at,
             csrf_expires_at: session.csrf.expires_at,
-            buckets: [subject, ("bytes of this session", bytes, bytes.used(self.bytes, now.tick)), prefix, prefix_bytes],
+            buckets: [
+                subject,
+                ("bytes of this session", bytes, bytes.used(self.bytes, now.tick)),
+                prefix,
+                prefix_bytes,
+            ],
         })
     }
 
@@ -786,7 +789,8 @@ fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut Effects) -> 
 fn accept_ack<'t>(envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
     let good = envelope.payload.filter(|payload| payload.is_object()).is_some_and(|payload| {
         let mut members = payload.members();
-        let seq = members.next().is_some_and(|member| member.key.str_eq("seq") && member.value.as_u64_exact().is_some());
+        let seq =
+            members.next().is_some_and(|member| member.key.str_eq("seq") && member.value.as_u64_exact().is_some());
         seq && members.next().is_none()
     });
     if good {

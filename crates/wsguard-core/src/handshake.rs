@@ -233,11 +233,7 @@ impl Waiting {
 
     fn unauthenticated(self, reason: &'static str, tell_browser: bool) -> Step {
         let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason);
-        if tell_browser && self.subprotocol {
-            self.admit(Entry::Refused(refusal))
-        } else {
-            refuse(401, refusal)
-        }
+        if tell_browser && self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(401, refusal) }
     }
 
     fn admit(self, entry: Entry) -> Step {

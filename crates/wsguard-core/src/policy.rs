@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use wsguard_protocol::limits::{CHAT_CHARS_MAX, MESSAGE_BYTES_MAX, ROOM_CHARS_MAX, TYPE_BYTES_MAX};
 use wsguard_protocol::COOKIE_NAME;
 use wsguard_protocol::frames::CLIENT_FRAMES;
+use wsguard_protocol::limits::{CHAT_CHARS_MAX, MESSAGE_BYTES_MAX, ROOM_CHARS_MAX, TYPE_BYTES_MAX};
 
 use crate::control::authorization::{Access, Permissions, RoomRule, TYPES_MAX};
 use crate::control::credential::Methods;
@@ -42,7 +42,9 @@ pub enum MessageTypeError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// Its name is empty, too long, or belongs to the protocol.
-    #[error("message type {name:?}: expected 1 to {TYPE_BYTES_MAX} letters, digits, `.`, `_` or `-`, not a word of the protocol")]
+    #[error(
+        "message type {name:?}: expected 1 to {TYPE_BYTES_MAX} letters, digits, `.`, `_` or `-`, not a word of the protocol"
+    )]
     Name {
         /// The name.
         name: String,
@@ -111,8 +113,9 @@ impl MessageType {
 /// The message types of the built-in application: `echo`, `join`, `leave`, `chat`.
 pub fn built_in_messages() -> Result<Vec<MessageType>, MessageTypeError> {
     let room = format!(r#"{{"type":"string","minLength":1,"maxLength":{ROOM_CHARS_MAX},"wsguard:content":"reject"}}"#);
-    let about_room =
-        format!(r#"{{"type":"object","properties":{{"room":{room}}},"required":["room"],"additionalProperties":false}}"#);
+    let about_room = format!(
+        r#"{{"type":"object","properties":{{"room":{room}}},"required":["room"],"additionalProperties":false}}"#
+    );
     let chat = format!(
         r#"{{"type":"object","properties":{{"message":{{"type":"string","minLength":1,"maxLength":{CHAT_CHARS_MAX},"wsguard:content":"text"}},"room":{room}}},"required":["message"],"additionalProperties":false}}"#
     );

@@ -107,10 +107,7 @@ impl From<&'static str> for Reason {
 impl Reason {
     /// A reason with its place.
     pub fn with(word: &'static str, detail: impl Into<Box<str>>) -> Self {
-        Self {
-            word,
-            detail: Some(detail.into()),
-        }
+        Self { word, detail: Some(detail.into()) }
     }
 }
 
@@ -130,12 +127,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that does not say when to come back.
     pub fn new(control: ControlId, code: ErrorCode, reason: impl Into<Reason>) -> Self {
-        Self {
-            control,
-            code,
-            reason: reason.into(),
-            retry_after: None,
-        }
+        Self { control, code, reason: reason.into(), retry_after: None }
     }
 
     /// The same refusal with the time after which a next try can pass.

@@ -150,9 +150,11 @@ impl Peer {
         assert_eq!(matches!(verdict, Verdict::Refuse(_) | Verdict::Close(_)), error.is_some(), "{text}: {verdict:?}");
         error.map(|error| {
             let reference = error["payload"]["ref"].as_str().unwrap();
-            let told = self.effects.records.drain(..).filter(|record| {
-                record.reference.is_some_and(|known| known.as_str() == reference)
-            });
+            let told = self
+                .effects
+                .records
+                .drain(..)
+                .filter(|record| record.reference.is_some_and(|known| known.as_str() == reference));
             assert_eq!(told.count(), 1, "one record for each refusal: {text}");
             error["payload"]["code"].as_str().unwrap().to_owned()
         })
@@ -187,7 +189,11 @@ fn every_message_meets_the_controls_in_order() {
         ("unknown type", r#"{"type":"nothing","csrfToken":"CSRF"}"#, Some("unknown_type")),
         ("schema", r#"{"type":"chat","csrfToken":"CSRF","payload":{"message":1}}"#, Some("invalid_message")),
         ("no payload", r#"{"type":"chat","csrfToken":"CSRF"}"#, Some("invalid_message")),
-        ("markup in a room", r#"{"type":"join","csrfToken":"CSRF","payload":{"room":"<img>"}}"#, Some("unsafe_content")),
+        (
+            "markup in a room",
+            r#"{"type":"join","csrfToken":"CSRF","payload":{"room":"<img>"}}"#,
+            Some("unsafe_content"),
+        ),
         ("markup in a key", r#"{"type":"echo","csrfToken":"CSRF","payload":{"<img src>":1}}"#, Some("unsafe_content")),
         ("second auth", r#"{"type":"auth","payload":{"token":"test_token"}}"#, Some("invalid_message")),
     ]
@@ -203,7 +209,10 @@ fn every_message_meets_the_controls_in_order() {
 fn what_is_handed_over_is_canonical() {
     let mut peer = Peer::with_token(&context(|_| {}), "test_token");
     for (text, payload) in [
-        (r#"{ "type":"echo", "csrfToken":"CSRF", "payload": { "b" : 1.50, "a":"\u0041\/" } }"#, r#"{"b":1.50,"a":"A/"}"#),
+        (
+            r#"{ "type":"echo", "csrfToken":"CSRF", "payload": { "b" : 1.50, "a":"\u0041\/" } }"#,
+            r#"{"b":1.50,"a":"A/"}"#,
+        ),
         (r#"{"type":"echo","csrfToken":"CSRF","payload":"a < b"}"#, r#""a < b""#),
         (r#"{"type":"echo","csrfToken":"CSRF","payload":"<img src=x onerror=y>"}"#, r#""&lt;img src=x onerror=y>""#),
         (r#"{"type":"echo","csrfToken":"CSRF","payload":"\u003cscript>"}"#, r#""&lt;script>""#),
@@ -216,7 +225,10 @@ fn what_is_handed_over_is_canonical() {
 #[test]
 fn markup_of_an_earlier_message_does_not_reappear() {
     let mut peer = Peer::with_token(&context(|_| {}), "test_token");
-    assert_eq!(peer.say(at(0), r#"{"type":"echo","csrfToken":"CSRF","payload":"secret < of another"}"#), Verdict::Allow);
+    assert_eq!(
+        peer.say(at(0), r#"{"type":"echo","csrfToken":"CSRF","payload":"secret < of another"}"#),
+        Verdict::Allow
+    );
     assert_eq!(peer.say(at(0), r#"{"type":"echo","csrfToken":"CSRF","payload":"<svg>"}"#), Verdict::Allow);
     assert_eq!(peer.payload(), r#""&lt;svg>""#);
 }
@@ -288,7 +300,8 @@ fn refreshes_have_a_bucket_of_their_own() {
 fn shadow_mode_counts_and_refuses_nothing() {
     let mut peer = Peer::with_token(&context(|policy| policy.rate.mode = Mode::Shadow), "test_token");
     peer.effects.records.clear();
-    let passed = (0..200).filter(|_| peer.say(at(0), r#"{"type":"echo","csrfToken":"CSRF"}"#) == Verdict::Allow).count();
+    let passed =
+        (0..200).filter(|_| peer.say(at(0), r#"{"type":"echo","csrfToken":"CSRF"}"#) == Verdict::Allow).count();
     assert_eq!((passed, peer.effects.shadowed), (200, 140));
     assert_eq!(peer.effects.records.len(), 1, "told once");
 }
@@ -352,11 +365,8 @@ fn a_cookie_alone_opens_nothing() {
     assert_eq!(peer.say(at(1), &format!(r#"{{"type":"auth","csrfToken":"{proof}"}}"#)), Verdict::Answered);
     assert_eq!(peer.frames()[0]["payload"]["subject"], "ann");
 
-    for wrong in [
-        r#"{"type":"auth"}"#,
-        r#"{"type":"ping"}"#,
-        r#"{"type":"auth","csrfToken":"AAAAAAAAAAAAAAAAAAAAAA"}"#,
-    ] {
+    for wrong in [r#"{"type":"auth"}"#, r#"{"type":"ping"}"#, r#"{"type":"auth","csrfToken":"AAAAAAAAAAAAAAAAAAAAAA"}"#]
+    {
         let mut peer = Peer::open(&cx, at(0), open());
         let _ = peer.say(at(1), wrong);
         assert_eq!(peer.frames().last().unwrap()["close"], 4403, "{wrong}");

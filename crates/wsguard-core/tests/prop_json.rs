@@ -157,10 +157,8 @@ fn to_tree(value: Value<'_>) -> Tree {
             value.items().map(to_tree).collect()
         }
         Kind::Object => {
-            let members: serde_json::Map<String, Tree> = value
-                .members()
-                .map(|member| (member.key.chars().collect(), to_tree(member.value)))
-                .collect();
+            let members: serde_json::Map<String, Tree> =
+                value.members().map(|member| (member.key.chars().collect(), to_tree(member.value))).collect();
             assert_eq!(value.len(), members.len());
             Tree::Object(members)
         }
@@ -183,8 +181,7 @@ fn judge(text: &str) {
             assert_eq!(to_tree(document.root()), second);
             let once = canonical(document);
             let mut again = Tape::new();
-            let reread = json::scan(&once, &ScanLimits::default(), &mut again)
-                .expect("the canonical form passes");
+            let reread = json::scan(&once, &ScanLimits::default(), &mut again).expect("the canonical form passes");
             assert_eq!(to_tree(reread.root()), second);
             assert_eq!(canonical(reread), once, "idempotent");
         }

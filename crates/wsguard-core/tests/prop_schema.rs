@@ -1,10 +1,5 @@
 //! Our program agrees with the `jsonschema` crate on every keyword that it claims.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "test code: a panic is a failed test"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code: a panic is a failed test")]
 
 use proptest::prelude::*;
 use serde_json::{Map, Value as Tree, json};
@@ -59,9 +54,7 @@ fn names() -> impl Strategy<Value = Tree> {
 
 /// One keyword that needs no subschema.
 fn assertion() -> impl Strategy<Value = (&'static str, Tree)> {
-    let kind = prop::sample::select(vec![
-        "null", "boolean", "object", "array", "number", "string", "integer",
-    ]);
+    let kind = prop::sample::select(vec!["null", "boolean", "object", "array", "number", "string", "integer"]);
     let kinds = prop::collection::btree_set(kind, 1..4).prop_map(|kinds| json!(kinds));
     let counted = prop::sample::select(vec![
         "minLength",
@@ -73,43 +66,26 @@ fn assertion() -> impl Strategy<Value = (&'static str, Tree)> {
         "minContains",
         "maxContains",
     ]);
-    let bounded = prop::sample::select(vec![
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-    ]);
+    let bounded = prop::sample::select(vec!["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]);
     prop_oneof![
         kinds.prop_map(|kinds| ("type", kinds)),
         instance().prop_map(|value| ("const", value)),
         prop::collection::vec(instance(), 1..4).prop_map(|values| ("enum", Tree::Array(values))),
-        (
-            counted,
-            prop_oneof![(0_u32..4).prop_map(|count| json!(count)), Just(json!(1.0))]
-        ),
-        (
-            bounded,
-            prop::sample::select(vec![json!(-1), json!(0), json!(1.0), json!(2.5), json!(3)])
-        ),
+        (counted, prop_oneof![(0_u32..4).prop_map(|count| json!(count)), Just(json!(1.0))]),
+        (bounded, prop::sample::select(vec![json!(-1), json!(0), json!(1.0), json!(2.5), json!(3)])),
         prop::sample::select(vec![1, 2, 3]).prop_map(|unit| ("multipleOf", json!(unit))),
         any::<bool>().prop_map(|unique| ("uniqueItems", json!(unique))),
-        prop::sample::select(vec![
-            "^a", "b$", "^[^a]+$", r"^\w*$", r"\s", "^.{1,2}$", r"^\d+$", "a|b", r"\S-\d"
-        ])
-        .prop_map(|pattern| ("pattern", json!(pattern))),
-        prop::sample::select(vec!["raw", "html", "text", "reject"])
-            .prop_map(|class| ("wsguard:content", json!(class))),
+        prop::sample::select(vec!["^a", "b$", "^[^a]+$", r"^\w*$", r"\s", "^.{1,2}$", r"^\d+$", "a|b", r"\S-\d"])
+            .prop_map(|pattern| ("pattern", json!(pattern))),
+        prop::sample::select(vec!["raw", "html", "text", "reject"]).prop_map(|class| ("wsguard:content", json!(class))),
         names().prop_map(|names| ("required", names)),
-        (name(), names())
-            .prop_map(|(trigger, names)| ("dependentRequired", json!({ trigger: names }))),
+        (name(), names()).prop_map(|(trigger, names)| ("dependentRequired", json!({ trigger: names }))),
     ]
 }
 
 fn object(keywords: Vec<(&'static str, Tree)>) -> Tree {
-    let mut members: Map<String, Tree> = keywords
-        .into_iter()
-        .map(|(keyword, value)| (keyword.to_owned(), value))
-        .collect();
+    let mut members: Map<String, Tree> =
+        keywords.into_iter().map(|(keyword, value)| (keyword.to_owned(), value)).collect();
     if members.contains_key("wsguard:content") {
         // A class where no string is permitted is a mistake in the schema.
         members.remove("type");
@@ -143,15 +119,8 @@ fn schema() -> impl Strategy<Value = Tree> {
         let named = prop::sample::select(vec!["properties", "dependentSchemas"]);
         let applicator = prop_oneof![
             (one, inner.clone()),
-            (
-                list,
-                prop::collection::vec(inner.clone(), 1..4).prop_map(Tree::Array)
-            ),
-            (
-                named,
-                prop::collection::btree_map(name(), inner.clone(), 0..3)
-                    .prop_map(|members| json!(members))
-            ),
+            (list, prop::collection::vec(inner.clone(), 1..4).prop_map(Tree::Array)),
+            (named, prop::collection::btree_map(name(), inner.clone(), 0..3).prop_map(|members| json!(members))),
             (prop::sample::select(vec!["^a", "b$", "^x-\\d$"]), inner)
                 .prop_map(|(pattern, schema)| ("patternProperties", json!({ pattern: schema }))),
         ];

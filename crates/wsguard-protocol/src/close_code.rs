@@ -162,10 +162,6 @@ mod tests {
             let number = code.number();
             assert!(matches!(number, 1000..=1003 | 1007..=1014 | 4000..=4999), "{code}");
         }
-        assert!(
-            CloseCode::ALL
-                .windows(2)
-                .all(|pair| pair[0].number() < pair[1].number())
-        );
+        assert!(CloseCode::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
     }
 }

@@ -98,16 +98,8 @@ mod tests {
     #[test]
     fn codes_are_distinct_and_generic() {
         for (index, code) in ErrorCode::ALL.iter().enumerate() {
-            assert!(
-                code.as_str()
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                "{code}"
-            );
-            assert!(
-                !code.message().contains(code.as_str()),
-                "{code}: a sentence, not the code again"
-            );
+            assert!(code.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{code}");
+            assert!(!code.message().contains(code.as_str()), "{code}: a sentence, not the code again");
             for other in ErrorCode::ALL.iter().skip(index + 1) {
                 assert_ne!(code.as_str(), other.as_str());
             }

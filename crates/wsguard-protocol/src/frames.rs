@@ -186,12 +186,7 @@ mod tests {
 
     #[test]
     fn every_described_field_is_a_field() {
-        let described: Vec<_> = SERVER_FRAMES
-            .iter()
-            .find(|kind| kind.kind == "welcome")
-            .unwrap()
-            .fields
-            .to_vec();
+        let described: Vec<_> = SERVER_FRAMES.iter().find(|kind| kind.kind == "welcome").unwrap().fields.to_vec();
         assert_eq!(described.len(), 9);
         assert_eq!(described.iter().filter(|field| field.optional).count(), 1);
         assert!(CLIENT_FRAMES.iter().all(|kind| kind.csrf_exempt));

@@ -43,9 +43,8 @@ pub(crate) struct Admin {
 
 /// The routes.
 pub(crate) fn routes(admin: Admin) -> Router {
-    let api = Router::new()
-        .route("/api/stats", get(stats))
-        .layer(middleware::from_fn_with_state(admin.clone(), bearer));
+    let api =
+        Router::new().route("/api/stats", get(stats)).layer(middleware::from_fn_with_state(admin.clone(), bearer));
     Router::new()
         .route("/health", get(|| async { Json(json!({"status": "ok"})) }))
         .route("/ready", get(ready))
@@ -96,10 +95,8 @@ async fn bearer(State(admin): State<Admin>, request: Request, next: Next) -> Res
     let Some(key) = &admin.key else {
         return next.run(request).await;
     };
-    let offered = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let offered =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match offered {
         Some(offered) if key.matches(offered) => next.run(request).await,
         _ => error(StatusCode::UNAUTHORIZED, "unauthenticated"),

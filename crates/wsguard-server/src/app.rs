@@ -88,12 +88,7 @@ struct Chat<'a> {
 impl App {
     /// The application of a new connection.
     pub fn new(rooms: Arc<Rooms>) -> Self {
-        Self {
-            rooms,
-            session: None,
-            joined: Vec::new(),
-            from: Vec::new(),
-        }
+        Self { rooms, session: None, joined: Vec::new(), from: Vec::new() }
     }
 
     fn join(&mut self, name: &str, peer: &Peer<'_>) -> Handled {

@@ -273,11 +273,7 @@ impl Config {
             match read_file(path) {
                 Ok(text) => settings.add_file(path, &text),
                 Err(fault) => settings.errors.push(ConfigError {
-                    place: Place::File {
-                        path: path.to_owned(),
-                        line: 1,
-                        column: 1,
-                    },
+                    place: Place::File { path: path.to_owned(), line: 1, column: 1 },
                     key: String::new(),
                     message: format!("expected a readable file of UTF-8 text ({fault})"),
                 }),
@@ -289,11 +285,7 @@ impl Config {
         config.limits = std::mem::take(&mut reader.limits);
         let errors = reader.into_errors();
         if errors.is_empty() {
-            Ok(Loaded {
-                config,
-                warnings,
-                source: file.map(Path::to_owned),
-            })
+            Ok(Loaded { config, warnings, source: file.map(Path::to_owned) })
         } else {
             Err(ConfigErrors(errors))
         }
@@ -319,19 +311,13 @@ impl Config {
         rows.extend([
             LimitRow {
                 key: "MESSAGE_BYTES_MAX",
-                value: limit::show(
-                    Unit::Bytes,
-                    u64::try_from(protocol::MESSAGE_BYTES_MAX).unwrap_or(u64::MAX),
-                ),
+                value: limit::show(Unit::Bytes, u64::try_from(protocol::MESSAGE_BYTES_MAX).unwrap_or(u64::MAX)),
                 meaning: "a message after reassembly; then 1009",
                 reason: "part of the protocol",
             },
             LimitRow {
                 key: "FIRST_MESSAGE_BYTES_MAX",
-                value: limit::show(
-                    Unit::Bytes,
-                    u64::try_from(protocol::FIRST_MESSAGE_BYTES_MAX).unwrap_or(u64::MAX),
-                ),
+                value: limit::show(Unit::Bytes, u64::try_from(protocol::FIRST_MESSAGE_BYTES_MAX).unwrap_or(u64::MAX)),
                 meaning: "the first message of a connection that is not authenticated yet",
                 reason: "part of the protocol",
             },
@@ -354,11 +340,7 @@ impl Config {
         let trusted_proxies = reader.list(
             "proxy.trusted",
             "a network such as \"10.0.0.0/8\" or an address",
-            |text| {
-                text.parse::<IpNet>()
-                    .ok()
-                    .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-            },
+            |text| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)),
             |_| None,
         );
         let origins = reader.list(
@@ -367,12 +349,8 @@ impl Config {
             value::origin,
             |text| value::nearest_origin(text).map(|origin| format!("write \"{origin}\"")),
         );
-        let hosts = reader.list(
-            "host.allow",
-            "a host with or without a port, such as \"app.example\"",
-            value::host,
-            |_| None,
-        );
+        let hosts =
+            reader.list("host.allow", "a host with or without a port, such as \"app.example\"", value::host, |_| None);
         let origins_are_defaults = dev && !reader.is_given("origin.allow");
         let https = tls.is_some();
         Self {
@@ -385,11 +363,7 @@ impl Config {
             } else {
                 origins.unwrap_or_default()
             },
-            hosts: if dev && !reader.is_given("host.allow") {
-                dev_hosts()
-            } else {
-                hosts.unwrap_or_default()
-            },
+            hosts: if dev && !reader.is_given("host.allow") { dev_hosts() } else { hosts.unwrap_or_default() },
             auth: Auth::read(reader),
             csrf_rotate_every: reader.time(&limit::CSRF_ROTATE_EVERY),
             session: Session {
@@ -415,11 +389,7 @@ impl Config {
 
 impl Auth {
     fn read(reader: &mut Reader) -> Self {
-        let claim = |text: &str| {
-            (1..=CLAIM_CHARS_MAX)
-                .contains(&text.chars().count())
-                .then(|| text.to_owned())
-        };
+        let claim = |text: &str| (1..=CLAIM_CHARS_MAX).contains(&text.chars().count()).then(|| text.to_owned());
         let expected = "one of bearer, subprotocol, ticket, cookie, first-message";
         Self {
             keys: reader.files("auth.keys"),
@@ -442,13 +412,7 @@ impl Auth {
 
 impl AuthMethod {
     /// All of them, in the contract's order.
-    pub const ALL: [Self; 5] = [
-        Self::Bearer,
-        Self::Subprotocol,
-        Self::Ticket,
-        Self::Cookie,
-        Self::FirstMessage,
-    ];
+    pub const ALL: [Self; 5] = [Self::Bearer, Self::Subprotocol, Self::Ticket, Self::Cookie, Self::FirstMessage];
 
     /// The name in `auth.methods`.
     pub const fn as_str(self) -> &'static str {
@@ -497,9 +461,7 @@ pub fn time_from_text(text: &str) -> Option<Millis> {
 fn read_file(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(FILE_BYTES_MAX.saturating_add(1))
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
+    file.take(FILE_BYTES_MAX.saturating_add(1)).read_to_string(&mut text).map_err(|error| error.to_string())?;
     if u64::try_from(text.len()).is_ok_and(|length| length <= FILE_BYTES_MAX) {
         Ok(text)
     } else {
@@ -543,9 +505,7 @@ fn log(reader: &mut Reader) -> Log {
         "json" => Some(LogFormat::Json),
         _ => None,
     });
-    let target = reader.text("log.security", "stderr or a path", |text| {
-        (!text.is_empty()).then(|| text.to_owned())
-    });
+    let target = reader.text("log.security", "stderr or a path", |text| (!text.is_empty()).then(|| text.to_owned()));
     let security = match target.as_deref() {
         None | Some("stderr") => LogTarget::Stderr,
         Some(path) => LogTarget::File(reader.resolve(PathBuf::from(path), &reader.place("log.security"))),
@@ -555,15 +515,9 @@ fn log(reader: &mut Reader) -> Log {
 
 fn dev_origins(https: bool, port: u16) -> Vec<Origin> {
     let hosts = ["localhost", "127.0.0.1"];
-    hosts
-        .into_iter()
-        .filter_map(|host| value::listener_origin(https, host, port))
-        .collect()
+    hosts.into_iter().filter_map(|host| value::listener_origin(https, host, port)).collect()
 }
 
 fn dev_hosts() -> Vec<HostPattern> {
-    ["localhost", "127.0.0.1", "[::1]"]
-        .into_iter()
-        .filter_map(value::host)
-        .collect()
+    ["localhost", "127.0.0.1", "[::1]"].into_iter().filter_map(value::host).collect()
 }

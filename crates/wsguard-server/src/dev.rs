@@ -17,11 +17,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use wsguard::{Guard, Watched};
 use wsguard::core::control::origin;
 use wsguard::core::handshake::Header;
 use wsguard::core::time::UnixMs;
 use wsguard::core::token::{MintClaims, SigningKey, mint};
+use wsguard::{Guard, Watched};
 
 use crate::app::unix_ms;
 use crate::http::{EventStream, Reply, json as json_reply, read_json, reply, single};
@@ -81,7 +81,9 @@ impl Dev {
 
     /// `POST /dev/token {name, ttl}`: a token for any name.
     async fn token(&self, request: Request<Incoming>) -> Reply {
-        let bad = |message: &str| json_reply(StatusCode::BAD_REQUEST, &json!({"error": {"code": "invalid_message", "message": message}}));
+        let bad = |message: &str| {
+            json_reply(StatusCode::BAD_REQUEST, &json!({"error": {"code": "invalid_message", "message": message}}))
+        };
         let Some(asked) = read_json::<TokenRequest>(request.into_body()).await else {
             return bad("expected {\"name\": STRING, \"ttl\"?: \"15m\"}");
         };
@@ -101,10 +103,9 @@ impl Dev {
         let expires_at =
             if past { now.saturating_sub(length.0.saturating_add(10_000)) } else { now.saturating_add(length.0) };
         match mint(key, &MintClaims::new(&asked.name, UnixMs(expires_at))) {
-            Ok(token) => json_reply(
-                StatusCode::OK,
-                &json!({"token": token, "subject": asked.name, "expiresAt": expires_at}),
-            ),
+            Ok(token) => {
+                json_reply(StatusCode::OK, &json!({"token": token, "subject": asked.name, "expiresAt": expires_at}))
+            }
             Err(error) => bad(&error.to_string()),
         }
     }
@@ -153,7 +154,8 @@ impl Dev {
 
     /// `POST /dev/attack {kind}`: sends this very server, over a socket like any peer's, what a browser cannot.
     async fn attack(&self, request: Request<Incoming>) -> Reply {
-        let bytes: &[u8] = match read_json::<AttackRequest>(request.into_body()).await.as_ref().map(|r| r.kind.as_str()) {
+        let bytes: &[u8] = match read_json::<AttackRequest>(request.into_body()).await.as_ref().map(|r| r.kind.as_str())
+        {
             // RFC 6455 section 5.1: a client's frame without a mask.
             Some("unmasked") => b"\x81\x02Hi",
             // A frame that declares 1 GiB; not one byte of it follows.
@@ -168,8 +170,13 @@ impl Dev {
         let seen = tokio::time::timeout(Duration::from_secs(5), attack_with(self.listen, bytes)).await;
         match seen {
             Ok(Ok(seen)) => json_reply(StatusCode::OK, &seen),
-            Ok(Err(error)) => json_reply(StatusCode::BAD_GATEWAY, &json!({"error": {"code": "internal", "message": error.to_string()}})),
-            Err(_) => json_reply(StatusCode::OK, &json!({"sent": hex(bytes), "status": 101, "frames": [], "closeCode": null})),
+            Ok(Err(error)) => json_reply(
+                StatusCode::BAD_GATEWAY,
+                &json!({"error": {"code": "internal", "message": error.to_string()}}),
+            ),
+            Err(_) => {
+                json_reply(StatusCode::OK, &json!({"sent": hex(bytes), "status": 101, "frames": [], "closeCode": null}))
+            }
         }
     }
 }
@@ -258,10 +265,8 @@ fn asset(name: &str) -> Option<Reply> {
     };
     let mut response = reply(StatusCode::OK, media, file.data.into_owned());
     let headers = response.headers_mut();
-    headers.insert(
-        HeaderName::from_static("content-security-policy"),
-        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
-    );
+    headers
+        .insert(HeaderName::from_static("content-security-policy"), HeaderValue::from_static(CONTENT_SECURITY_POLICY));
     headers.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Some(response)

@@ -79,17 +79,9 @@ impl Journal {
         let (queue, commands) = sync_channel(QUEUE_ENTRIES_MAX);
         let (tap, _) = broadcast::channel(TAP_LINES_MAX);
         let counts = Arc::new(Counts::default());
-        let writer = Writer {
-            sink,
-            format,
-            tap: tap.clone(),
-            counts: Arc::clone(&counts),
-            reported: 0,
-            batch: Vec::new(),
-        };
-        thread::Builder::new()
-            .name("wsguard-journal".to_owned())
-            .spawn(move || writer.run(&commands))?;
+        let writer =
+            Writer { sink, format, tap: tap.clone(), counts: Arc::clone(&counts), reported: 0, batch: Vec::new() };
+        thread::Builder::new().name("wsguard-journal".to_owned()).spawn(move || writer.run(&commands))?;
         Ok(Self { queue, counts, tap })
     }
 
@@ -223,10 +215,7 @@ impl Writer {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
             let detail = format!("{new} entries were dropped, {dropped} since the start: the queue was full");
-            let entry = Entry {
-                detail: Some(detail),
-                ..Entry::new(unix_ms, "journal_dropped", Outcome::Failure)
-            };
+            let entry = Entry { detail: Some(detail), ..Entry::new(unix_ms, "journal_dropped", Outcome::Failure) };
             self.render(&entry, line);
         }
     }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use wsguard_core::token::{
-    Algorithm, KEY_FILE_BYTES_MAX, Key, KeyError, KeyRing, KeyRingError, SECRET_BYTES_MIN,
-    SigningKey, encode_private_pem, encode_secret,
+    Algorithm, KEY_FILE_BYTES_MAX, Key, KeyError, KeyRing, KeyRingError, SECRET_BYTES_MIN, SigningKey,
+    encode_private_pem, encode_secret,
 };
 use zeroize::Zeroizing;
 
@@ -66,10 +66,7 @@ pub fn generate(algorithm: Algorithm) -> Result<KeyFile, KeygenError> {
             encode_private_pem(pair.to_pkcs8v1().map_err(failed)?.as_ref())
         }
         Algorithm::Es256 => {
-            let document = EcdsaKeyPair::generate_pkcs8(
-                &ECDSA_P256_SHA256_FIXED_SIGNING,
-                &SystemRandom::new(),
-            );
+            let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
             encode_private_pem(document.map_err(failed)?.as_ref())
         }
         Algorithm::Hs256 => {
@@ -80,14 +77,8 @@ pub fn generate(algorithm: Algorithm) -> Result<KeyFile, KeygenError> {
         Algorithm::Rs256 => return Err(KeygenError::NotSigning(algorithm)),
     };
     // Read back as a server would: a key that it could not load is not handed out.
-    let key =
-        SigningKey::parse("the new key", private.as_bytes()).map_err(|_| KeygenError::Failed)?;
-    Ok(KeyFile {
-        algorithm,
-        public_pem: key.public_pem(),
-        key_id: key.verifying_key().id().into(),
-        private,
-    })
+    let key = SigningKey::parse("the new key", private.as_bytes()).map_err(|_| KeygenError::Failed)?;
+    Ok(KeyFile { algorithm, public_pem: key.public_pem(), key_id: key.verifying_key().id().into(), private })
 }
 
 /// Writes `key` to `path` (mode 0600) and its public part, if it has one, to `path` with `.pub` appended (mode 0644 less
@@ -209,27 +200,17 @@ fn load_key(path: &Path) -> Result<Key, KeyLoadError> {
 /// Reads one byte more than a key file may have, at most: enough for the parser to see that it is too long, and a
 /// device that never ends does end.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyLoadError> {
-    let unreadable = |error| KeyLoadError::Unreadable {
-        path: path.to_owned(),
-        error,
-    };
+    let unreadable = |error| KeyLoadError::Unreadable { path: path.to_owned(), error };
     let most = KEY_FILE_BYTES_MAX.saturating_add(1);
     // Reserved in full: a growing buffer would leave copies of the secret in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(32)));
     let limit = u64::try_from(most).unwrap_or(u64::MAX);
-    File::open(path)
-        .map_err(unreadable)?
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    File::open(path).map_err(unreadable)?.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
 
 fn create(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeygenError> {
-    let io_error = |error| KeygenError::Io {
-        path: path.to_owned(),
-        error,
-    };
+    let io_error = |error| KeygenError::Io { path: path.to_owned(), error };
     let mut options = OpenOptions::new();
     // `create_new` follows no link and loses no race: whoever made the file first keeps it.
     options.write(true).create_new(true);
@@ -241,13 +222,11 @@ fn create(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeygenError> {
         }
         Err(error) => return Err(io_error(error)),
     };
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(|error| {
-            // Half a key is worse than none.
-            let _ = fs::remove_file(path);
-            io_error(error)
-        })
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
+        // Half a key is worse than none.
+        let _ = fs::remove_file(path);
+        io_error(error)
+    })
 }
 
 #[cfg(unix)]
@@ -283,11 +262,7 @@ mod tests {
     impl Folder {
         fn new() -> Self {
             static COUNT: AtomicU32 = AtomicU32::new(0);
-            let name = format!(
-                "wsguard-keys-{}-{}",
-                std::process::id(),
-                COUNT.fetch_add(1, Ordering::Relaxed)
-            );
+            let name = format!("wsguard-keys-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
             let path = std::env::temp_dir().join(name);
             fs::create_dir(&path).unwrap();
             Self(path)
@@ -312,11 +287,7 @@ mod tests {
     #[test]
     fn a_generated_key_signs_and_both_its_files_verify() {
         let now = UnixMs(1_700_000_000_000);
-        for (algorithm, files) in [
-            (Algorithm::EdDsa, 2),
-            (Algorithm::Es256, 2),
-            (Algorithm::Hs256, 1),
-        ] {
+        for (algorithm, files) in [(Algorithm::EdDsa, 2), (Algorithm::Es256, 2), (Algorithm::Hs256, 1)] {
             let folder = Folder::new();
             let key = generate(algorithm).unwrap();
             let written = write_key_files(&folder.path("auth.key"), &key).unwrap();
@@ -330,20 +301,14 @@ mod tests {
                 assert_eq!(claims.key_id, key.key_id.clone().into(), "{algorithm}");
             }
         }
-        assert!(matches!(
-            generate(Algorithm::Rs256),
-            Err(KeygenError::NotSigning(Algorithm::Rs256))
-        ));
+        assert!(matches!(generate(Algorithm::Rs256), Err(KeygenError::NotSigning(Algorithm::Rs256))));
     }
 
     #[test]
     fn two_keys_are_never_the_same() {
         for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Hs256] {
             let (one, two) = (generate(algorithm).unwrap(), generate(algorithm).unwrap());
-            assert!(
-                *one.private != *two.private && one.key_id != two.key_id,
-                "{algorithm}"
-            );
+            assert!(*one.private != *two.private && one.key_id != two.key_id, "{algorithm}");
         }
     }
 
@@ -352,44 +317,28 @@ mod tests {
     fn only_the_owner_reads_a_private_key() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = Folder::new();
-        let written = write_key_files(
-            &folder.path("auth.key"),
-            &generate(Algorithm::EdDsa).unwrap(),
-        )
-        .unwrap();
+        let written = write_key_files(&folder.path("auth.key"), &generate(Algorithm::EdDsa).unwrap()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&written[0]), 0o600);
         assert_eq!(written[1], folder.path("auth.key.pub"));
-        assert_eq!(
-            mode(&written[1]) & 0o600,
-            0o600,
-            "the umask may take the others' right to read"
-        );
+        assert_eq!(mode(&written[1]) & 0o600, 0o600, "the umask may take the others' right to read");
     }
 
     #[test]
     fn nothing_is_overwritten_and_nothing_half_done_stays() {
         let key = generate(Algorithm::EdDsa).unwrap();
-        for (name, present) in [
-            ("the private file is there", "auth.key"),
-            ("the public file is there", "auth.key.pub"),
-        ] {
+        for (name, present) in [("the private file is there", "auth.key"), ("the public file is there", "auth.key.pub")]
+        {
             let folder = Folder::new();
             let old = folder.write(present, "old");
             let refused = write_key_files(&folder.path("auth.key"), &key);
-            assert!(
-                matches!(refused, Err(KeygenError::Exists(ref path)) if *path == old),
-                "{name}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(KeygenError::Exists(ref path)) if *path == old), "{name}: {refused:?}");
             assert_eq!(fs::read_to_string(&old).unwrap(), "old", "{name}");
             assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "{name}");
         }
         let folder = Folder::new();
         let refused = write_key_files(&folder.path("missing/auth.key"), &key);
-        assert!(
-            matches!(refused, Err(KeygenError::Io { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(KeygenError::Io { .. })), "{refused:?}");
     }
 
     #[cfg(unix)]
@@ -397,14 +346,8 @@ mod tests {
     fn a_planted_link_is_not_followed() {
         let folder = Folder::new();
         std::os::unix::fs::symlink(folder.path("elsewhere"), folder.path("auth.key")).unwrap();
-        let refused = write_key_files(
-            &folder.path("auth.key"),
-            &generate(Algorithm::Hs256).unwrap(),
-        );
-        assert!(
-            matches!(refused, Err(KeygenError::Exists(_))),
-            "{refused:?}"
-        );
+        let refused = write_key_files(&folder.path("auth.key"), &generate(Algorithm::Hs256).unwrap());
+        assert!(matches!(refused, Err(KeygenError::Exists(_))), "{refused:?}");
         assert!(!folder.path("elsewhere").exists());
     }
 
@@ -422,55 +365,29 @@ mod tests {
             written[1].clone(),
         ];
         let invalid = load_keys(&paths).unwrap_err();
-        let [missing, words, huge, clash] = invalid.faults() else {
-            panic!("{invalid}")
-        };
-        assert!(
-            matches!(missing, KeyLoadError::Unreadable { path, .. } if *path == paths[0]),
-            "{missing}"
-        );
-        assert!(
-            matches!(words, KeyLoadError::Invalid(error) if error.fault() == KeyFault::NotAKey),
-            "{words}"
-        );
-        assert!(
-            matches!(huge, KeyLoadError::Invalid(error) if error.fault() == KeyFault::TooLong),
-            "{huge}"
-        );
-        assert!(
-            matches!(clash, KeyLoadError::Ring(KeyRingError::SameId { .. })),
-            "{clash}"
-        );
+        let [missing, words, huge, clash] = invalid.faults() else { panic!("{invalid}") };
+        assert!(matches!(missing, KeyLoadError::Unreadable { path, .. } if *path == paths[0]), "{missing}");
+        assert!(matches!(words, KeyLoadError::Invalid(error) if error.fault() == KeyFault::NotAKey), "{words}");
+        assert!(matches!(huge, KeyLoadError::Invalid(error) if error.fault() == KeyFault::TooLong), "{huge}");
+        assert!(matches!(clash, KeyLoadError::Ring(KeyRingError::SameId { .. })), "{clash}");
         let text = invalid.to_string();
         assert_eq!(text.lines().count(), 4, "{text}");
-        assert!(
-            text.contains("words.key") && !text.contains("horse"),
-            "{text}"
-        );
+        assert!(text.contains("words.key") && !text.contains("horse"), "{text}");
         assert!(load_keys(&[] as &[&Path]).unwrap().keys().is_empty());
     }
 
     #[test]
     fn a_public_key_does_not_sign() {
         let folder = Folder::new();
-        let written = write_key_files(
-            &folder.path("auth.key"),
-            &generate(Algorithm::Es256).unwrap(),
-        )
-        .unwrap();
+        let written = write_key_files(&folder.path("auth.key"), &generate(Algorithm::Es256).unwrap()).unwrap();
         let refused = load_signing_key(&written[1]);
-        assert!(
-            matches!(refused, Err(KeyLoadError::Invalid(ref error)) if error.fault() == KeyFault::NotSigning)
-        );
+        assert!(matches!(refused, Err(KeyLoadError::Invalid(ref error)) if error.fault() == KeyFault::NotSigning));
     }
 
     #[test]
     fn debug_is_mute() {
         let key = generate(Algorithm::Hs256).unwrap();
         let shown = format!("{key:?}");
-        assert!(
-            !shown.contains("wsguard-hs256") && !shown.contains(key.private.trim_end()),
-            "{shown}"
-        );
+        assert!(!shown.contains("wsguard-hs256") && !shown.contains(key.private.trim_end()), "{shown}");
     }
 }

@@ -100,4 +100,3 @@ where
     // What goes wrong here is the peer's business and has been answered by hyper.
     let _ = connection.await;
 }
-

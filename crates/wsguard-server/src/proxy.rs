@@ -78,10 +78,7 @@ pub enum ProxyError {
 impl ProxyPolicy {
     /// Makes a policy that believes `trusted`.
     pub fn new(trusted: &[IpNet], transport: Transport) -> Self {
-        Self {
-            trusted: trusted.into(),
-            transport,
-        }
+        Self { trusted: trusted.into(), transport }
     }
 
     /// Finds the client of a request that came from `peer` with `headers`.
@@ -165,9 +162,7 @@ fn from_right(list: &str) -> impl Iterator<Item = &str> {
             byte == b',' && !quoted
         });
         let (left, element) = match comma {
-            Some(at) => text
-                .split_at_checked(at)
-                .map_or((None, text), |(left, right)| (Some(left), right)),
+            Some(at) => text.split_at_checked(at).map_or((None, text), |(left, right)| (Some(left), right)),
             None => (None, text),
         };
         rest = left;
@@ -212,117 +207,44 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     fn resolve(transport: Transport, peer: &str, headers: &[(&str, &str)]) -> Result<String, ProxyError> {
-        let trusted: Vec<IpNet> = ["10.0.0.0/8", "192.0.2.1/32", "2001:db8:1::/48"]
-            .iter()
-            .map(|net| net.parse().unwrap())
-            .collect();
+        let trusted: Vec<IpNet> =
+            ["10.0.0.0/8", "192.0.2.1/32", "2001:db8:1::/48"].iter().map(|net| net.parse().unwrap()).collect();
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(
-                name.parse::<HeaderName>().unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
+            map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        ProxyPolicy::new(&trusted, transport)
-            .resolve(peer.parse().unwrap(), &map)
-            .map(|found| found.ip.to_string())
+        ProxyPolicy::new(&trusted, transport).resolve(peer.parse().unwrap(), &map).map(|found| found.ip.to_string())
     }
 
     #[test]
-    #[expect(clippy::too_many_lines, reason = "one table: the cases are read against each other")]
     fn the_client_is_the_right_most_hop_that_is_not_trusted() {
         const FOR: &str = "X-Forwarded-For";
         for (name, peer, headers, want) in [
             ("no proxy", "198.51.100.7", &[][..], Ok("198.51.100.7")),
-            (
-                "spoofed without proxy",
-                "198.51.100.7",
-                &[(FOR, "203.0.113.9")],
-                Ok("198.51.100.7"),
-            ),
+            ("spoofed without proxy", "198.51.100.7", &[(FOR, "203.0.113.9")], Ok("198.51.100.7")),
             (
                 "spoofed Forwarded without proxy",
                 "198.51.100.7",
                 &[("Forwarded", "for=203.0.113.9")],
                 Ok("198.51.100.7"),
             ),
-            (
-                "garbage without proxy",
-                "198.51.100.7",
-                &[(FOR, "x"), (FOR, "y")],
-                Ok("198.51.100.7"),
-            ),
+            ("garbage without proxy", "198.51.100.7", &[(FOR, "x"), (FOR, "y")], Ok("198.51.100.7")),
             ("one proxy", "10.0.0.1", &[(FOR, "203.0.113.9")], Ok("203.0.113.9")),
-            (
-                "spoofed at the left",
-                "10.0.0.1",
-                &[(FOR, "1.1.1.1, 203.0.113.9")],
-                Ok("203.0.113.9"),
-            ),
-            (
-                "spoofed as a trusted one",
-                "10.0.0.1",
-                &[(FOR, "10.9.9.9, 203.0.113.9")],
-                Ok("203.0.113.9"),
-            ),
-            (
-                "garbage at the left",
-                "10.0.0.1",
-                &[(FOR, "unknown, <x>, 203.0.113.9")],
-                Ok("203.0.113.9"),
-            ),
-            (
-                "two proxies",
-                "10.0.0.1",
-                &[(FOR, "203.0.113.9, 192.0.2.1")],
-                Ok("203.0.113.9"),
-            ),
+            ("spoofed at the left", "10.0.0.1", &[(FOR, "1.1.1.1, 203.0.113.9")], Ok("203.0.113.9")),
+            ("spoofed as a trusted one", "10.0.0.1", &[(FOR, "10.9.9.9, 203.0.113.9")], Ok("203.0.113.9")),
+            ("garbage at the left", "10.0.0.1", &[(FOR, "unknown, <x>, 203.0.113.9")], Ok("203.0.113.9")),
+            ("two proxies", "10.0.0.1", &[(FOR, "203.0.113.9, 192.0.2.1")], Ok("203.0.113.9")),
             ("all trusted", "10.0.0.1", &[(FOR, "10.0.0.3,10.0.0.2")], Ok("10.0.0.3")),
             ("proxy itself", "10.0.0.1", &[], Ok("10.0.0.1")),
             ("port", "10.0.0.1", &[(FOR, "203.0.113.9:1234")], Ok("203.0.113.9")),
             ("IPv6", "2001:db8:1::1", &[(FOR, "2001:db8:2::5")], Ok("2001:db8:2::5")),
-            (
-                "IPv6 in brackets",
-                "10.0.0.1",
-                &[(FOR, "[2001:db8:2::5]")],
-                Ok("2001:db8:2::5"),
-            ),
-            (
-                "IPv6 with port",
-                "10.0.0.1",
-                &[(FOR, "[2001:db8:2::5]:99")],
-                Ok("2001:db8:2::5"),
-            ),
-            (
-                "mapped peer",
-                "::ffff:10.0.0.1",
-                &[(FOR, "203.0.113.9")],
-                Ok("203.0.113.9"),
-            ),
-            (
-                "mapped client",
-                "10.0.0.1",
-                &[(FOR, "::ffff:203.0.113.9")],
-                Ok("203.0.113.9"),
-            ),
-            (
-                "mapped trusted hop",
-                "10.0.0.1",
-                &[(FOR, "203.0.113.9, ::ffff:10.0.0.2")],
-                Ok("203.0.113.9"),
-            ),
-            (
-                "Forwarded",
-                "10.0.0.1",
-                &[("Forwarded", "for=203.0.113.9;proto=https")],
-                Ok("203.0.113.9"),
-            ),
-            (
-                "Forwarded IPv6",
-                "10.0.0.1",
-                &[("Forwarded", "For=\"[2001:db8:2::5]:99\"")],
-                Ok("2001:db8:2::5"),
-            ),
+            ("IPv6 in brackets", "10.0.0.1", &[(FOR, "[2001:db8:2::5]")], Ok("2001:db8:2::5")),
+            ("IPv6 with port", "10.0.0.1", &[(FOR, "[2001:db8:2::5]:99")], Ok("2001:db8:2::5")),
+            ("mapped peer", "::ffff:10.0.0.1", &[(FOR, "203.0.113.9")], Ok("203.0.113.9")),
+            ("mapped client", "10.0.0.1", &[(FOR, "::ffff:203.0.113.9")], Ok("203.0.113.9")),
+            ("mapped trusted hop", "10.0.0.1", &[(FOR, "203.0.113.9, ::ffff:10.0.0.2")], Ok("203.0.113.9")),
+            ("Forwarded", "10.0.0.1", &[("Forwarded", "for=203.0.113.9;proto=https")], Ok("203.0.113.9")),
+            ("Forwarded IPv6", "10.0.0.1", &[("Forwarded", "For=\"[2001:db8:2::5]:99\"")], Ok("2001:db8:2::5")),
             (
                 "Forwarded chain",
                 "10.0.0.1",
@@ -347,60 +269,20 @@ mod tests {
                 &[(FOR, "203.0.113.9"), (FOR, "1.1.1.1")],
                 Err(ProxyError::Repeated(X_FORWARDED_FOR)),
             ),
-            (
-                "both headers",
-                "10.0.0.1",
-                &[(FOR, "203.0.113.9"), ("Forwarded", "for=1.1.1.1")],
-                Err(ProxyError::Both),
-            ),
-            (
-                "empty",
-                "10.0.0.1",
-                &[(FOR, "")],
-                Err(ProxyError::Malformed(X_FORWARDED_FOR)),
-            ),
-            (
-                "empty hop",
-                "10.0.0.1",
-                &[(FOR, "203.0.113.9,")],
-                Err(ProxyError::Malformed(X_FORWARDED_FOR)),
-            ),
-            (
-                "a name",
-                "10.0.0.1",
-                &[(FOR, "client.example")],
-                Err(ProxyError::Malformed(X_FORWARDED_FOR)),
-            ),
+            ("both headers", "10.0.0.1", &[(FOR, "203.0.113.9"), ("Forwarded", "for=1.1.1.1")], Err(ProxyError::Both)),
+            ("empty", "10.0.0.1", &[(FOR, "")], Err(ProxyError::Malformed(X_FORWARDED_FOR))),
+            ("empty hop", "10.0.0.1", &[(FOR, "203.0.113.9,")], Err(ProxyError::Malformed(X_FORWARDED_FOR))),
+            ("a name", "10.0.0.1", &[(FOR, "client.example")], Err(ProxyError::Malformed(X_FORWARDED_FOR))),
             (
                 "garbage before the client",
                 "10.0.0.1",
                 &[(FOR, "1.1.1.1, x, 10.0.0.2")],
                 Err(ProxyError::Malformed(X_FORWARDED_FOR)),
             ),
-            (
-                "octal",
-                "10.0.0.1",
-                &[(FOR, "010.0.0.1")],
-                Err(ProxyError::Malformed(X_FORWARDED_FOR)),
-            ),
-            (
-                "zone",
-                "10.0.0.1",
-                &[(FOR, "fe80::1%1")],
-                Err(ProxyError::Malformed(X_FORWARDED_FOR)),
-            ),
-            (
-                "Forwarded unknown",
-                "10.0.0.1",
-                &[("Forwarded", "for=unknown")],
-                Err(ProxyError::Malformed("forwarded")),
-            ),
-            (
-                "Forwarded hidden",
-                "10.0.0.1",
-                &[("Forwarded", "for=_a")],
-                Err(ProxyError::Malformed("forwarded")),
-            ),
+            ("octal", "10.0.0.1", &[(FOR, "010.0.0.1")], Err(ProxyError::Malformed(X_FORWARDED_FOR))),
+            ("zone", "10.0.0.1", &[(FOR, "fe80::1%1")], Err(ProxyError::Malformed(X_FORWARDED_FOR))),
+            ("Forwarded unknown", "10.0.0.1", &[("Forwarded", "for=unknown")], Err(ProxyError::Malformed("forwarded"))),
+            ("Forwarded hidden", "10.0.0.1", &[("Forwarded", "for=_a")], Err(ProxyError::Malformed("forwarded"))),
             (
                 "Forwarded without for",
                 "10.0.0.1",
@@ -420,11 +302,7 @@ mod tests {
                 Err(ProxyError::Malformed("forwarded")),
             ),
         ] {
-            assert_eq!(
-                resolve(Transport::OwnTls, peer, headers).as_deref(),
-                want.as_ref().copied(),
-                "{name}"
-            );
+            assert_eq!(resolve(Transport::OwnTls, peer, headers).as_deref(), want.as_ref().copied(), "{name}");
         }
     }
 
@@ -434,18 +312,10 @@ mod tests {
         let long = "1".repeat(HEADER_BYTES_MAX + 1);
         for (name, value, want) in [
             ("longest chain", hops.clone(), Ok("10.0.0.2".to_owned())),
-            (
-                "one hop more",
-                format!("{hops},10.0.0.3"),
-                Err(ProxyError::TooLong(X_FORWARDED_FOR)),
-            ),
+            ("one hop more", format!("{hops},10.0.0.3"), Err(ProxyError::TooLong(X_FORWARDED_FOR))),
             ("too many bytes", long, Err(ProxyError::TooLong(X_FORWARDED_FOR))),
         ] {
-            assert_eq!(
-                resolve(Transport::OwnTls, "10.0.0.1", &[("X-Forwarded-For", &value)]),
-                want,
-                "{name}"
-            );
+            assert_eq!(resolve(Transport::OwnTls, "10.0.0.1", &[("X-Forwarded-For", &value)]), want, "{name}");
         }
     }
 
@@ -457,30 +327,11 @@ mod tests {
             ("case", "10.0.0.1", &[(PROTO, "HTTPS")], Ok("10.0.0.1")),
             ("http", "10.0.0.1", &[(PROTO, "http")], Err(ProxyError::NotOverTls)),
             ("absent", "10.0.0.1", &[], Err(ProxyError::NotOverTls)),
-            (
-                "list",
-                "10.0.0.1",
-                &[(PROTO, "https, http")],
-                Err(ProxyError::NotOverTls),
-            ),
-            (
-                "twice",
-                "10.0.0.1",
-                &[(PROTO, "https"), (PROTO, "http")],
-                Err(ProxyError::Repeated(X_FORWARDED_PROTO)),
-            ),
-            (
-                "not a proxy",
-                "198.51.100.7",
-                &[(PROTO, "https")],
-                Err(ProxyError::NotOverTls),
-            ),
+            ("list", "10.0.0.1", &[(PROTO, "https, http")], Err(ProxyError::NotOverTls)),
+            ("twice", "10.0.0.1", &[(PROTO, "https"), (PROTO, "http")], Err(ProxyError::Repeated(X_FORWARDED_PROTO))),
+            ("not a proxy", "198.51.100.7", &[(PROTO, "https")], Err(ProxyError::NotOverTls)),
         ] {
-            assert_eq!(
-                resolve(Transport::ProxyTls, peer, headers).as_deref(),
-                want.as_ref().copied(),
-                "{name}"
-            );
+            assert_eq!(resolve(Transport::ProxyTls, peer, headers).as_deref(), want.as_ref().copied(), "{name}");
         }
     }
 
@@ -489,21 +340,9 @@ mod tests {
         for (name, headers, want) in [
             ("direct", &[][..], Ok("127.0.0.1")),
             ("other header", &[("X-Real-Thing", "1")], Ok("127.0.0.1")),
-            (
-                "Forwarded",
-                &[("Forwarded", "for=1.1.1.1")],
-                Err(ProxyError::ForwardedInDevelopment),
-            ),
-            (
-                "X-Forwarded-For",
-                &[("X-Forwarded-For", "1.1.1.1")],
-                Err(ProxyError::ForwardedInDevelopment),
-            ),
-            (
-                "X-Forwarded-Host",
-                &[("X-Forwarded-Host", "a")],
-                Err(ProxyError::ForwardedInDevelopment),
-            ),
+            ("Forwarded", &[("Forwarded", "for=1.1.1.1")], Err(ProxyError::ForwardedInDevelopment)),
+            ("X-Forwarded-For", &[("X-Forwarded-For", "1.1.1.1")], Err(ProxyError::ForwardedInDevelopment)),
+            ("X-Forwarded-Host", &[("X-Forwarded-Host", "a")], Err(ProxyError::ForwardedInDevelopment)),
             ("Via", &[("Via", "1.1 tunnel")], Err(ProxyError::ForwardedInDevelopment)),
         ] {
             assert_eq!(

@@ -7,8 +7,8 @@ use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, RETRY_AFTER, UPGRADE, VA
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
-use wsguard::core::control::{credential, host};
 use wsguard::core::control::rate::Mode;
+use wsguard::core::control::{credential, host};
 use wsguard::core::handshake::{HandshakeRefusal, Header};
 use wsguard::core::verdict::{ControlId, Refusal};
 use wsguard::protocol::{ENDPOINT_PATH, ErrorCode};
@@ -37,7 +37,11 @@ impl Public {
     /// Answers one request from `peer`.
     pub(crate) async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
         if is_head_too_large(&request) {
-            return self.refuse(peer.ip(), 431, Refusal::new(ControlId::Upgrade, ErrorCode::TooLarge, "head_too_large"));
+            return self.refuse(
+                peer.ip(),
+                431,
+                Refusal::new(ControlId::Upgrade, ErrorCode::TooLarge, "head_too_large"),
+            );
         }
         let client = match self.proxies.resolve(peer.ip(), request.headers()) {
             Ok(client) => client.ip,
@@ -67,9 +71,11 @@ impl Public {
             (&Method::POST, "/ws/session") if methods.cookie => self.session_proof(client, request.headers()),
             (&Method::GET, "/health") => json_reply(StatusCode::OK, &json!({"status": "ok"})),
             (&Method::POST, "/ws/ticket" | "/ws/session") => self.not_found(client, "method_switched_off"),
-            (_, "/ws/ticket" | "/ws/session" | "/health") => {
-                self.refuse(client, 405, Refusal::new(ControlId::Upgrade, ErrorCode::InvalidMessage, "method_not_allowed"))
-            }
+            (_, "/ws/ticket" | "/ws/session" | "/health") => self.refuse(
+                client,
+                405,
+                Refusal::new(ControlId::Upgrade, ErrorCode::InvalidMessage, "method_not_allowed"),
+            ),
             _ => match &self.dev {
                 // The development routes are for the machine's own pages: the Host says so, as for the endpoint.
                 Some(dev) if host::inspect(&self.guard.policy().hosts, header(request.headers(), HOST)).is_ok() => {
@@ -88,9 +94,8 @@ impl Public {
         if let Some(refused) = self.gate(client, headers) {
             return refused;
         }
-        let unauthenticated = |reason| {
-            self.refuse(client, 401, Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason))
-        };
+        let unauthenticated =
+            |reason| self.refuse(client, 401, Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason));
         let origin = match self.origin(headers) {
             Ok(origin) => origin,
             Err(refusal) => return self.refuse(client, 403, refusal),
@@ -200,7 +205,8 @@ impl Public {
 fn is_head_too_large(request: &Request<Incoming>) -> bool {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     // Each line holds ": " and ends in CR LF.
-    let lines = request.headers().iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()).saturating_add(4));
+    let lines =
+        request.headers().iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()).saturating_add(4));
     request.headers().len() > HEADERS_MAX || lines.fold(target, usize::saturating_add) > HEAD_BYTES_MAX
 }
 

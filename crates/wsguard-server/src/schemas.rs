@@ -48,12 +48,7 @@ pub enum SchemasError {
 /// # Errors
 /// Every file that cannot be used, so that one edit repairs them all; at least one.
 pub fn load(directory: &Path) -> Result<Vec<CompiledSchema>, Vec<SchemasError>> {
-    let unreadable = |error| {
-        vec![SchemasError::Unreadable {
-            path: directory.to_owned(),
-            error,
-        }]
-    };
+    let unreadable = |error| vec![SchemasError::Unreadable { path: directory.to_owned(), error }];
     let entries: Result<Vec<_>, _> = fs::read_dir(directory).map_err(unreadable)?.collect();
     let mut paths: Vec<PathBuf> = entries
         .map_err(unreadable)?
@@ -64,10 +59,7 @@ pub fn load(directory: &Path) -> Result<Vec<CompiledSchema>, Vec<SchemasError>> 
     paths.sort();
     if paths.is_empty() || paths.len() > TYPES_MAX {
         let expected = "1 to 1,024 files TYPE.json";
-        return Err(vec![SchemasError::Unfit {
-            path: directory.to_owned(),
-            expected,
-        }]);
+        return Err(vec![SchemasError::Unfit { path: directory.to_owned(), expected }]);
     }
     let mut schemas = Vec::with_capacity(paths.len());
     let mut errors = Vec::new();
@@ -81,31 +73,20 @@ pub fn load(directory: &Path) -> Result<Vec<CompiledSchema>, Vec<SchemasError>> 
 }
 
 fn compile(path: &Path) -> Result<CompiledSchema, SchemasError> {
-    let unfit = |expected| SchemasError::Unfit {
-        path: path.to_owned(),
-        expected,
-    };
-    let unreadable = |error| SchemasError::Unreadable {
-        path: path.to_owned(),
-        error,
-    };
+    let unfit = |expected| SchemasError::Unfit { path: path.to_owned(), expected };
+    let unreadable = |error| SchemasError::Unreadable { path: path.to_owned(), error };
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     if !(1..=TYPE_BYTES_MAX).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(unfit("a name of 1 to 64 visible ASCII characters before .json"));
     }
     let mut source = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
-    file.take(SCHEMA_BYTES_MAX.saturating_add(1))
-        .read_to_end(&mut source)
-        .map_err(unreadable)?;
+    file.take(SCHEMA_BYTES_MAX.saturating_add(1)).read_to_end(&mut source).map_err(unreadable)?;
     if u64::try_from(source.len()).is_ok_and(|length| length > SCHEMA_BYTES_MAX) {
         return Err(unfit("at most 1,048,576 bytes"));
     }
     let source = String::from_utf8(source).map_err(|_| unfit("UTF-8 text"))?;
-    CompiledSchema::compile(name, &source).map_err(|error| SchemasError::Schema {
-        path: path.to_owned(),
-        error,
-    })
+    CompiledSchema::compile(name, &source).map_err(|error| SchemasError::Schema { path: path.to_owned(), error })
 }
 
 #[cfg(test)]
@@ -124,11 +105,7 @@ mod tests {
                 vec![good, ("a.json", "{\n\"type\": \"objekt\"}"), ("b.json", "[")],
                 Err(vec!["/a.json:2: ", "/b.json:1: "]),
             ),
-            (
-                "bad name",
-                vec![(&*format!("{long}.json"), "{}")],
-                Err(vec!["expected a name of 1 to 64"]),
-            ),
+            ("bad name", vec![(&*format!("{long}.json"), "{}")], Err(vec!["expected a name of 1 to 64"])),
         ]
         .into_iter()
         .enumerate()
@@ -142,11 +119,7 @@ mod tests {
             fs::remove_dir_all(&directory).unwrap();
             match (found, want) {
                 (Ok(schemas), Ok(names)) => {
-                    assert_eq!(
-                        schemas.iter().map(CompiledSchema::name).collect::<Vec<_>>(),
-                        names,
-                        "{name}"
-                    );
+                    assert_eq!(schemas.iter().map(CompiledSchema::name).collect::<Vec<_>>(), names, "{name}");
                 }
                 (Err(errors), Err(parts)) => {
                     assert_eq!(errors.len(), parts.len(), "{name}: {errors:?}");

@@ -101,7 +101,9 @@ impl ServeError {
     /// Whether the configuration is at fault (exit code 2) rather than the course of events (1).
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Tls(_) | Self::Keys(_) | Self::Schemas(_) | Self::Message(_) | Self::Guard(_) => true,
+            Self::Config(_) | Self::Tls(_) | Self::Keys(_) | Self::Schemas(_) | Self::Message(_) | Self::Guard(_) => {
+                true
+            }
             Self::DevKey(_) | Self::Bind { .. } | Self::Log(_) | Self::Runtime(_) => false,
         }
     }
@@ -144,9 +146,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         // Before anybody can know that the server runs: a signal that comes early must drain too, not kill.
         let signals = Signals::new().map_err(ServeError::Runtime)?;
         let tls = loaded.config.tls.as_ref().map(tls::server_config).transpose()?;
-        let bind = |address: SocketAddr| {
-            listener::bind(address).map_err(|error| ServeError::Bind { address, error })
-        };
+        let bind = |address: SocketAddr| listener::bind(address).map_err(|error| ServeError::Bind { address, error });
         let public_listener = bind(loaded.config.server.listen)?;
         let admin_listener = bind(loaded.config.server.admin)?;
         let at = |listener: &TcpListener, address| {
@@ -158,9 +158,10 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         on_loaded(&loaded);
 
         let config = &loaded.config;
-        let format = config.log.format.unwrap_or_else(|| {
-            if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json }
-        });
+        let format = config
+            .log
+            .format
+            .unwrap_or_else(|| if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json });
         let journal = Arc::new(Journal::open(&config.log.security, format).map_err(ServeError::Log)?);
         let Prepared { guard, dev_key } = setup::prepare(config, &journal)?;
         let transport = match (config.dev, &tls) {
@@ -182,7 +183,9 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
             address: admin_address,
             started: Instant::now(),
         });
-        let administering = tokio::spawn(async move { admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await });
+        let administering = tokio::spawn(async move {
+            admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await;
+        });
         on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
         until_told_to_end(signals, &guard, Duration::from_millis(config.server.drain.0), accepting).await;
         administering.abort();
@@ -201,7 +204,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: unix::signal(SignalKind::terminate())?, interrupt: unix::signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {

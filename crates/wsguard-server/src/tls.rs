@@ -80,11 +80,7 @@ pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         .map_err(TlsError::Provider)?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|error| TlsError::Mismatch {
-            cert: files.cert.clone(),
-            key: files.key.clone(),
-            error,
-        })?;
+        .map_err(|error| TlsError::Mismatch { cert: files.cert.clone(), key: files.key.clone(), error })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.max_early_data_size = 0;
     config.send_tls13_tickets = TICKETS;
@@ -97,10 +93,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(&pem).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
-        _ => Err(unfit(
-            path,
-            "PEM with at least one block CERTIFICATE, the server's own first",
-        )),
+        _ => Err(unfit(path, "PEM with at least one block CERTIFICATE, the server's own first")),
     }
 }
 
@@ -118,15 +111,10 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |error| TlsError::Unreadable {
-        path: path.to_owned(),
-        error,
-    };
+    let unreadable = |error| TlsError::Unreadable { path: path.to_owned(), error };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
-    file.take(PEM_BYTES_MAX.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    file.take(PEM_BYTES_MAX.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= PEM_BYTES_MAX) {
         Ok(bytes)
     } else {
@@ -135,10 +123,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 fn unfit(path: &Path, expected: &'static str) -> TlsError {
-    TlsError::Unfit {
-        path: path.to_owned(),
-        expected,
-    }
+    TlsError::Unfit { path: path.to_owned(), expected }
 }
 
 #[cfg(test)]

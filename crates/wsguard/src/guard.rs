@@ -41,7 +41,19 @@ struct TracingJournal;
 
 impl Journal for TracingJournal {
     fn record(&self, _: UnixMs, record: Record) {
-        let Record { action, control, refusal, reference, client, session, subject, message_type, bytes, close_code, message_id: _ } = record;
+        let Record {
+            action,
+            control,
+            refusal,
+            reference,
+            client,
+            session,
+            subject,
+            message_type,
+            bytes,
+            close_code,
+            message_id: _,
+        } = record;
         let control = refusal.as_ref().map(|refusal| refusal.control).or(control).map(ControlId::as_str);
         let reason = refusal.as_ref().map(|refusal| refusal.reason.word);
         let detail = refusal.as_ref().and_then(|refusal| refusal.reason.detail.as_deref());
@@ -250,8 +262,21 @@ impl<A> Builder<A> {
     }
 
     fn chosen(self) -> Builder<Tokens> {
-        let Self { hosts, origins, keys, ring, messages, rooms, faults, tune, journal, store, queue, connections_max, .. } =
-            self;
+        let Self {
+            hosts,
+            origins,
+            keys,
+            ring,
+            messages,
+            rooms,
+            faults,
+            tune,
+            journal,
+            store,
+            queue,
+            connections_max,
+            ..
+        } = self;
         Builder {
             hosts,
             origins,
@@ -332,8 +357,21 @@ impl Builder<Tokens> {
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn build(self) -> Result<Guard, BuildError> {
-        let Self { hosts, origins, keys, ring, messages, rooms, mut faults, tune, journal, store, queue, connections_max, .. } =
-            self;
+        let Self {
+            hosts,
+            origins,
+            keys,
+            ring,
+            messages,
+            rooms,
+            mut faults,
+            tune,
+            journal,
+            store,
+            queue,
+            connections_max,
+            ..
+        } = self;
         let ring = match ring {
             Some(ring) => ring,
             None => KeyRing::new(keys).unwrap_or_else(|error| {
@@ -364,7 +402,9 @@ impl Builder<Tokens> {
             change(&mut policy);
         }
         if policy.hosts.is_empty() {
-            faults.push("no host: name the hosts under which the server is reached, as in .hosts([\"app.example\"])".into());
+            faults.push(
+                "no host: name the hosts under which the server is reached, as in .hosts([\"app.example\"])".into(),
+            );
         }
         if policy.messages().is_empty() {
             faults.push("no message type: a type without a schema does not exist, so nothing could be said".into());

@@ -86,7 +86,6 @@ impl Peer<'_> {
     }
 }
 
-
 pub(crate) struct Guarded<H> {
     shared: Arc<Shared>,
     outbox: Outbox,
@@ -127,7 +126,14 @@ impl<H: Handler> Guarded<H> {
     pub(crate) fn new(shared: Arc<Shared>, admission: Admission, outbox: Outbox, handler: H) -> Self {
         shared.stats.connections_open.fetch_add(1, Ordering::Relaxed);
         shared.stats.connections_total.fetch_add(1, Ordering::Relaxed);
-        Self { shared, outbox, state: State::Waiting(Some(Box::new(admission))), handler, registered: None, tail: Vec::new() }
+        Self {
+            shared,
+            outbox,
+            state: State::Waiting(Some(Box::new(admission))),
+            handler,
+            registered: None,
+            tail: Vec::new(),
+        }
     }
 
     fn connection(&mut self) -> Option<&mut Connection> {

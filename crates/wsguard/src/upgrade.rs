@@ -208,7 +208,10 @@ pub fn strict(parts: &Parts) -> Result<HeaderValue, HandshakeRefusal> {
         return Err(malformed(400, "upgrade_with_body"));
     }
     if headers.get_all(SEC_WEBSOCKET_VERSION).iter().count() != 1 {
-        return Err(malformed(if headers.contains_key(SEC_WEBSOCKET_VERSION) { 400 } else { 426 }, "websocket_version"));
+        return Err(malformed(
+            if headers.contains_key(SEC_WEBSOCKET_VERSION) { 400 } else { 426 },
+            "websocket_version",
+        ));
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
         return Err(malformed(426, "websocket_version"));
@@ -218,9 +221,11 @@ pub fn strict(parts: &Parts) -> Result<HeaderValue, HandshakeRefusal> {
         Header::Absent => return Err(malformed(426, "upgrade_missing")),
         _ => return Err(malformed(400, "upgrade_not_websocket")),
     }
-    let asks = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').any(|token| token.trim_matches([' ', '\t']).eq_ignore_ascii_case("upgrade"))
-    });
+    let asks = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split(',').any(|token| token.trim_matches([' ', '\t']).eq_ignore_ascii_case("upgrade")));
     if !asks {
         return Err(malformed(400, "connection_not_upgrade"));
     }

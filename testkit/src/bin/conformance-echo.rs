@@ -114,7 +114,7 @@ async fn answer(request: Request<Incoming>) -> Result<SmallResponse, Infallible>
         (Ok(accept), Some(upgrade)) => (accept, upgrade),
         (refused, _) => {
             let status = refused.err().and_then(|status| StatusCode::from_u16(status).ok());
-            let mut response = Response::new(Default::default());
+            let mut response = Response::new(Full::default());
             *response.status_mut() = status.unwrap_or(StatusCode::BAD_REQUEST);
             return Ok(response);
         }
@@ -154,11 +154,7 @@ fn main() -> ExitCode {
     } else {
         tokio::runtime::Builder::new_multi_thread()
     };
-    match builder
-        .enable_all()
-        .build()
-        .and_then(|runtime| runtime.block_on(serve(&address)))
-    {
+    match builder.enable_all().build().and_then(|runtime| runtime.block_on(serve(&address))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("conformance-echo: could not serve {address}: {error}");

@@ -66,34 +66,16 @@ struct Schema {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let file = config_file(arguments.config.clone());
-    let overrides = Overrides {
-        dev: arguments.dev,
-        ..Overrides::default()
-    };
+    let overrides = Overrides { dev: arguments.dev, ..Overrides::default() };
     let (report, rows) = match Config::load(file.as_deref(), environment(), &overrides) {
         Ok(loaded) => examine(&loaded),
         Err(errors) => {
             let mistakes = errors.all().iter().map(mistake).collect();
-            (
-                Report {
-                    file,
-                    mistakes,
-                    ..Report::default()
-                },
-                Vec::new(),
-            )
+            (Report { file, mistakes, ..Report::default() }, Vec::new())
         }
     };
-    let printed = if arguments.json {
-        output::json(&report)
-    } else {
-        output::result(text(&report, &rows))
-    };
-    if report.mistakes.is_empty() {
-        printed
-    } else {
-        Exit::Usage
-    }
+    let printed = if arguments.json { output::json(&report) } else { output::result(text(&report, &rows)) };
+    if report.mistakes.is_empty() { printed } else { Exit::Usage }
 }
 
 /// Looks into what the configuration names: certificates, keys, schemas.
@@ -105,21 +87,12 @@ fn examine(loaded: &Loaded) -> (Report, Vec<LimitRow>) {
         warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
         limits: rows
             .iter()
-            .map(|row| Limit {
-                key: row.key,
-                value: row.value.clone(),
-                meaning: row.meaning,
-                reason: row.reason,
-            })
+            .map(|row| Limit { key: row.key, value: row.value.clone(), meaning: row.meaning, reason: row.reason })
             .collect(),
         ..Report::default()
     };
     let mut wrong = |key: &str, text: String| {
-        report.mistakes.push(Mistake {
-            text: format!("{key}: {text}"),
-            key: key.to_owned(),
-            ..Mistake::default()
-        });
+        report.mistakes.push(Mistake { text: format!("{key}: {text}"), key: key.to_owned(), ..Mistake::default() });
     };
     if let Some(error) = config.tls.as_ref().and_then(|files| tls::server_config(files).err()) {
         wrong("tls", error.to_string());
@@ -146,11 +119,7 @@ fn schema(compiled: &CompiledSchema) -> Schema {
         Engine::Own => ("own", None),
         Engine::Fallback { because } => ("fallback", Some(because)),
     };
-    Schema {
-        name: compiled.name().to_owned(),
-        engine,
-        because,
-    }
+    Schema { name: compiled.name().to_owned(), engine, because }
 }
 
 fn mistake(error: &ConfigError) -> Mistake {
@@ -158,54 +127,28 @@ fn mistake(error: &ConfigError) -> Mistake {
         Place::File { path, line, column } => (Some(path.clone()), Some(*line), Some(*column)),
         Place::Environment(_) | Place::Flag(_) | Place::Whole => (None, None, None),
     };
-    Mistake {
-        text: error.to_string(),
-        key: error.key.clone(),
-        file,
-        line,
-        column,
-    }
+    Mistake { text: error.to_string(), key: error.key.clone(), file, line, column }
 }
 
 fn text(report: &Report, rows: &[LimitRow]) -> String {
     let mut parts = Vec::new();
     if !report.mistakes.is_empty() {
-        parts.extend(
-            report
-                .mistakes
-                .iter()
-                .map(|mistake| format!("{RED}error{RED:#}: {}", mistake.text)),
-        );
+        parts.extend(report.mistakes.iter().map(|mistake| format!("{RED}error{RED:#}: {}", mistake.text)));
         let count = report.mistakes.len();
         parts.push(format!("{count} {}", if count == 1 { "mistake" } else { "mistakes" }));
         return parts.join("\n");
     }
-    parts.extend(
-        report
-            .warnings
-            .iter()
-            .map(|warning| format!("{BOLD}warning{BOLD:#}: {warning}")),
-    );
+    parts.extend(report.warnings.iter().map(|warning| format!("{BOLD}warning{BOLD:#}: {warning}")));
     parts.push(output::limits(rows));
     if !report.schemas.is_empty() {
         parts.push(format!("{BOLD}Message types{BOLD:#}"));
-        let width = report
-            .schemas
-            .iter()
-            .map(|schema| schema.name.len())
-            .max()
-            .unwrap_or_default();
+        let width = report.schemas.iter().map(|schema| schema.name.len()).max().unwrap_or_default();
         for Schema { name, engine, because } in &report.schemas {
-            let because = because
-                .map(|because| format!(", because of {because}"))
-                .unwrap_or_default();
+            let because = because.map(|because| format!(", because of {because}")).unwrap_or_default();
             parts.push(format!("  {name:width$}  {DIM}{engine} engine{because}{DIM:#}"));
         }
     }
-    let source = report
-        .file
-        .as_ref()
-        .map_or("defaults and environment".to_owned(), |file| file.display().to_string());
+    let source = report.file.as_ref().map_or("defaults and environment".to_owned(), |file| file.display().to_string());
     parts.push(format!("{source}: good"));
     parts.join("\n")
 }
@@ -222,10 +165,7 @@ mod tests {
             std::fs::write(directory.join(file), text).unwrap();
         }
         let path = directory.join("wsguard.toml");
-        let dev = Overrides {
-            dev: true,
-            ..Overrides::default()
-        };
+        let dev = Overrides { dev: true, ..Overrides::default() };
         let loaded = Config::load(Some(&path), std::iter::empty(), &dev).unwrap();
         let (report, rows) = examine(&loaded);
         std::fs::remove_dir_all(&directory).unwrap();
@@ -247,8 +187,7 @@ mod tests {
         assert_eq!(report.schemas.len(), 2);
         assert!(text.contains("chat  own engine"), "{text}");
         assert!(
-            text.lines()
-                .any(|line| line.trim_start().starts_with("rate.burst") && line.contains(" 61 ")),
+            text.lines().any(|line| line.trim_start().starts_with("rate.burst") && line.contains(" 61 ")),
             "{text}"
         );
         assert!(text.ends_with("wsguard.toml: good"), "{text}");
@@ -276,11 +215,7 @@ mod tests {
     #[test]
     fn mistakes_keep_their_place() {
         let error = ConfigError {
-            place: Place::File {
-                path: "wsguard.toml".into(),
-                line: 12,
-                column: 3,
-            },
+            place: Place::File { path: "wsguard.toml".into(), line: 12, column: 3 },
             key: "rate.burst".to_owned(),
             message: "expected more".to_owned(),
         };

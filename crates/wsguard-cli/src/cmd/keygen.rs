@@ -54,11 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Err(error) => return output::failed(error, Exit::Usage),
     };
     if arguments.json {
-        return output::json(&Report {
-            algorithm: algorithm.as_str(),
-            key_id: &key.key_id,
-            files: &files,
-        });
+        return output::json(&Report { algorithm: algorithm.as_str(), key_id: &key.key_id, files: &files });
     }
     let lines: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     output::note(format_args!("{algorithm} key {}", key.key_id));
@@ -72,19 +68,13 @@ mod tests {
 
     #[test]
     fn every_algorithm_makes_a_key_that_signs_and_is_never_overwritten() {
-        for (alg, want, files) in [
-            (Alg::EdDsa, Algorithm::EdDsa, 2),
-            (Alg::Es256, Algorithm::Es256, 2),
-            (Alg::Hs256, Algorithm::Hs256, 1),
-        ] {
+        for (alg, want, files) in
+            [(Alg::EdDsa, Algorithm::EdDsa, 2), (Alg::Es256, Algorithm::Es256, 2), (Alg::Hs256, Algorithm::Hs256, 1)]
+        {
             let directory = std::env::temp_dir().join(format!("wsguard-keygen-{want}-{}", std::process::id()));
             std::fs::create_dir_all(&directory).unwrap();
             let out = directory.join("a.key");
-            let arguments = Arguments {
-                alg,
-                out: out.clone(),
-                json: true,
-            };
+            let arguments = Arguments { alg, out: out.clone(), json: true };
             assert_eq!(run(&arguments), Exit::Good, "{want}");
             assert_eq!(load_signing_key(&out).unwrap().algorithm(), want);
             assert_eq!(run(&arguments), Exit::Usage, "{want} again");

@@ -40,11 +40,7 @@ pub(super) fn run(arguments: Arguments) -> Exit {
     match serve(options) {
         Ok(()) => Exit::Good,
         Err(error) => {
-            let exit = if error.is_configuration() {
-                Exit::Usage
-            } else {
-                Exit::Failed
-            };
+            let exit = if error.is_configuration() { Exit::Usage } else { Exit::Failed };
             output::failed(error, exit)
         }
     }
@@ -72,7 +68,8 @@ fn log_to_stderr(format: Option<LogFormat>) {
 /// Prints where the server is reached.
 fn listening(at: &Listening) {
     let (scheme, page) = if at.tls { ("wss", "https") } else { ("ws", "http") };
-    let host = if at.listen.ip().is_loopback() { format!("localhost:{}", at.listen.port()) } else { at.listen.to_string() };
+    let host =
+        if at.listen.ip().is_loopback() { format!("localhost:{}", at.listen.port()) } else { at.listen.to_string() };
     let mut text = format!("endpoint   {scheme}://{host}/ws\nadmin      http://{}\n", at.admin);
     if at.dev {
         let _ = writeln!(text, "demo page  {page}://{host}/\ntoken      test_token (subject `dev`, development only)");

@@ -61,9 +61,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Err(error) => return output::failed(error, Exit::Usage),
     };
     // Whole seconds: some readers of `exp` know no fractions.
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(Millis(0), |since| Millis::from_secs(since.as_secs()));
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(Millis(0), |since| Millis::from_secs(since.as_secs()));
     let mut id = [0; 16];
     if rand::fill(&mut id).is_err() {
         return output::failed("make a token id: the system gives no randomness", Exit::Failed);
@@ -91,10 +90,7 @@ fn signed(
         scope: arguments.scope.as_deref(),
         ..MintClaims::new(&arguments.sub, expires_at)
     };
-    Ok(Report {
-        token: mint(key, &claims)?,
-        expires_at: expires_at.0,
-    })
+    Ok(Report { token: mint(key, &claims)?, expires_at: expires_at.0 })
 }
 
 fn ttl(text: &str) -> Result<Millis, String> {
@@ -140,10 +136,7 @@ mod tests {
     fn a_subject_that_servers_refuse_is_not_signed() {
         let key = SigningKey::parse("a", KEY).unwrap();
         for (name, sub) in [("empty", String::new()), ("too long", "s".repeat(5_000))] {
-            assert!(
-                signed(&Arguments { sub, ..arguments() }, &key, UnixMs(0), "id").is_err(),
-                "{name}"
-            );
+            assert!(signed(&Arguments { sub, ..arguments() }, &key, UnixMs(0), "id").is_err(), "{name}");
         }
     }
 

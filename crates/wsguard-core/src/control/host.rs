@@ -93,8 +93,10 @@ mod tests {
 
     #[test]
     fn only_listed_hosts_pass() {
-        let allowed: Vec<_> =
-            ["localhost", "127.0.0.1", "[::1]", "app.example:8443"].iter().map(|text| HostPattern::parse(text).unwrap()).collect();
+        let allowed: Vec<_> = ["localhost", "127.0.0.1", "[::1]", "app.example:8443"]
+            .iter()
+            .map(|text| HostPattern::parse(text).unwrap())
+            .collect();
         for (name, header, passes) in [
             ("name, any port", Header::One("localhost:3000"), true),
             ("name alone", Header::One("localhost"), true),

@@ -55,15 +55,9 @@ impl Origin {
                 _ => false,
             });
         let port_is_plain = port.is_none_or(|port| {
-            port.parse::<u16>().is_ok_and(|number| number != 0)
-                && !port.starts_with(['0', '+'])
-                && port != default_port
+            port.parse::<u16>().is_ok_and(|number| number != 0) && !port.starts_with(['0', '+']) && port != default_port
         });
-        if host_is_plain && port_is_plain {
-            Ok(Self(text.into()))
-        } else {
-            Err(OriginInvalid)
-        }
+        if host_is_plain && port_is_plain { Ok(Self(text.into())) } else { Err(OriginInvalid) }
     }
 
     /// The serialisation.
@@ -128,10 +122,27 @@ mod tests {
             assert_eq!(Origin::parse(good).unwrap().as_str(), good);
         }
         for bad in [
-            "", "null", "*", "https://*.example", "app.example", "https://", "https://app.example/", "https://App.example",
-            "https://app.example:443", "http://app.example:80", "https://u@app.example", "https://app.example:0",
-            "https://app.example:99999", "https://app.example:", "https://app.example:08443", "https://[::1", "https://[zz]",
-            "https://::1", "ftp://app.example", "https://app.example?x", " https://app.example",
+            "",
+            "null",
+            "*",
+            "https://*.example",
+            "app.example",
+            "https://",
+            "https://app.example/",
+            "https://App.example",
+            "https://app.example:443",
+            "http://app.example:80",
+            "https://u@app.example",
+            "https://app.example:0",
+            "https://app.example:99999",
+            "https://app.example:",
+            "https://app.example:08443",
+            "https://[::1",
+            "https://[zz]",
+            "https://::1",
+            "ftp://app.example",
+            "https://app.example?x",
+            " https://app.example",
         ] {
             assert!(Origin::parse(bad).is_err(), "{bad}");
         }

@@ -148,19 +148,13 @@ impl Prefixes {
         match address.to_canonical() {
             IpAddr::V4(v4) => {
                 let [a, b, c, d] = v4.octets();
-                Self {
-                    fine: key.print(b'4', &[a, b, c, d]),
-                    coarse: key.print(b'p', &[a, b, c]),
-                }
+                Self { fine: key.print(b'4', &[a, b, c, d]), coarse: key.print(b'p', &[a, b, c]) }
             }
             IpAddr::V6(v6) => {
                 let [a, b, c, d, ..] = v6.segments();
                 let fine: Vec<u8> = [a, b, c, d].iter().flat_map(|part| part.to_be_bytes()).collect();
                 let coarse = fine.get(..6).unwrap_or_default();
-                Self {
-                    fine: key.print(b'6', &fine),
-                    coarse: key.print(b'q', coarse),
-                }
+                Self { fine: key.print(b'6', &fine), coarse: key.print(b'q', coarse) }
             }
         }
     }
@@ -200,9 +194,7 @@ impl RateTable {
     /// A table for about `keys` keys (rounded up to a power of two), 24 bytes each plus a lock for eight of them.
     pub fn new(keys: usize) -> Self {
         let sets = (keys.max(WAYS) / WAYS).next_power_of_two();
-        Self {
-            sets: (0..sets).map(|_| Mutex::new([Slot::default(); WAYS])).collect(),
-        }
+        Self { sets: (0..sets).map(|_| Mutex::new([Slot::default(); WAYS])).collect() }
     }
 
     /// Charges one unit of `count` and `size` units of `bytes` to the buckets of `print`: both or neither.
@@ -252,10 +244,7 @@ impl RateTable {
         })?;
         let slot = slots.get_mut(place)?;
         if slot.print != print.0 {
-            *slot = Slot {
-                print: print.0,
-                ..Slot::default()
-            };
+            *slot = Slot { print: print.0, ..Slot::default() };
         }
         Some(act(slot))
     }
@@ -469,7 +458,11 @@ mod tests {
         assert_eq!(quota.charge(&mut bucket, Tick(5_000), 1), Err(Millis(50)), "the wait is exact");
         assert_eq!(quota.charge(&mut bucket, Tick(5_049), 1), Err(Millis(1)));
         assert_eq!(quota.charge(&mut bucket, Tick(5_050), 1), Ok(()));
-        assert_eq!(quota.charge(&mut bucket, Tick(5_000), 1), Err(Millis(100)), "a clock that steps back gives nothing");
+        assert_eq!(
+            quota.charge(&mut bucket, Tick(5_000), 1),
+            Err(Millis(100)),
+            "a clock that steps back gives nothing"
+        );
     }
 
     #[test]

@@ -60,11 +60,7 @@ pub struct SessionPolicy {
 
 impl Default for SessionPolicy {
     fn default() -> Self {
-        Self {
-            idle: Millis::from_secs(30 * 60),
-            max: Millis::from_secs(24 * 3_600),
-            per_subject: 32,
-        }
+        Self { idle: Millis::from_secs(30 * 60), max: Millis::from_secs(24 * 3_600), per_subject: 32 }
     }
 }
 
@@ -86,9 +82,7 @@ pub struct Seat {
 
 impl Default for Seats {
     fn default() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-        }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 }
 
@@ -101,10 +95,7 @@ impl Seats {
                 return None;
             }
             *taken = taken.saturating_add(1);
-            Some(Seat {
-                seats: Arc::clone(self),
-                subject,
-            })
+            Some(Seat { seats: Arc::clone(self), subject })
         })
     }
 
@@ -150,7 +141,11 @@ mod tests {
         assert!(seats.take(bob, 2).is_some(), "another subject is not concerned");
         drop(first);
         assert!(seats.take(ann, 2).is_some());
-        assert_eq!(seats.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>(), 1, "bob's entry is gone");
+        assert_eq!(
+            seats.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>(),
+            1,
+            "bob's entry is gone"
+        );
     }
 
     #[test]

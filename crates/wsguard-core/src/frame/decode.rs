@@ -114,11 +114,7 @@ impl Decoder {
     /// A decoder at the start of a connection, behind the handshake.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            carried: None,
-            control_full_at_us: 0,
-            state: State::Open,
-        }
+        Self { carried: None, control_full_at_us: 0, state: State::Open }
     }
 
     /// Decodes `input`, the bytes of one read or what the call before left over, up to the first event.
@@ -145,10 +141,7 @@ impl Decoder {
                 let (payload, rest) = header.split_payload(input);
                 unmask(payload, header.key);
                 match simdutf8::basic::from_utf8(payload) {
-                    Ok(text) => Ok(Decoded {
-                        event: Event::Text(Cow::Borrowed(text)),
-                        rest,
-                    }),
+                    Ok(text) => Ok(Decoded { event: Event::Text(Cow::Borrowed(text)), rest }),
                     Err(_) => Err(self.fail(FrameError::InvalidUtf8)),
                 }
             }
@@ -177,9 +170,7 @@ impl Decoder {
                 Body::Text(text) => text.owned_bytes(),
                 Body::Binary(bytes) => bytes.capacity(),
             });
-            size_of::<Carried>()
-                .saturating_add(carried.control.capacity())
-                .saturating_add(body)
+            size_of::<Carried>().saturating_add(carried.control.capacity()).saturating_add(body)
         })
     }
 
@@ -194,16 +185,10 @@ impl Decoder {
         match self.state {
             State::Failed(error) => return Err(error),
             State::Closed => {
-                return Ok(Decoded {
-                    event: Event::Incomplete,
-                    rest: &mut [],
-                });
+                return Ok(Decoded { event: Event::Incomplete, rest: &mut [] });
             }
             State::Open if input.is_empty() => {
-                return Ok(Decoded {
-                    event: Event::Incomplete,
-                    rest: input,
-                });
+                return Ok(Decoded { event: Event::Incomplete, rest: input });
             }
             State::Open => {}
         }
@@ -254,10 +239,7 @@ impl Decoder {
         let mut carried = self.carried.take().unwrap_or_else(|| Box::new(Carried::new(now)));
         let mut rest = Unread(input);
         let event = self.advance(&mut carried, limits, now, &mut rest);
-        debug_assert!(
-            event != Ok(Event::Incomplete) || rest.0.is_empty(),
-            "nothing yet, and bytes are left"
-        );
+        debug_assert!(event != Ok(Event::Incomplete) || rest.0.is_empty(), "nothing yet, and bytes are left");
         if carried.is_unfinished() {
             self.carried = Some(carried);
         }
@@ -275,10 +257,7 @@ impl Decoder {
                 self.state = State::Closed;
                 self.carried = None;
                 // Whatever comes behind a close frame is not looked at.
-                Ok(Decoded {
-                    event: Event::Close(close),
-                    rest: &mut [],
-                })
+                Ok(Decoded { event: Event::Close(close), rest: &mut [] })
             }
             Ok(event) => Ok(Decoded { event, rest }),
             Err(error) => Err(self.fail(error)),
@@ -390,14 +369,7 @@ impl<'a> Unread<'a> {
 
 impl Carried {
     fn new(since: Tick) -> Self {
-        Self {
-            since,
-            header: [0; HEADER_BYTES_MAX],
-            header_len: 0,
-            frame: None,
-            message: None,
-            control: Vec::new(),
-        }
+        Self { since, header: [0; HEADER_BYTES_MAX], header_len: 0, frame: None, message: None, control: Vec::new() }
     }
 
     fn is_unfinished(&self) -> bool {
@@ -413,10 +385,10 @@ impl Carried {
             *slot = *byte;
         }
         let known = self.header.get(..had.saturating_add(taken)).unwrap_or(&self.header);
-        let open = self.message.as_ref().map(|message| OpenMessage {
-            declared_bytes: message.declared_bytes,
-            fragments: message.fragments,
-        });
+        let open = self
+            .message
+            .as_ref()
+            .map(|message| OpenMessage { declared_bytes: message.declared_bytes, fragments: message.fragments });
         let header = Header::parse(known, limits, open)?;
         let (used, kept) = match header {
             Some(header) => (header.size.saturating_sub(had), 0),
@@ -435,25 +407,13 @@ impl Carried {
             _ => None,
         };
         if let Some(body) = body {
-            debug_assert!(
-                self.message.is_none(),
-                "the header check refuses a message inside a message"
-            );
-            self.message = Some(Message {
-                body,
-                declared_bytes: header.len,
-                fragments: 1,
-            });
+            debug_assert!(self.message.is_none(), "the header check refuses a message inside a message");
+            self.message = Some(Message { body, declared_bytes: header.len, fragments: 1 });
         } else if let (Opcode::Continuation, Some(message)) = (header.opcode, &mut self.message) {
             message.declared_bytes = message.declared_bytes.saturating_add(header.len);
             message.fragments = message.fragments.saturating_add(1);
         }
-        Frame {
-            opcode: header.opcode,
-            fin: header.fin,
-            left: header.len,
-            key: header.key,
-        }
+        Frame { opcode: header.opcode, fin: header.fin, left: header.len, key: header.key }
     }
 
     fn append(&mut self, part: &[u8]) -> Result<(), FrameError> {
@@ -511,19 +471,12 @@ fn parse_close(body: Cow<'_, [u8]>) -> Result<Option<Close<'_>>, FrameError> {
     if !is_wire_close_code(code) {
         return Err(FrameError::CloseCodeInvalid);
     }
-    Ok(Some(Close {
-        code,
-        reason: reason.map_err(|_| FrameError::CloseReasonInvalid)?,
-    }))
+    Ok(Some(Close { code, reason: reason.map_err(|_| FrameError::CloseReasonInvalid)? }))
 }
 
 /// A body too short for a code is good only when it is empty.
 fn half_code<'a>(body: &[u8]) -> Result<Option<Close<'a>>, FrameError> {
-    if body.is_empty() {
-        Ok(None)
-    } else {
-        Err(FrameError::CloseBodyOneByte)
-    }
+    if body.is_empty() { Ok(None) } else { Err(FrameError::CloseBodyOneByte) }
 }
 
 #[cfg(test)]

@@ -39,10 +39,7 @@ impl fmt::Debug for HeaderBytes {
 #[inline]
 #[must_use]
 pub fn encode_header(fin: bool, opcode: Opcode, len: usize) -> HeaderBytes {
-    debug_assert!(
-        !opcode.is_control() || (fin && len <= usize::from(CONTROL_BYTES_MAX)),
-        "RFC 6455 section 5.5"
-    );
+    debug_assert!(!opcode.is_control() || (fin && len <= usize::from(CONTROL_BYTES_MAX)), "RFC 6455 section 5.5");
     let first = if fin { FIN } else { 0 } | opcode as u8;
     let mut bytes = [0; HEADER_BYTES_MAX];
     let size = match (u8::try_from(len), u16::try_from(len)) {
@@ -90,9 +87,7 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 /// `code`: one that [`is_wire_close_code`] allows; a frame without a code is `write_frame(out, Opcode::Close, &[])`.
 pub fn write_close(out: &mut Vec<u8>, code: u16, reason: &str) {
     debug_assert!(is_wire_close_code(code), "close code {code} may not be sent");
-    let reason = reason
-        .get(..reason.floor_char_boundary(REASON_BYTES_MAX))
-        .unwrap_or_default();
+    let reason = reason.get(..reason.floor_char_boundary(REASON_BYTES_MAX)).unwrap_or_default();
     out.extend_from_slice(&encode_header(true, Opcode::Close, reason.len().saturating_add(2)));
     out.extend_from_slice(&code.to_be_bytes());
     out.extend_from_slice(reason.as_bytes());
@@ -132,10 +127,7 @@ pub fn begin_frame(out: &mut Vec<u8>, opcode: Opcode, expected_len: usize) -> Ma
 ///
 /// Bytes before the mark must not have been removed meanwhile.
 #[inline]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a mark is used up: two headers for one frame would overlap"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "a mark is used up: two headers for one frame would overlap")]
 pub fn end_frame(out: &mut Vec<u8>, mark: Mark) {
     let Mark { start, room, opcode } = mark;
     let payload_start = start.saturating_add(room);
@@ -198,11 +190,7 @@ mod tests {
         }
         assert_eq!(&*encode_header(false, Opcode::Continuation, 3), &[0x00, 3], "fragment");
         let masked = encode_masked_header(true, Opcode::Binary, 70_000, [9, 8, 7, 6]);
-        assert_eq!(
-            &*masked,
-            &[0x82, 0xFF, 0, 0, 0, 0, 0, 1, 0x11, 0x70, 9, 8, 7, 6],
-            "masked"
-        );
+        assert_eq!(&*masked, &[0x82, 0xFF, 0, 0, 0, 0, 0, 1, 0x11, 0x70, 9, 8, 7, 6], "masked");
     }
 
     #[test]
@@ -234,19 +222,11 @@ mod tests {
             ("short", "bye".to_owned(), 3),
             ("exact", "a".repeat(123), 123),
             ("long", "a".repeat(200), 123),
-            (
-                "cut before a character of four bytes",
-                format!("{}\u{1F600}", "a".repeat(121)),
-                121,
-            ),
+            ("cut before a character of four bytes", format!("{}\u{1F600}", "a".repeat(121)), 121),
         ] {
             let mut out = Vec::new();
             write_close(&mut out, 1008, &reason);
-            assert_eq!(
-                out[..4],
-                [0x88, u8::try_from(want_len + 2).unwrap(), 0x03, 0xF0],
-                "{name}"
-            );
+            assert_eq!(out[..4], [0x88, u8::try_from(want_len + 2).unwrap(), 0x03, 0xF0], "{name}");
             assert_eq!(&out[4..], &reason.as_bytes()[..want_len], "{name}");
         }
     }
@@ -255,10 +235,6 @@ mod tests {
     fn masked_frame_of_the_rfc() {
         let mut out = Vec::new();
         write_masked(&mut out, Opcode::Text, b"Hello", [0x37, 0xFA, 0x21, 0x3D]);
-        assert_eq!(
-            out,
-            [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58],
-            "RFC 6455 section 5.7"
-        );
+        assert_eq!(out, [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58], "RFC 6455 section 5.7");
     }
 }

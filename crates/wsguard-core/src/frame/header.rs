@@ -103,13 +103,7 @@ impl Header {
         let Some(key) = tail.first_chunk() else {
             return Ok(None);
         };
-        Ok(Some(Self {
-            opcode,
-            fin,
-            len,
-            key: *key,
-            size,
-        }))
+        Ok(Some(Self { opcode, fin, len, key: *key, size }))
     }
 
     /// Reads the header of the commonest frame: text with FIN, up to 65,535 bytes of payload, within the limits, and
@@ -128,13 +122,7 @@ impl Header {
             _ => return None,
         };
         let minimal = (len < u16::from(LENGTH_U16)) == (size == 6);
-        let header = Self {
-            opcode: Opcode::Text,
-            fin: true,
-            len: usize::from(len),
-            key: *key,
-            size,
-        };
+        let header = Self { opcode: Opcode::Text, fin: true, len: usize::from(len), key: *key, size };
         (minimal && header.len <= limits.message_bytes_max && header.is_whole_in(bytes)).then_some(header)
     }
 
@@ -149,10 +137,7 @@ impl Header {
     /// Whether `bytes`, which begin with this header, hold all of its payload.
     #[inline]
     pub(super) fn is_whole_in(&self, bytes: &[u8]) -> bool {
-        bytes
-            .len()
-            .checked_sub(self.size)
-            .is_some_and(|payload| payload >= self.len)
+        bytes.len().checked_sub(self.size).is_some_and(|payload| payload >= self.len)
     }
 }
 

@@ -111,13 +111,7 @@ pub struct FrameLimits {
 
 impl Default for FrameLimits {
     fn default() -> Self {
-        Self {
-            message_bytes_max: 65_536,
-            fragments_max: 256,
-            control_burst: 20,
-            control_per_second: 5,
-            binary: false,
-        }
+        Self { message_bytes_max: 65_536, fragments_max: 256, control_burst: 20, control_per_second: 5, binary: false }
     }
 }
 

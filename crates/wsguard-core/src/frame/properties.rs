@@ -202,16 +202,6 @@ proptest! {
 fn a_declared_length_allocates_nothing() {
     let mut decoder = Decoder::new();
     let mut header = encode_masked_header(true, Opcode::Text, 65_536, [0; 4]).to_vec();
-    assert_eq!(
-        decoder
-            .decode(&FrameLimits::default(), Tick(0), &mut header)
-            .unwrap()
-            .event,
-        Event::Incomplete
-    );
-    assert!(
-        decoder.owned_bytes() <= 192,
-        "{} bytes for a header alone",
-        decoder.owned_bytes()
-    );
+    assert_eq!(decoder.decode(&FrameLimits::default(), Tick(0), &mut header).unwrap().event, Event::Incomplete);
+    assert!(decoder.owned_bytes() <= 192, "{} bytes for a header alone", decoder.owned_bytes());
 }

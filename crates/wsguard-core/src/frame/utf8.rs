@@ -33,11 +33,7 @@ impl TextBuffer {
     /// # Errors
     /// [`FrameError::InvalidUtf8`] when it ends inside a character.
     pub(super) fn finish(self) -> Result<String, FrameError> {
-        if self.tail_len == 0 {
-            Ok(self.text)
-        } else {
-            Err(FrameError::InvalidUtf8)
-        }
+        if self.tail_len == 0 { Ok(self.text) } else { Err(FrameError::InvalidUtf8) }
     }
 
     /// Bytes of heap memory held.
@@ -69,8 +65,7 @@ impl TextBuffer {
     }
 
     fn append(&mut self, whole: &str, declared_bytes: usize) {
-        self.text
-            .reserve_exact(room(self.text.len(), self.text.capacity(), whole.len(), declared_bytes));
+        self.text.reserve_exact(room(self.text.len(), self.text.capacity(), whole.len(), declared_bytes));
         self.text.push_str(whole);
     }
 
@@ -109,11 +104,7 @@ fn split_unfinished(bytes: &[u8]) -> (&[u8], &[u8]) {
             _ => 1,
         };
         let have = back.saturating_add(1);
-        let split = if width > have {
-            bytes.len().saturating_sub(have)
-        } else {
-            bytes.len()
-        };
+        let split = if width > have { bytes.len().saturating_sub(have) } else { bytes.len() };
         return bytes.split_at(split);
     }
     (bytes, &[])
@@ -141,11 +132,7 @@ mod tests {
     #[test]
     fn a_wrong_byte_is_noticed_when_it_arrives() {
         for (name, bytes, wrong_at) in [
-            (
-                "greek then surrogate",
-                &b"\xCE\xBA\xE1\xBD\xB9\xCF\x83\xCE\xBC\xCE\xB5\xED\xA0\x80e"[..],
-                12,
-            ),
+            ("greek then surrogate", &b"\xCE\xBA\xE1\xBD\xB9\xCF\x83\xCE\xBC\xCE\xB5\xED\xA0\x80e"[..], 12),
             ("overlong slash", b"\xC0\xAF", 0),
             ("overlong three", b"\xE0\x80\xAF", 1),
             ("overlong four", b"\xF0\x8F\xBF\xBF", 1),
@@ -157,9 +144,7 @@ mod tests {
         ] {
             assert_eq!(first_wrong_byte(bytes), Some(wrong_at), "{name}: the case itself");
             let mut buffer = TextBuffer::default();
-            let answer = bytes
-                .iter()
-                .position(|byte| buffer.push(&[*byte], bytes.len()).is_err());
+            let answer = bytes.iter().position(|byte| buffer.push(&[*byte], bytes.len()).is_err());
             assert_eq!(answer, Some(wrong_at), "{name}");
         }
     }

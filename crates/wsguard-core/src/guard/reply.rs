@@ -1,9 +1,14 @@
 //! The frames that the guard itself writes.
 
+use std::fmt::Write as _;
+
 use crate::control::csrf::Csrf;
+use crate::control::session::SessionId;
 use crate::effect::{frame_into, write_number};
 use crate::json::{self, Value};
+use crate::policy::Policy;
 use crate::time::UnixMs;
+use crate::token::Claims;
 use crate::verdict::Refusal;
 
 /// The rest of an application frame after `{"seq":N`: the same for every receiver.
@@ -17,6 +22,30 @@ pub fn tail_of(kind: &str, id: Option<&str>, payload: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","payload":"#);
     out.extend_from_slice(payload.as_bytes());
     out.push(b'}');
+}
+
+/// Writes `welcome`.
+pub(super) fn write_welcome(out: &mut Vec<u8>, session: SessionId, claims: &Claims, csrf: &Csrf, policy: &Policy) {
+    frame_into(out, 400, |out| {
+        out.extend_from_slice(br#"{"type":"welcome","payload":{"session":""#);
+        let mut hex = String::with_capacity(32);
+        let _ = write!(hex, "{session}");
+        out.extend_from_slice(hex.as_bytes());
+        out.extend_from_slice(br#"","subject":"#);
+        json::write_string(&claims.subject, out);
+        out.extend_from_slice(br#","csrfToken":""#);
+        out.extend_from_slice(csrf.token().as_bytes());
+        for (name, value) in [
+            (&br#"","csrfExpiresAt":"#[..], csrf.expires_at.0),
+            (br#","authExpiresAt":"#, claims.expires_at.0),
+            (br#","heartbeatMs":"#, policy.heartbeat.interval.0),
+            (br#","maxMessageBytes":"#, policy.frames.message_bytes_max as u64),
+        ] {
+            out.extend_from_slice(name);
+            write_number(out, value);
+        }
+        out.extend_from_slice(br#","resumed":false}}"#);
+    });
 }
 
 /// Writes `csrf`.

@@ -21,21 +21,10 @@ pub fn write_canonical(value: Value<'_>, out: &mut Vec<u8>) {
 ///
 /// `replacements` is sorted by id; each names a string value (not a key: a new key could equal another). Those outside of
 /// `value` are left alone.
-pub fn write_canonical_with<T: AsRef<str>>(
-    value: Value<'_>,
-    replacements: &[(NodeId, T)],
-    out: &mut Vec<u8>,
-) {
-    debug_assert!(
-        replacements.is_sorted_by_key(|(id, _)| *id),
-        "replacements are sorted"
-    );
+pub fn write_canonical_with<T: AsRef<str>>(value: Value<'_>, replacements: &[(NodeId, T)], out: &mut Vec<u8>) {
+    debug_assert!(replacements.is_sorted_by_key(|(id, _)| *id), "replacements are sorted");
     let from = replacements.partition_point(|(id, _)| *id < value.id());
-    Writer {
-        replacements: replacements.get(from..).unwrap_or_default(),
-        out,
-    }
-    .value(value);
+    Writer { replacements: replacements.get(from..).unwrap_or_default(), out }.value(value);
 }
 
 /// Appends `text` as a canonical JSON string, with its quotes.
@@ -71,9 +60,7 @@ impl<T: AsRef<str>> Writer<'_, '_, T> {
 
     /// Whether the next replacement lies in `value`.
     fn replaced_within(&self, value: Value<'_>) -> bool {
-        self.replacements
-            .first()
-            .is_some_and(|(id, _)| *id < value.end_id())
+        self.replacements.first().is_some_and(|(id, _)| *id < value.end_id())
     }
 
     fn unreplaced(&mut self, value: Value<'_>) {
@@ -84,13 +71,7 @@ impl<T: AsRef<str>> Writer<'_, '_, T> {
             }
         } else {
             let (start, end) = value.span();
-            self.out.extend_from_slice(
-                value
-                    .source()
-                    .as_bytes()
-                    .get(start..end)
-                    .unwrap_or_default(),
-            );
+            self.out.extend_from_slice(value.source().as_bytes().get(start..end).unwrap_or_default());
         }
     }
 
@@ -187,33 +168,17 @@ mod tests {
                 r#"{"a":[1,-0.50e+7,true,null],"b":"x\n\"\\"}"#,
                 r#"{"a":[1,-0.50e+7,true,null],"b":"x\n\"\\"}"#,
             ),
-            (
-                "white space",
-                " { \"a\" : [ 1 ,\t2 ] ,\n\"b\" : { } }\r\n",
-                r#"{"a":[1,2],"b":{}}"#,
-            ),
+            ("white space", " { \"a\" : [ 1 ,\t2 ] ,\n\"b\" : { } }\r\n", r#"{"a":[1,2],"b":{}}"#),
             ("around only", " \n[1,2] ", "[1,2]"),
             ("solidus", r#"["\/"]"#, r#"["/"]"#),
-            (
-                "needless escape",
-                r#"{"\u0061":"\u00e9\u20AC"}"#,
-                "{\"a\":\"\u{e9}\u{20ac}\"}",
-            ),
+            ("needless escape", r#"{"\u0061":"\u00e9\u20AC"}"#, "{\"a\":\"\u{e9}\u{20ac}\"}"),
             ("pair", r#""\ud83d\ude00""#, "\"\u{1f600}\""),
-            (
-                "short escapes",
-                r#""\u000a\u000d\u0009\u000c\u0022\u005c""#,
-                r#""\n\r\t\f\"\\""#,
-            ),
+            ("short escapes", r#""\u000a\u000d\u0009\u000c\u0022\u005c""#, r#""\n\r\t\f\"\\""#),
             ("separators", "\"\u{2028}\\u2029\"", r#""\u2028\u2029""#),
             ("markup stays", r#""\u003cb>""#, r#""<b>""#),
             ("white space in a string", r#"["a b"]"#, r#"["a b"]"#),
             ("empty", "[ ]", "[]"),
-            (
-                "only one branch differs",
-                r#"{"a":{"b":1},"c":[ 2]}"#,
-                r#"{"a":{"b":1},"c":[2]}"#,
-            ),
+            ("only one branch differs", r#"{"a":{"b":1},"c":[ 2]}"#, r#"{"a":{"b":1},"c":[2]}"#),
         ] {
             assert_eq!(canonical(text), want, "{name}");
             assert_eq!(canonical(want), want, "{name}: idempotent");
@@ -231,10 +196,7 @@ mod tests {
         let replacements = [(first.id(), "&lt;x>\u{7f}"), (second.id(), "\"")];
         let mut out = Vec::new();
         write_canonical_with(root, &replacements, &mut out);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            r#"{"a":"&lt;x>\u007f","b":["\"",1],"c":"z"}"#
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"a":"&lt;x>\u007f","b":["\"",1],"c":"z"}"#);
 
         let mut part = Vec::new();
         write_canonical_with(root.get("b").unwrap(), &replacements, &mut part);

@@ -91,12 +91,7 @@ impl ScanErrorKind {
 
 impl fmt::Display for ScanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "read JSON: {} at byte {}",
-            self.kind.as_str(),
-            self.offset
-        )
+        write!(f, "read JSON: {} at byte {}", self.kind.as_str(), self.offset)
     }
 }
 

@@ -21,13 +21,6 @@ pub struct ScanLimits {
 
 impl Default for ScanLimits {
     fn default() -> Self {
-        Self {
-            depth: 32,
-            nodes: 8_192,
-            members: 256,
-            items: 8_192,
-            key_bytes: 128,
-            number_bytes: 64,
-        }
+        Self { depth: 32, nodes: 8_192, members: 256, items: 8_192, key_bytes: 128, number_bytes: 64 }
     }
 }

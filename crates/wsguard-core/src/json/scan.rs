@@ -3,9 +3,7 @@
 use super::error::{Limit, ScanError, ScanErrorKind};
 use super::limits::ScanLimits;
 use super::string::{self, FirstWord};
-use super::tape::{
-    Container, ESCAPED, Frame, INTEGER, KEY, KeyRef, MARKUP, Node, REWRITE, Tag, Tape, WIDE,
-};
+use super::tape::{Container, ESCAPED, Frame, INTEGER, KEY, KeyRef, MARKUP, Node, REWRITE, Tag, Tape, WIDE};
 use super::value::Document;
 
 /// The largest integer up to which every integer is its own double, 2^53 - 1 (RFC 7493 §2.2).
@@ -27,26 +25,12 @@ const COMPARED_KEYS: usize = 8;
 ///
 /// # Specification
 /// RFC 8259; RFC 7493 (I-JSON) §2; OWASP ASVS 5.0 1.5.3
-pub fn scan<'a>(
-    text: &'a str,
-    limits: &ScanLimits,
-    tape: &'a mut Tape,
-) -> Result<Document<'a>, ScanError> {
+pub fn scan<'a>(text: &'a str, limits: &ScanLimits, tape: &'a mut Tape) -> Result<Document<'a>, ScanError> {
     tape.clear();
     if u32::try_from(text.len()).is_err() {
-        return Err(ScanError {
-            kind: ScanErrorKind::Limit(Limit::Text),
-            offset: u32::MAX,
-        });
+        return Err(ScanError { kind: ScanErrorKind::Limit(Limit::Text), offset: u32::MAX });
     }
-    let scanner = Scanner {
-        bytes: text.as_bytes(),
-        text,
-        pos: 0,
-        frame: Frame::ROOT,
-        limits,
-        tape: &mut *tape,
-    };
+    let scanner = Scanner { bytes: text.as_bytes(), text, pos: 0, frame: Frame::ROOT, limits, tape: &mut *tape };
     scanner.run()?;
     Ok(Document::new(text, tape))
 }
@@ -90,8 +74,7 @@ impl Scanner<'_, '_> {
                     let span = self.string()?;
                     self.push(Tag::String, span.flags, span.start, span.end)?;
                     if span.flags & MARKUP != 0 {
-                        self.tape.counters.markup_strings =
-                            self.tape.counters.markup_strings.wrapping_add(1);
+                        self.tape.counters.markup_strings = self.tape.counters.markup_strings.wrapping_add(1);
                     }
                 }
                 Some(bracket @ (b'{' | b'[')) => {
@@ -135,10 +118,7 @@ impl Scanner<'_, '_> {
     // Takes no reference out of this function, so that the scanner's fields may live in registers.
     #[inline]
     fn refuse<T>(&self, kind: ScanErrorKind) -> Result<T, ScanError> {
-        Err(ScanError {
-            kind,
-            offset: narrow(self.pos),
-        })
+        Err(ScanError { kind, offset: narrow(self.pos) })
     }
 
     #[inline]
@@ -167,26 +147,12 @@ impl Scanner<'_, '_> {
     }
 
     #[inline]
-    fn push_with(
-        &mut self,
-        tag: Tag,
-        flags: u8,
-        start: usize,
-        end: usize,
-        next: u32,
-    ) -> Result<(), ScanError> {
+    fn push_with(&mut self, tag: Tag, flags: u8, start: usize, end: usize, next: u32) -> Result<(), ScanError> {
         if self.tape.nodes.len() >= self.limits.nodes as usize {
             return self.refuse(ScanErrorKind::Limit(Limit::Nodes));
         }
         let (start, end) = (narrow(start), narrow(end));
-        self.tape.nodes.push(Node {
-            tag,
-            flags,
-            count: 0,
-            start,
-            end,
-            next,
-        });
+        self.tape.nodes.push(Node { tag, flags, count: 0, start, end, next });
         Ok(())
     }
 
@@ -266,10 +232,7 @@ impl Scanner<'_, '_> {
             _ => {
                 let mut key = std::mem::take(&mut self.tape.scratch);
                 key.clear();
-                string::unescape(
-                    self.text.get(span.start..span.end).unwrap_or_default(),
-                    &mut key,
-                );
+                string::unescape(self.text.get(span.start..span.end).unwrap_or_default(), &mut key);
                 let kind = name_kind(key.as_bytes(), self.frame.of_constructor);
                 let (length, print) = (key.len(), string::key_print(key.as_bytes()));
                 self.tape.scratch = key;
@@ -309,20 +272,14 @@ impl Scanner<'_, '_> {
     /// Compares a key with those before it, as long as they are few; [`all_differ`] judges larger objects.
     #[inline]
     fn refuse_repeated(&self, print: u32, span: Span) -> Result<(), ScanError> {
-        let earlier = self
-            .tape
-            .keys
-            .get(self.frame.keys_from as usize..)
-            .unwrap_or_default();
+        let earlier = self.tape.keys.get(self.frame.keys_from as usize..).unwrap_or_default();
         if earlier.len() >= COMPARED_KEYS || earlier.iter().all(|key| key.print != print) {
             return Ok(());
         }
         let content = self.text.get(span.start..span.end).unwrap_or_default();
         let this = (content, span.flags & ESCAPED != 0);
         let mut alike = earlier.iter().filter(|key| key.print == print);
-        if alike.any(|key| {
-            string::compare(content_of(self.text, &self.tape.nodes, key.node), this).is_eq()
-        }) {
+        if alike.any(|key| string::compare(content_of(self.text, &self.tape.nodes, key.node), this).is_eq()) {
             return self.refuse(ScanErrorKind::DuplicateKey);
         }
         Ok(())
@@ -339,12 +296,7 @@ impl Scanner<'_, '_> {
                     let end = start.wrapping_add(length);
                     self.pos = end.wrapping_add(1);
                     let print = Some(string::short_print(content, length));
-                    return Ok(Span {
-                        start,
-                        end,
-                        flags: 0,
-                        print,
-                    });
+                    return Ok(Span { start, end, flags: 0, print });
                 }
                 FirstWord::Plain => from = from.wrapping_add(8),
                 FirstWord::Other => {}
@@ -352,12 +304,7 @@ impl Scanner<'_, '_> {
         }
         let (end, flags) = long::read(self.bytes, from, self.tape)?;
         self.pos = end.wrapping_add(1);
-        Ok(Span {
-            start,
-            end,
-            flags,
-            print: None,
-        })
+        Ok(Span { start, end, flags, print: None })
     }
 
     fn literal(&mut self, tag: Tag, word: &[u8]) -> Result<(), ScanError> {
@@ -406,11 +353,7 @@ impl Scanner<'_, '_> {
                 return self.refuse(ScanErrorKind::NumberNotFinite);
             };
             flags |= wide;
-            self.tape.counters.wide_numbers = self
-                .tape
-                .counters
-                .wide_numbers
-                .wrapping_add(u32::from(wide != 0));
+            self.tape.counters.wide_numbers = self.tape.counters.wide_numbers.wrapping_add(u32::from(wide != 0));
         }
         self.push(Tag::Number, flags, start, at)?;
         self.pos = at;
@@ -424,11 +367,7 @@ impl Scanner<'_, '_> {
         while let Some(b'0'..=b'9') = self.bytes.get(at) {
             at = at.wrapping_add(1);
         }
-        if at == start {
-            self.refuse_at(at, ScanErrorKind::Grammar)
-        } else {
-            Ok(at)
-        }
+        if at == start { self.refuse_at(at, ScanErrorKind::Grammar) } else { Ok(at) }
     }
 }
 
@@ -455,12 +394,7 @@ fn all_differ(text: &str, tape: &mut Tape, keys_from: usize) -> bool {
     let Tape { nodes, keys, .. } = tape;
     let own = keys.get_mut(keys_from..).unwrap_or_default();
     let order = |a: &KeyRef, b: &KeyRef| {
-        let contents = || {
-            string::compare(
-                content_of(text, nodes, a.node),
-                content_of(text, nodes, b.node),
-            )
-        };
+        let contents = || string::compare(content_of(text, nodes, a.node), content_of(text, nodes, b.node));
         a.print.cmp(&b.print).then_with(contents)
     };
     own.sort_unstable_by(order);
@@ -470,25 +404,17 @@ fn all_differ(text: &str, tape: &mut Tape, keys_from: usize) -> bool {
 /// The content of the string at `node`, and whether it holds escapes.
 fn content_of<'a>(text: &'a str, nodes: &[Node], node: u32) -> (&'a str, bool) {
     let node = nodes.get(node as usize).copied().unwrap_or(Node::NULL);
-    (
-        text.get(node.start as usize..node.end as usize)
-            .unwrap_or_default(),
-        node.has(ESCAPED),
-    )
+    (text.get(node.start as usize..node.end as usize).unwrap_or_default(), node.has(ESCAPED))
 }
 
 /// The flags of a number that may lie beyond [`SAFE_MAX`]; `None` when it is no finite double.
 #[cold]
 fn judge_number(number: &str) -> Option<u8> {
-    let value = number
-        .parse::<f64>()
-        .ok()
-        .filter(|value| value.is_finite())?;
+    let value = number.parse::<f64>().ok().filter(|value| value.is_finite())?;
     // Rounding is monotonic, and 2^53 - 1 and 2^53 are doubles: no larger integer rounds down into the range.
     Some(if value.abs() <= SAFE_MAX { 0 } else { WIDE })
 }
 
 mod long;
 #[cfg(test)]
-#[allow(clippy::too_many_lines, reason = "tables of cases")]
 mod tests;

@@ -64,9 +64,7 @@ fn all_plain(chunk: &[u8; 32]) -> bool {
 /// Four hexadecimal digits at `at`.
 pub(super) fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
     let digits = bytes.get(at..)?.first_chunk::<4>()?;
-    digits.iter().try_fold(0_u32, |value, &digit| {
-        Some(value << 4 | char::from(digit).to_digit(16)?)
-    })
+    digits.iter().try_fold(0_u32, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
 }
 
 /// The code point of a surrogate pair.
@@ -86,9 +84,7 @@ pub(crate) fn key_print(key: &[u8]) -> u32 {
     let word = if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
         u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(20)
     } else {
-        key.iter()
-            .rev()
-            .fold(0, |word, &byte| word << 8 | u64::from(byte))
+        key.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
     };
     short_print(word, key.len())
 }
@@ -137,9 +133,7 @@ pub struct Unescaped<'a> {
 
 impl<'a> Unescaped<'a> {
     pub(crate) fn new(content: &'a str) -> Self {
-        Self {
-            rest: content.chars(),
-        }
+        Self { rest: content.chars() }
     }
 
     fn unit(&mut self) -> Option<u32> {
@@ -184,9 +178,7 @@ impl FusedIterator for Unescaped<'_> {}
 pub(super) fn unescape(content: &str, out: &mut String) {
     out.reserve(content.len());
     let mut rest = content;
-    while let Some((plain, tail)) =
-        memchr::memchr(b'\\', rest.as_bytes()).and_then(|at| rest.split_at_checked(at))
-    {
+    while let Some((plain, tail)) = memchr::memchr(b'\\', rest.as_bytes()).and_then(|at| rest.split_at_checked(at)) {
         out.push_str(plain);
         let mut escape = Unescaped::new(tail);
         out.extend(escape.next());
@@ -217,11 +209,7 @@ mod tests {
                     let mut bytes = vec![b'a'; length];
                     bytes.push(stop);
                     bytes.resize(length + 1 + behind, stop);
-                    assert_eq!(
-                        plain_end(&bytes, 0),
-                        length,
-                        "{stop:#x} after {length}, {behind} behind"
-                    );
+                    assert_eq!(plain_end(&bytes, 0), length, "{stop:#x} after {length}, {behind} behind");
                 }
             }
         }
@@ -248,20 +236,7 @@ mod tests {
 
     #[test]
     fn equal_keys_have_equal_prints_and_similar_ones_do_not() {
-        let keys = [
-            "",
-            "a",
-            "b",
-            "ab",
-            "ba",
-            "id",
-            "type",
-            "typf",
-            "payload",
-            "csrfToken",
-            "csrfTokens",
-            "csrfTokem",
-        ];
+        let keys = ["", "a", "b", "ab", "ba", "id", "type", "typf", "payload", "csrfToken", "csrfTokens", "csrfTokem"];
         for (at, key) in keys.iter().enumerate() {
             let mut padded = [b'"'; 8];
             let short = key.len().min(7);
@@ -269,16 +244,9 @@ mod tests {
             let FirstWord::All(word, length) = FirstWord::read(u64::from_le_bytes(padded)) else {
                 panic!("{key} ends in its first word");
             };
-            assert_eq!(
-                short_print(word, length),
-                key_print(&key.as_bytes()[..short])
-            );
+            assert_eq!(short_print(word, length), key_print(&key.as_bytes()[..short]));
             for other in &keys[at + 1..] {
-                assert_ne!(
-                    key_print(key.as_bytes()),
-                    key_print(other.as_bytes()),
-                    "{key} {other}"
-                );
+                assert_ne!(key_print(key.as_bytes()), key_print(other.as_bytes()), "{key} {other}");
             }
         }
     }

@@ -53,14 +53,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) const NULL: Self = Self {
-        tag: Tag::Null,
-        flags: 0,
-        count: 0,
-        start: 0,
-        end: 0,
-        next: 0,
-    };
+    pub(crate) const NULL: Self = Self { tag: Tag::Null, flags: 0, count: 0, start: 0, end: 0, next: 0 };
 
     pub(crate) const fn has(self, flag: u8) -> bool {
         self.flags & flag != 0
@@ -119,13 +112,8 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    pub(super) const ROOT: Self = Self {
-        container: Container::Nothing,
-        of_constructor: false,
-        count: 0,
-        node: 0,
-        keys_from: 0,
-    };
+    pub(super) const ROOT: Self =
+        Self { container: Container::Nothing, of_constructor: false, count: 0, node: 0, keys_from: 0 };
 }
 
 impl Tape {

@@ -95,12 +95,7 @@ impl<'a> Value<'a> {
     #[inline]
     fn at(text: &'a str, nodes: &'a [Node], index: u32) -> Self {
         let node = nodes.get(index as usize).unwrap_or(&Node::NULL);
-        Self {
-            text,
-            nodes,
-            node,
-            index,
-        }
+        Self { text, nodes, node, index }
     }
 
     /// The value or key at `index` of the same document.
@@ -169,17 +164,12 @@ impl<'a> Value<'a> {
     /// The text between the quotes of a string, escapes as they are; the whole text of any other value.
     #[inline]
     pub(crate) fn content(self) -> &'a str {
-        self.text
-            .get(self.node.start as usize..self.node.end as usize)
-            .unwrap_or_default()
+        self.text.get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
     }
 
     #[inline]
     pub(crate) fn content_bytes(self) -> &'a [u8] {
-        self.text
-            .as_bytes()
-            .get(self.node.start as usize..self.node.end as usize)
-            .unwrap_or_default()
+        self.text.as_bytes().get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
     }
 
     /// Whether this is `null`.
@@ -266,11 +256,7 @@ impl<'a> Value<'a> {
 
     /// Everything in this value in the order of the text: itself, keys and values at any depth.
     pub fn subtree(self) -> impl Iterator<Item = Value<'a>> {
-        let end = if self.is_key() {
-            self.index
-        } else {
-            self.node.next
-        };
+        let end = if self.is_key() { self.index } else { self.node.next };
         (self.index..end).map(move |index| Self::at(self.text, self.nodes, index))
     }
 
@@ -303,8 +289,7 @@ impl<'a> Value<'a> {
                 pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
                 member.value
             } else {
-                let Some((index, item)) = at.items().enumerate().find(|(_, item)| holds(item))
-                else {
+                let Some((index, item)) = at.items().enumerate().find(|(_, item)| holds(item)) else {
                     break;
                 };
                 pointer.push('/');
@@ -343,16 +328,13 @@ impl<'a> Value<'a> {
         }
         // At most 16 digits: this cannot wrap.
         self.content_bytes().iter().try_fold(0_u64, |value, &byte| {
-            byte.is_ascii_digit()
-                .then(|| value.wrapping_mul(10).wrapping_add(u64::from(byte & 0xf)))
+            byte.is_ascii_digit().then(|| value.wrapping_mul(10).wrapping_add(u64::from(byte & 0xf)))
         })
     }
 
     /// A number as the nearest double, which is finite.
     pub fn as_f64(self) -> Option<f64> {
-        matches!(self.node.tag, Tag::Number)
-            .then(|| self.content().parse().ok())
-            .flatten()
+        matches!(self.node.tag, Tag::Number).then(|| self.content().parse().ok()).flatten()
     }
 
     /// How many members or items an object or array has; 0 for any other value.
@@ -369,38 +351,23 @@ impl<'a> Value<'a> {
     /// The members of an object in the order of the text; none for any other value.
     #[inline]
     pub fn members(self) -> Members<'a> {
-        Members(if self.is_object() {
-            self.inside()
-        } else {
-            Cursor::END
-        })
+        Members(if self.is_object() { self.inside() } else { Cursor::END })
     }
 
     /// The items of an array in order; none for any other value.
     #[inline]
     pub fn items(self) -> Items<'a> {
-        Items(if matches!(self.node.tag, Tag::Array) {
-            self.inside()
-        } else {
-            Cursor::END
-        })
+        Items(if matches!(self.node.tag, Tag::Array) { self.inside() } else { Cursor::END })
     }
 
     /// The member of an object with this key. Cost: O(members); to read several, walk [`Self::members`] once.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
-        self.members()
-            .find(|member| member.key.str_eq(key))
-            .map(|member| member.value)
+        self.members().find(|member| member.key.str_eq(key)).map(|member| member.value)
     }
 
     #[inline]
     fn inside(self) -> Cursor<'a> {
-        Cursor {
-            text: self.text,
-            nodes: self.nodes,
-            next: self.index.wrapping_add(1),
-            end: self.node.next,
-        }
+        Cursor { text: self.text, nodes: self.nodes, next: self.index.wrapping_add(1), end: self.node.next }
     }
 }
 
@@ -413,12 +380,7 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    const END: Self = Self {
-        text: "",
-        nodes: &[],
-        next: 0,
-        end: 0,
-    };
+    const END: Self = Self { text: "", nodes: &[], next: 0, end: 0 };
 
     /// The value at the cursor, which moves to its next sibling.
     #[inline]
@@ -453,10 +415,7 @@ impl<'a> Iterator for Members<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Member<'a>> {
-        Some(Member {
-            key: self.0.key()?,
-            value: self.0.value()?,
-        })
+        Some(Member { key: self.0.key()?, value: self.0.value()? })
     }
 }
 

@@ -64,10 +64,7 @@ pub enum MarkupError {
     #[error("html with more than {HTML_ATTRIBUTES_MAX} attributes in one tag")]
     TooManyAttributes,
     /// Formatting elements left open that the parser would have to repeat more than [`super::CLONES_MAX`] times.
-    #[error(
-        "html whose open formatting elements repeat more than {} times",
-        super::CLONES_MAX
-    )]
+    #[error("html whose open formatting elements repeat more than {} times", super::CLONES_MAX)]
     TooManyClones,
     /// The cleaned HTML reads differently when it is parsed again: an attack on the cleaner (mutation XSS).
     #[error("html that changes each time it is parsed")]
@@ -153,11 +150,7 @@ static CLEANER: LazyLock<Builder<'static>> = LazyLock::new(|| {
 fn check_limits(html: &str) -> Result<(), MarkupError> {
     let check_length = |max: usize| {
         let bytes = html.len();
-        if bytes > max {
-            Err(MarkupError::TooLong { bytes, max })
-        } else {
-            Ok(())
-        }
+        if bytes > max { Err(MarkupError::TooLong { bytes, max }) } else { Ok(()) }
     };
     check_length(HTML_BYTES_MAX)?;
     // Counted wherever they stand, also inside quotes and comments: these two must not depend on the state.
@@ -173,10 +166,7 @@ fn check_limits(html: &str) -> Result<(), MarkupError> {
         }
     }
     if tags > tags_max {
-        return Err(MarkupError::TooManyTags {
-            tags,
-            max: tags_max,
-        });
+        return Err(MarkupError::TooManyTags { tags, max: tags_max });
     }
     check_length(bytes_max)?;
     check_tags(html.as_bytes())
@@ -197,10 +187,7 @@ fn check_tags(mut rest: &[u8]) -> Result<(), MarkupError> {
             }
         } else {
             formatting.opens(tag_name(rest));
-            if !VOID_ELEMENTS
-                .iter()
-                .any(|name| starts_with_name(rest, name))
-            {
+            if !VOID_ELEMENTS.iter().any(|name| starts_with_name(rest, name)) {
                 nesting = nesting.saturating_add(1);
             }
         }
@@ -222,10 +209,7 @@ fn opens_opaque(behind: &[u8]) -> bool {
         [b'/', first, ..] | [first, ..] => first.is_ascii_alphabetic(),
         [] => false,
     };
-    !is_tag
-        || OPAQUE_ELEMENTS
-            .iter()
-            .any(|name| starts_with_name(behind, name))
+    !is_tag || OPAQUE_ELEMENTS.iter().any(|name| starts_with_name(behind, name))
 }
 
 /// Where the tokenizer stands in a tag.
@@ -274,10 +258,7 @@ fn walk_tag(rest: &[u8]) -> (usize, &[u8]) {
 }
 
 fn starts_with_name(bytes: &[u8], name: &str) -> bool {
-    bytes
-        .split_at_checked(name.len())
-        .is_some_and(|(start, behind)| {
-            start.eq_ignore_ascii_case(name.as_bytes())
-                && !behind.first().is_some_and(u8::is_ascii_alphanumeric)
-        })
+    bytes.split_at_checked(name.len()).is_some_and(|(start, behind)| {
+        start.eq_ignore_ascii_case(name.as_bytes()) && !behind.first().is_some_and(u8::is_ascii_alphanumeric)
+    })
 }

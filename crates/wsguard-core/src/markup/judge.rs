@@ -3,8 +3,8 @@
 use memchr::memchr;
 
 use super::names::{
-    FOREIGN_ATTRIBUTES, FORMATTING_ELEMENTS, HTML_ATTRIBUTES, HTML_ELEMENTS, MATHML_ELEMENTS,
-    PLAIN_ELEMENTS, SVG_ELEMENTS,
+    FOREIGN_ATTRIBUTES, FORMATTING_ELEMENTS, HTML_ATTRIBUTES, HTML_ELEMENTS, MATHML_ELEMENTS, PLAIN_ELEMENTS,
+    SVG_ELEMENTS,
 };
 
 /// How many elements the parser may have to make again for a text that passes; beyond that it is not harmless.
@@ -73,9 +73,7 @@ pub(super) fn opens_markup(behind: &[u8]) -> bool {
 ///
 /// Returns that name and what stands behind the tag, or nothing if a browser gives it a meaning.
 fn walk_tag(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (name, mut rest) = split_where(rest, 0, |byte| {
-        is_space(byte) || matches!(byte, b'/' | b'>')
-    });
+    let (name, mut rest) = split_where(rest, 0, |byte| is_space(byte) || matches!(byte, b'/' | b'>'));
     if element_is_known(name) {
         return None;
     }
@@ -89,9 +87,7 @@ fn walk_tag(rest: &[u8]) -> Option<(&[u8], &[u8])> {
         }
         // A `=` where a name is expected belongs to the name (before attribute name state).
         let lead = usize::from(first == b'=');
-        let (attribute, behind) = split_where(rest, lead, |byte| {
-            is_space(byte) || matches!(byte, b'/' | b'>' | b'=')
-        });
+        let (attribute, behind) = split_where(rest, lead, |byte| is_space(byte) || matches!(byte, b'/' | b'>' | b'='));
         if attribute_is_known(attribute) {
             return None;
         }
@@ -105,31 +101,22 @@ fn walk_tag(rest: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The name of the tag that `rest` starts in, however long.
 pub(super) fn tag_name(rest: &[u8]) -> &[u8] {
-    split_where(rest, 0, |byte| {
-        is_space(byte) || matches!(byte, b'/' | b'>')
-    })
-    .0
+    split_where(rest, 0, |byte| is_space(byte) || matches!(byte, b'/' | b'>')).0
 }
 
 fn element_is_known(name: &[u8]) -> bool {
     find(PLAIN_ELEMENTS, name).is_none()
-        && (name.iter().any(|&byte| byte == b'-' || is_control(byte))
-            || is_element(name)
-            || hides_element(name))
+        && (name.iter().any(|&byte| byte == b'-' || is_control(byte)) || is_element(name) || hides_element(name))
 }
 
 fn is_element(name: &[u8]) -> bool {
-    [HTML_ELEMENTS, SVG_ELEMENTS, MATHML_ELEMENTS]
-        .iter()
-        .any(|list| find(list, name).is_some())
+    [HTML_ELEMENTS, SVG_ELEMENTS, MATHML_ELEMENTS].iter().any(|list| find(list, name).is_some())
 }
 
 /// A name that goes on with `<` and an element, as in `<scr<script>`: no browser takes it for that element, but a page
 /// that strips one tag makes another.
 fn hides_element(name: &[u8]) -> bool {
-    name.split(|&byte| byte == b'<')
-        .skip(1)
-        .any(|part| find(PLAIN_ELEMENTS, part).is_none() && is_element(part))
+    name.split(|&byte| byte == b'<').skip(1).any(|part| find(PLAIN_ELEMENTS, part).is_none() && is_element(part))
 }
 
 fn attribute_is_known(name: &[u8]) -> bool {
@@ -145,11 +132,7 @@ fn attribute_is_known(name: &[u8]) -> bool {
 fn is_event_handler(name: &[u8]) -> bool {
     match name {
         [b'o' | b'O', b'n' | b'N', event @ ..] => {
-            event
-                .iter()
-                .take_while(|byte| byte.is_ascii_alphabetic())
-                .count()
-                >= 3
+            event.iter().take_while(|byte| byte.is_ascii_alphabetic()).count() >= 3
         }
         _ => false,
     }
@@ -160,10 +143,7 @@ fn is_event_handler(name: &[u8]) -> bool {
 ///
 /// Not `y-1`, `v:` or `std::max`, which are code.
 fn has_prefix(name: &[u8]) -> bool {
-    let starts_with = |prefix: &[u8]| {
-        name.get(..prefix.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    };
+    let starts_with = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     let is_prefixed = |window: &[u8]| match *window {
         [before, b'-', after] => before != b'-' && after.is_ascii_alphabetic(),
         [before, b':', after] => before != b':' && after.is_ascii_alphabetic(),
@@ -178,8 +158,7 @@ fn has_prefix(name: &[u8]) -> bool {
 ///
 /// Only ASCII letters fold, as in a browser: `ſcript` and `linK` with a Kelvin sign are unknown names.
 fn find(list: &[&str], name: &[u8]) -> Option<usize> {
-    list.binary_search_by(|known| known.bytes().cmp(name.iter().map(u8::to_ascii_lowercase)))
-        .ok()
+    list.binary_search_by(|known| known.bytes().cmp(name.iter().map(u8::to_ascii_lowercase))).ok()
 }
 
 /// What the tokenizer skips between the parts of a tag; U+000B is not among them.
@@ -204,13 +183,8 @@ fn trim_start(bytes: &[u8], unwanted: impl Fn(u8) -> bool) -> &[u8] {
 
 /// Splits before the first byte from `lead` on that ends a name.
 fn split_where(bytes: &[u8], lead: usize, is_end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
-    let length = skip(bytes, lead)
-        .iter()
-        .take_while(|&&byte| !is_end(byte))
-        .count();
-    bytes
-        .split_at_checked(length.saturating_add(lead))
-        .unwrap_or((bytes, &[]))
+    let length = skip(bytes, lead).iter().take_while(|&&byte| !is_end(byte)).count();
+    bytes.split_at_checked(length.saturating_add(lead)).unwrap_or((bytes, &[]))
 }
 
 /// An upper bound of the parser's list of active formatting elements, and of what it repeats because of it.

@@ -24,8 +24,8 @@ mod names;
 use std::str::FromStr;
 
 pub use clean::{
-    Cleaned, HTML_ATTRIBUTES_MAX, HTML_BYTES_MAX, HTML_NESTING_MAX, HTML_OPAQUE_BYTES_MAX,
-    HTML_OPAQUE_TAGS_MAX, HTML_TAGS_MAX, MarkupError, clean_html,
+    Cleaned, HTML_ATTRIBUTES_MAX, HTML_BYTES_MAX, HTML_NESTING_MAX, HTML_OPAQUE_BYTES_MAX, HTML_OPAQUE_TAGS_MAX,
+    HTML_TAGS_MAX, MarkupError, clean_html,
 };
 pub use judge::{CLONES_MAX, is_harmless};
 
@@ -99,11 +99,7 @@ pub fn neutralise(text: &str, out: &mut String) -> Neutralised {
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('<') {
         out.push_str(before);
-        out.push_str(if judge::opens_markup(behind.as_bytes()) {
-            "&lt;"
-        } else {
-            "<"
-        });
+        out.push_str(if judge::opens_markup(behind.as_bytes()) { "&lt;" } else { "<" });
         rest = behind;
     }
     out.push_str(rest);

@@ -2,14 +2,12 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 
 use html5ever::tendril::StrTendril;
-use html5ever::tokenizer::{
-    BufferQueue, Tag, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts,
-};
+use html5ever::tokenizer::{BufferQueue, Tag, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 use proptest::prelude::*;
 
 use super::names::{
-    FOREIGN_ATTRIBUTES, FORMATTING_ELEMENTS, HTML_ATTRIBUTES, HTML_ELEMENTS, MATHML_ELEMENTS,
-    PLAIN_ELEMENTS, SVG_ELEMENTS,
+    FOREIGN_ATTRIBUTES, FORMATTING_ELEMENTS, HTML_ATTRIBUTES, HTML_ELEMENTS, MATHML_ELEMENTS, PLAIN_ELEMENTS,
+    SVG_ELEMENTS,
 };
 use super::*;
 
@@ -65,9 +63,7 @@ fn html5ever_accepts(text: &str) -> bool {
     markup.others.into_inner().is_empty()
         && tags.iter().all(|tag| {
             let name = &*tag.name;
-            let known = [HTML_ELEMENTS, SVG_ELEMENTS, MATHML_ELEMENTS]
-                .iter()
-                .any(|list| list.contains(&name));
+            let known = [HTML_ELEMENTS, SVG_ELEMENTS, MATHML_ELEMENTS].iter().any(|list| list.contains(&name));
             (!known && !name.contains('-') || PLAIN_ELEMENTS.contains(&name))
                 && tag.attrs.iter().all(|attr| {
                     attr.value.is_empty()
@@ -114,17 +110,9 @@ fn names_are_sorted_and_in_lower_case() {
         ("foreign", FOREIGN_ATTRIBUTES),
     ] {
         assert!(list.windows(2).all(|pair| pair[0] < pair[1]), "{name}");
-        assert!(
-            list.iter()
-                .all(|entry| *entry == entry.to_ascii_lowercase()),
-            "{name}"
-        );
+        assert!(list.iter().all(|entry| *entry == entry.to_ascii_lowercase()), "{name}");
     }
-    assert!(
-        PLAIN_ELEMENTS
-            .iter()
-            .all(|plain| HTML_ELEMENTS.contains(plain))
-    );
+    assert!(PLAIN_ELEMENTS.iter().all(|plain| HTML_ELEMENTS.contains(plain)));
 }
 
 #[test]
@@ -133,16 +121,9 @@ fn hostile_markup_is_neutralised() {
         assert!(!is_harmless(&text), "{name}: {text:?}");
         let out = neutralised(&text);
         assert_ne!(out, text, "{name}");
-        assert_eq!(
-            out.replace("&lt;", "<"),
-            text.replace("&lt;", "<"),
-            "{name}: only `<` changed"
-        );
+        assert_eq!(out.replace("&lt;", "<"), text.replace("&lt;", "<"), "{name}: only `<` changed");
         let markup = tokenise(&out);
-        assert!(
-            markup.tags.into_inner().is_empty() && markup.others.into_inner().is_empty(),
-            "{name}: {out:?}"
-        );
+        assert!(markup.tags.into_inner().is_empty() && markup.others.into_inner().is_empty(), "{name}: {out:?}");
     }
 }
 
@@ -157,16 +138,8 @@ fn innocent_text_is_untouched() {
 #[test]
 fn neutralised_text_reads_exactly() {
     for (name, text, want) in [
-        (
-            "all that opens",
-            "<b>x</b> <img>",
-            "&lt;b>x&lt;/b> &lt;img>",
-        ),
-        (
-            "none that does not",
-            "1 < 2 <3 <> << <img> <",
-            "1 < 2 <3 <> << &lt;img> <",
-        ),
+        ("all that opens", "<b>x</b> <img>", "&lt;b>x&lt;/b> &lt;img>"),
+        ("none that does not", "1 < 2 <3 <> << <img> <", "1 < 2 <3 <> << &lt;img> <"),
         ("entities stay", "&lt; &amp; <img>", "&lt; &amp; &lt;img>"),
         ("empty end tag", "</> <p>", "&lt;/> &lt;p>"),
         ("end of text", "<p></", "&lt;p></"),
@@ -180,20 +153,12 @@ fn neutralised_text_reads_exactly() {
 fn every_known_element_and_attribute_is_refused() {
     for name in [HTML_ELEMENTS, SVG_ELEMENTS, MATHML_ELEMENTS].concat() {
         let plain = PLAIN_ELEMENTS.contains(&name);
-        for text in [
-            format!("<{name}>"),
-            format!("<{}/", name.to_uppercase()),
-            format!("</{name}>"),
-        ] {
+        for text in [format!("<{name}>"), format!("<{}/", name.to_uppercase()), format!("</{name}>")] {
             assert_eq!(is_harmless(&text), plain, "{text}");
         }
     }
     for name in [HTML_ATTRIBUTES, FOREIGN_ATTRIBUTES].concat() {
-        for text in [
-            format!("<x {name}>"),
-            format!("<b y {}", name.to_uppercase()),
-            format!("<x/{name}/>"),
-        ] {
+        for text in [format!("<x {name}>"), format!("<b y {}", name.to_uppercase()), format!("<x/{name}/>")] {
             assert!(!is_harmless(&text), "{text}");
         }
     }
@@ -208,14 +173,8 @@ fn text_cannot_make_the_parser_repeat_elements_without_end() {
     }
     bomb.push_str(&"</x>z".repeat(500));
     assert!(!is_harmless(&bomb));
-    assert!(
-        is_harmless(&"<b>bold</b> <i>x</i> ".repeat(2_000)),
-        "closed elements are not repeated"
-    );
-    assert!(
-        is_harmless(&"a<b && c>d; List<int>; ".repeat(1_000)),
-        "nor are those that nothing closes from outside"
-    );
+    assert!(is_harmless(&"<b>bold</b> <i>x</i> ".repeat(2_000)), "closed elements are not repeated");
+    assert!(is_harmless(&"a<b && c>d; List<int>; ".repeat(1_000)), "nor are those that nothing closes from outside");
 }
 
 /// Runs of openings are where a judge that starts over at each `<` would take the square of the length.
@@ -245,21 +204,13 @@ fn cleaned(html: &str) -> Result<String, MarkupError> {
 fn html_is_cleaned_against_the_allowlist() {
     for (name, html, want) in [
         ("no markup", "a & b > c", "a & b > c"),
-        (
-            "kept",
-            "<p>a <b>b</b></p><ul><li>c</li></ul>",
-            "<p>a <b>b</b></p><ul><li>c</li></ul>",
-        ),
+        ("kept", "<p>a <b>b</b></p><ul><li>c</li></ul>", "<p>a <b>b</b></p><ul><li>c</li></ul>"),
         ("content of unknown kept", "<div>a<x>b</x></div>", "ab"),
         ("script goes whole", "a<script>alert(1)</script>b", "ab"),
         ("style goes whole", "a<style>b{}</style>c", "ac"),
         ("svg goes whole", "a<svg><text>b</text></svg>c", "ac"),
         ("handler", "<b onclick=alert(1)>x</b>", "<b>x</b>"),
-        (
-            "naming and styling",
-            "<p id=a name=b class=c style=d:e title=f lang=g>x</p>",
-            "<p>x</p>",
-        ),
+        ("naming and styling", "<p id=a name=b class=c style=d:e title=f lang=g>x</p>", "<p>x</p>"),
         ("image", "a<img src=//evil.invalid onerror=alert(1)>", "a"),
         ("comment", "a<!-- b -->c", "ac"),
         (
@@ -267,21 +218,9 @@ fn html_is_cleaned_against_the_allowlist() {
             "<a href=https://example.com/ target=_top id=a>x</a>",
             r#"<a href="https://example.com/" rel="noopener noreferrer nofollow">x</a>"#,
         ),
-        (
-            "script link",
-            "<a href=javascript:alert(1)>x</a>",
-            r#"<a rel="noopener noreferrer nofollow">x</a>"#,
-        ),
-        (
-            "data link",
-            "<a href=data:text/html,x>x</a>",
-            r#"<a rel="noopener noreferrer nofollow">x</a>"#,
-        ),
-        (
-            "relative link",
-            "<a href=//evil.invalid>x</a>",
-            r#"<a rel="noopener noreferrer nofollow">x</a>"#,
-        ),
+        ("script link", "<a href=javascript:alert(1)>x</a>", r#"<a rel="noopener noreferrer nofollow">x</a>"#),
+        ("data link", "<a href=data:text/html,x>x</a>", r#"<a rel="noopener noreferrer nofollow">x</a>"#),
+        ("relative link", "<a href=//evil.invalid>x</a>", r#"<a rel="noopener noreferrer nofollow">x</a>"#),
         ("unclosed", "<b>x", "<b>x</b>"),
     ] {
         assert_eq!(cleaned(html).as_deref(), Ok(want), "{name}");
@@ -298,53 +237,18 @@ fn html_beyond_a_limit_is_refused() {
         })
     };
     for (name, html, want) in [
-        (
-            "bytes",
-            format!("<b>{}", "x".repeat(HTML_BYTES_MAX)),
-            "TooLong",
-        ),
-        (
-            "bytes with script",
-            format!("<ScRiPt>{}", "x".repeat(HTML_OPAQUE_BYTES_MAX)),
-            "TooLong",
-        ),
-        (
-            "bytes with comment",
-            format!("<!--{}", "x".repeat(HTML_OPAQUE_BYTES_MAX)),
-            "TooLong",
-        ),
-        (
-            "tags",
-            "<b></b>".repeat(HTML_TAGS_MAX / 2 + 1),
-            "TooManyTags",
-        ),
-        (
-            "tags in quotes",
-            format!("<a href='{}'>", "<b>".repeat(HTML_TAGS_MAX)),
-            "TooManyTags",
-        ),
-        (
-            "tags with script",
-            format!("<script>{}", "<b>".repeat(HTML_OPAQUE_TAGS_MAX)),
-            "TooManyTags",
-        ),
+        ("bytes", format!("<b>{}", "x".repeat(HTML_BYTES_MAX)), "TooLong"),
+        ("bytes with script", format!("<ScRiPt>{}", "x".repeat(HTML_OPAQUE_BYTES_MAX)), "TooLong"),
+        ("bytes with comment", format!("<!--{}", "x".repeat(HTML_OPAQUE_BYTES_MAX)), "TooLong"),
+        ("tags", "<b></b>".repeat(HTML_TAGS_MAX / 2 + 1), "TooManyTags"),
+        ("tags in quotes", format!("<a href='{}'>", "<b>".repeat(HTML_TAGS_MAX)), "TooManyTags"),
+        ("tags with script", format!("<script>{}", "<b>".repeat(HTML_OPAQUE_TAGS_MAX)), "TooManyTags"),
         ("nesting", "<div>".repeat(HTML_NESTING_MAX + 1), "TooDeep"),
-        (
-            "attributes whose names hold quotes",
-            tag(HTML_ATTRIBUTES_MAX + 1),
-            "TooManyAttributes",
-        ),
-        (
-            "attributes",
-            format!("<a{}>", " b=c".repeat(HTML_ATTRIBUTES_MAX + 1)),
-            "TooManyAttributes",
-        ),
+        ("attributes whose names hold quotes", tag(HTML_ATTRIBUTES_MAX + 1), "TooManyAttributes"),
+        ("attributes", format!("<a{}>", " b=c".repeat(HTML_ATTRIBUTES_MAX + 1)), "TooManyAttributes"),
     ] {
         let refused = cleaned(&html).unwrap_err();
-        assert!(
-            format!("{refused:?}").starts_with(want),
-            "{name}: {refused:?}"
-        );
+        assert!(format!("{refused:?}").starts_with(want), "{name}: {refused:?}");
     }
     assert!(cleaned(&"<div>".repeat(HTML_NESTING_MAX)).is_ok());
     assert!(cleaned(&"<br>".repeat(HTML_TAGS_MAX)).is_ok());
@@ -356,16 +260,10 @@ fn hostile_html_leaves_the_allowlist_alone() {
         let Ok(out) = cleaned(&text) else { continue };
         for tag in tokenise(&out).tags.into_inner() {
             for attr in &tag.attrs {
-                assert!(
-                    ["href", "rel"].contains(&&*attr.name.local),
-                    "{name}: {out:?}"
-                );
+                assert!(["href", "rel"].contains(&&*attr.name.local), "{name}: {out:?}");
                 assert!(!attr.value.contains("script:"), "{name}: {out:?}");
             }
-            assert!(
-                !["img", "svg", "math", "style", "script", "form", "x"].contains(&&*tag.name),
-                "{name}: {out:?}"
-            );
+            assert!(!["img", "svg", "math", "style", "script", "form", "x"].contains(&&*tag.name), "{name}: {out:?}");
         }
         assert_eq!(cleaned(&out).as_deref(), Ok(&*out), "{name}: fixed point");
     }

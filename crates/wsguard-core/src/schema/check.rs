@@ -4,8 +4,7 @@ use super::CompiledSchema;
 use super::equal::{all_differ, equal};
 use super::keyword::{Keyword, Violation};
 use super::program::{
-    AnyRule, ArrayRules, Dependent, Name, NumberRules, ObjectRules, Program, Rules, SchemaId,
-    StringRules, types,
+    AnyRule, ArrayRules, Dependent, Name, NumberRules, ObjectRules, Program, Rules, SchemaId, StringRules, types,
 };
 use crate::json::{ESCAPED, Kind, Member, Node, NodeId, Tag, Unescaped, Value};
 use std::borrow::Cow;
@@ -51,24 +50,14 @@ fn refuse(index: u32, keyword: Keyword) -> Verdict {
 
 #[inline]
 fn require(holds: bool, index: u32, keyword: Keyword) -> Verdict {
-    if holds {
-        Ok(())
-    } else {
-        refuse(index, keyword)
-    }
+    if holds { Ok(()) } else { refuse(index, keyword) }
 }
 
 impl<'p, 'v> Run<'p, 'v> {
     /// To check `value` and parts of it.
     pub(super) const fn new(program: &'p Program, value: Value<'v>) -> Self {
         let effort = Effort(CompiledSchema::STEPS_MAX);
-        Self {
-            program,
-            nodes: value.tape(),
-            text: value.source(),
-            base: value,
-            effort,
-        }
+        Self { program, nodes: value.tape(), text: value.source(), base: value, effort }
     }
 
     /// Takes one step; false when none was left.
@@ -99,11 +88,7 @@ impl<'p, 'v> Run<'p, 'v> {
         };
         if rules.types & accepted == 0 {
             let integer = rules.types & types::INTEGER != 0 && is_integer(self.base.other(index));
-            let keyword = if rules.never {
-                Keyword::Never
-            } else {
-                Keyword::Type
-            };
+            let keyword = if rules.never { Keyword::Never } else { Keyword::Type };
             require(integer, index, keyword)?;
         }
         match node.tag {
@@ -122,11 +107,7 @@ impl<'p, 'v> Run<'p, 'v> {
             Tag::Array | Tag::Number => self.array_or_number(rules, self.base.other(index))?,
             Tag::Null | Tag::False | Tag::True => {}
         }
-        if rules.any.is_empty() {
-            Ok(())
-        } else {
-            self.any_rules(rules, self.base.other(index))
-        }
+        if rules.any.is_empty() { Ok(()) } else { self.any_rules(rules, self.base.other(index)) }
     }
 
     // Apart from `check_node`, whose frame it would enlarge for every string and object.
@@ -135,11 +116,7 @@ impl<'p, 'v> Run<'p, 'v> {
         if let Some(array) = rules.array.as_ref().filter(|_| value.kind() == Kind::Array) {
             self.array(array, value)?;
         }
-        match rules
-            .number
-            .as_ref()
-            .filter(|_| value.kind() == Kind::Number)
-        {
+        match rules.number.as_ref().filter(|_| value.kind() == Kind::Number) {
             Some(number) => check_number(number, value),
             None => Ok(()),
         }
@@ -165,8 +142,7 @@ impl<'p, 'v> Run<'p, 'v> {
         match rule {
             AnyRule::Const(constant) => {
                 let constant = self.program.constant(*constant);
-                let same =
-                    constant.is_some_and(|constant| equal(value, constant, &mut self.effort));
+                let same = constant.is_some_and(|constant| equal(value, constant, &mut self.effort));
                 require(same, value.id().0, Keyword::Const)
             }
             AnyRule::Enum(constants) => {
@@ -197,16 +173,8 @@ impl<'p, 'v> Run<'p, 'v> {
                 require(accepted, value.id().0, Keyword::OneOf)
             }
             AnyRule::Not(id) => require(!self.accepts(*id, value)?, value.id().0, Keyword::Not),
-            AnyRule::If {
-                test,
-                then,
-                otherwise,
-            } => {
-                let branch = if self.accepts(*test, value)? {
-                    then
-                } else {
-                    otherwise
-                };
+            AnyRule::If { test, then, otherwise } => {
+                let branch = if self.accepts(*test, value)? { then } else { otherwise };
                 branch.map_or(Ok(()), |id| self.check(id, value))
             }
         }
@@ -222,10 +190,7 @@ impl<'p, 'v> Run<'p, 'v> {
         let mut at = index.wrapping_add(1);
         while at < object.next {
             let value_at = at.wrapping_add(1);
-            let (Some(key), Some(value)) = (
-                self.nodes.get(at as usize),
-                self.nodes.get(value_at as usize),
-            ) else {
+            let (Some(key), Some(value)) = (self.nodes.get(at as usize), self.nodes.get(value_at as usize)) else {
                 break;
             };
             let name = find_name(rules, self.text, key, &mut expected);
@@ -238,10 +203,7 @@ impl<'p, 'v> Run<'p, 'v> {
                 self.check_node(id, value_at, *value)?;
             }
             if rules.every_member || (known.is_none() && rules.additional.is_some()) {
-                let member = Member {
-                    key: self.base.other(at),
-                    value: self.base.other(value_at),
-                };
+                let member = Member { key: self.base.other(at), value: self.base.other(value_at) };
                 self.unnamed(rules, known.is_some(), member)?;
             }
             at = value.next.max(value_at);
@@ -263,17 +225,12 @@ impl<'p, 'v> Run<'p, 'v> {
         {
             self.additional(id, member)?;
         }
-        rules
-            .property_names
-            .map_or(Ok(()), |id| self.check(id, member.key))
+        rules.property_names.map_or(Ok(()), |id| self.check(id, member.key))
     }
 
     fn additional(&mut self, id: SchemaId, member: Member<'_>) -> Verdict {
         match self.check(id, member.value) {
-            Err(violation)
-                if violation.keyword() == Keyword::Never
-                    && violation.node() == member.value.id() =>
-            {
+            Err(violation) if violation.keyword() == Keyword::Never && violation.node() == member.value.id() => {
                 refuse(member.value.id().0, Keyword::AdditionalProperties)
             }
             verdict => verdict,
@@ -298,10 +255,7 @@ impl<'p, 'v> Run<'p, 'v> {
         if object.get(&dependent.trigger).is_none() {
             return Ok(());
         }
-        let complete = dependent
-            .required
-            .iter()
-            .all(|name| object.get(name).is_some());
+        let complete = dependent.required.iter().all(|name| object.get(name).is_some());
         require(complete, object.id().0, Keyword::DependentRequired)?;
         dependent.schema.map_or(Ok(()), |id| self.check(id, object))
     }
@@ -323,24 +277,12 @@ impl<'p, 'v> Run<'p, 'v> {
             }
         }
         if rules.contains.is_some() {
-            let keyword = if rules.min_contains == 1 {
-                Keyword::Contains
-            } else {
-                Keyword::MinContains
-            };
+            let keyword = if rules.min_contains == 1 { Keyword::Contains } else { Keyword::MinContains };
             require(contained >= rules.min_contains, array.id().0, keyword)?;
-            require(
-                contained <= rules.max_contains,
-                array.id().0,
-                Keyword::MaxContains,
-            )?;
+            require(contained <= rules.max_contains, array.id().0, Keyword::MaxContains)?;
         }
         if rules.unique {
-            require(
-                all_differ(array, &mut self.effort),
-                array.id().0,
-                Keyword::UniqueItems,
-            )?;
+            require(all_differ(array, &mut self.effort), array.id().0, Keyword::UniqueItems)?;
             self.still_able(array)?;
         }
         Ok(())
@@ -350,12 +292,7 @@ impl<'p, 'v> Run<'p, 'v> {
 /// Finds the rule for `key`, a node of `text`. `expected` is the position behind the name found last: most messages follow the
 /// order of their schema.
 #[inline]
-pub(super) fn find_name<'r>(
-    rules: &'r ObjectRules,
-    text: &str,
-    key: &Node,
-    expected: &mut usize,
-) -> Option<&'r Name> {
+pub(super) fn find_name<'r>(rules: &'r ObjectRules, text: &str, key: &Node, expected: &mut usize) -> Option<&'r Name> {
     if let Some(name) = rules.names.get(*expected)
         && name.print == key.next
         && names(name, text, key)
@@ -363,21 +300,10 @@ pub(super) fn find_name<'r>(
         *expected = expected.wrapping_add(1);
         return Some(name);
     }
-    let from = rules
-        .by_print
-        .partition_point(|(other, _)| *other < key.next);
-    let same = rules
-        .by_print
-        .get(from..)
-        .unwrap_or_default()
-        .iter()
-        .take_while(|(other, _)| *other == key.next);
+    let from = rules.by_print.partition_point(|(other, _)| *other < key.next);
+    let same = rules.by_print.get(from..).unwrap_or_default().iter().take_while(|(other, _)| *other == key.next);
     for (_, at) in same {
-        if let Some(name) = rules
-            .names
-            .get(usize::from(*at))
-            .filter(|name| names(name, text, key))
-        {
+        if let Some(name) = rules.names.get(usize::from(*at)).filter(|name| names(name, text, key)) {
             *expected = usize::from(*at).wrapping_add(1);
             return Some(name);
         }
@@ -388,8 +314,7 @@ pub(super) fn find_name<'r>(
 fn names(name: &Name, text: &str, key: &Node) -> bool {
     let range = key.start as usize..key.end as usize;
     if key.has(ESCAPED) {
-        text.get(range)
-            .is_some_and(|content| Unescaped::new(content).eq(name.text.chars()))
+        text.get(range).is_some_and(|content| Unescaped::new(content).eq(name.text.chars()))
     } else {
         text.as_bytes().get(range) == Some(name.text.as_bytes())
     }
@@ -397,9 +322,7 @@ fn names(name: &Name, text: &str, key: &Node) -> bool {
 
 /// A string unescaped, borrowed where it can be.
 pub(super) fn text(string: Value<'_>) -> Cow<'_, str> {
-    string
-        .as_plain_str()
-        .map_or_else(|| Cow::Owned(string.chars().collect()), Cow::Borrowed)
+    string.as_plain_str().map_or_else(|| Cow::Owned(string.chars().collect()), Cow::Borrowed)
 }
 
 fn is_integer(value: Value<'_>) -> bool {
@@ -411,8 +334,7 @@ fn is_integer(value: Value<'_>) -> bool {
 #[inline]
 fn settles(rules: &StringRules, string: Node) -> bool {
     let bytes = string.end.wrapping_sub(string.start);
-    bytes <= rules.max
-        && (rules.min == 0 || (rules.min == 1 && bytes != 0) || bytes / 12 >= rules.min)
+    bytes <= rules.max && (rules.min == 0 || (rules.min == 1 && bytes != 0) || bytes / 12 >= rules.min)
 }
 
 #[inline(never)]
@@ -431,30 +353,10 @@ fn check_string(rules: &StringRules, string: Value<'_>) -> Verdict {
 
 fn check_number(rules: &NumberRules, value: Value<'_>) -> Verdict {
     let number = value.as_f64().unwrap_or(f64::NAN);
-    require(
-        rules.min.is_none_or(|limit| number >= limit),
-        value.id().0,
-        Keyword::Minimum,
-    )?;
-    require(
-        rules.max.is_none_or(|limit| number <= limit),
-        value.id().0,
-        Keyword::Maximum,
-    )?;
-    require(
-        rules.above.is_none_or(|limit| number > limit),
-        value.id().0,
-        Keyword::ExclusiveMinimum,
-    )?;
-    require(
-        rules.below.is_none_or(|limit| number < limit),
-        value.id().0,
-        Keyword::ExclusiveMaximum,
-    )?;
+    require(rules.min.is_none_or(|limit| number >= limit), value.id().0, Keyword::Minimum)?;
+    require(rules.max.is_none_or(|limit| number <= limit), value.id().0, Keyword::Maximum)?;
+    require(rules.above.is_none_or(|limit| number > limit), value.id().0, Keyword::ExclusiveMinimum)?;
+    require(rules.below.is_none_or(|limit| number < limit), value.id().0, Keyword::ExclusiveMaximum)?;
     // The remainder of two doubles is exact.
-    require(
-        rules.multiple_of.is_none_or(|unit| number % unit == 0.0),
-        value.id().0,
-        Keyword::MultipleOf,
-    )
+    require(rules.multiple_of.is_none_or(|unit| number % unit == 0.0), value.id().0, Keyword::MultipleOf)
 }

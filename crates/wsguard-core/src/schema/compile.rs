@@ -13,22 +13,10 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// Keywords of other drafts, which 2020-12 would ignore in silence, and what to write.
 const OTHER_DRAFTS: [(&str, &str); 4] = [
-    (
-        "dependencies",
-        "dependentRequired or dependentSchemas (2020-12 has no dependencies)",
-    ),
-    (
-        "additionalItems",
-        "items beside prefixItems (2020-12 has no additionalItems)",
-    ),
-    (
-        "$recursiveRef",
-        "$dynamicRef (2020-12 has no $recursiveRef)",
-    ),
-    (
-        "$recursiveAnchor",
-        "$dynamicAnchor (2020-12 has no $recursiveAnchor)",
-    ),
+    ("dependencies", "dependentRequired or dependentSchemas (2020-12 has no dependencies)"),
+    ("additionalItems", "items beside prefixItems (2020-12 has no additionalItems)"),
+    ("$recursiveRef", "$dynamicRef (2020-12 has no $recursiveRef)"),
+    ("$recursiveAnchor", "$dynamicAnchor (2020-12 has no $recursiveAnchor)"),
 ];
 
 pub(super) struct Compiled {
@@ -56,10 +44,7 @@ pub(super) fn compile(document: Document<'_>) -> Result<Compiled, Fault> {
         schemas.push(compiler.rules(id, source)?);
     }
     compiler.refuse_circles(schemas.len())?;
-    Ok(Compiled {
-        schemas,
-        because: compiler.because,
-    })
+    Ok(Compiled { schemas, because: compiler.because })
 }
 
 /// Ids of subschemas are as bounded as the nodes of their source.
@@ -159,22 +144,13 @@ impl<'s> Compiler<'s> {
         self.joined_keywords(id, &mut rules, source)?;
         if rules.class.is_some() && rules.types & types::STRING == 0 {
             let place = source.get("wsguard:content").unwrap_or(source);
-            return Err(wrong(
-                place,
-                "wsguard:content only where strings are permitted",
-            ));
+            return Err(wrong(place, "wsguard:content only where strings are permitted"));
         }
         Ok(rules)
     }
 
     /// Keywords that speak for themselves; [`Self::joined_keywords`] has those that are read with others.
-    fn keyword(
-        &mut self,
-        id: SchemaId,
-        rules: &mut Rules,
-        key: Value<'s>,
-        value: Value<'s>,
-    ) -> Result<(), Fault> {
+    fn keyword(&mut self, id: SchemaId, rules: &mut Rules, key: Value<'s>, value: Value<'s>) -> Result<(), Fault> {
         match owned(key).as_str() {
             "$schema" if is_draft(value) => {}
             "$schema" => return Err(wrong(value, format!("\"{DRAFT}\""))),
@@ -202,9 +178,7 @@ impl<'s> Compiler<'s> {
                     return Err(wrong(value, "an array of values"));
                 }
                 self.comparable(value);
-                rules
-                    .any
-                    .insert(0, AnyRule::Enum(value.items().map(Value::id).collect()));
+                rules.any.insert(0, AnyRule::Enum(value.items().map(Value::id).collect()));
             }
             "allOf" => rules.any.push(AnyRule::AllOf(self.all_same(id, value)?)),
             "anyOf" => rules.any.push(AnyRule::AnyOf(self.all_same(id, value)?)),
@@ -212,9 +186,7 @@ impl<'s> Compiler<'s> {
             "not" => rules.any.push(AnyRule::Not(self.same(id, value)?)),
             "wsguard:content" => {
                 let class = ContentClass::from_name(&owned(value)).filter(|_| value.is_string());
-                rules.class = Some(
-                    class.ok_or_else(|| wrong(value, r#""text", "html", "reject" or "raw""#))?,
-                );
+                rules.class = Some(class.ok_or_else(|| wrong(value, r#""text", "html", "reject" or "raw""#))?);
             }
             "wsguard:number" if value.str_eq("any") => rules.number_any = true,
             "wsguard:number" => return Err(wrong(value, r#""any""#)),
@@ -232,12 +204,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// Keywords about one kind of value.
-    fn part_keyword(
-        &mut self,
-        rules: &mut Rules,
-        name: &str,
-        value: Value<'s>,
-    ) -> Result<(), Fault> {
+    fn part_keyword(&mut self, rules: &mut Rules, name: &str, value: Value<'s>) -> Result<(), Fault> {
         match name {
             "minLength" => rules.string.get_or_insert_default().min = count(value)?,
             "maxLength" => rules.string.get_or_insert_default().max = count(value)?,
@@ -257,10 +224,7 @@ impl<'s> Compiler<'s> {
             }
             "prefixItems" => rules.array.get_or_insert_default().prefix = self.schemas(value)?,
             "items" if value.kind() == Kind::Array => {
-                return Err(wrong(
-                    value,
-                    "a schema (2020-12 calls an array of them prefixItems)",
-                ));
+                return Err(wrong(value, "a schema (2020-12 calls an array of them prefixItems)"));
             }
             "items" => rules.array.get_or_insert_default().items = Some(self.schema(value)?),
             "contains" => rules.array.get_or_insert_default().contains = Some(self.schema(value)?),
@@ -269,9 +233,8 @@ impl<'s> Compiler<'s> {
             "minItems" => rules.array.get_or_insert_default().min = count(value)?,
             "maxItems" => rules.array.get_or_insert_default().max = count(value)?,
             "uniqueItems" => {
-                rules.array.get_or_insert_default().unique = value
-                    .as_bool()
-                    .ok_or_else(|| wrong(value, "true or false"))?;
+                rules.array.get_or_insert_default().unique =
+                    value.as_bool().ok_or_else(|| wrong(value, "true or false"))?;
             }
             "additionalProperties" => {
                 rules.object.get_or_insert_default().additional = Some(self.schema(value)?);
@@ -285,11 +248,7 @@ impl<'s> Compiler<'s> {
                 for member in members(value)? {
                     let schema = self.schema(member.value)?;
                     if let Some(pattern) = self.pattern(member.key)? {
-                        rules
-                            .object
-                            .get_or_insert_default()
-                            .patterns
-                            .push((pattern, schema));
+                        rules.object.get_or_insert_default().patterns.push((pattern, schema));
                     }
                 }
             }
@@ -298,40 +257,18 @@ impl<'s> Compiler<'s> {
         Ok(())
     }
 
-    fn joined_keywords(
-        &mut self,
-        id: SchemaId,
-        rules: &mut Rules,
-        source: Value<'s>,
-    ) -> Result<(), Fault> {
-        let branch = |compiler: &mut Self, key: &str| {
-            source
-                .get(key)
-                .map(|value| compiler.same(id, value))
-                .transpose()
-        };
-        let (test, then, otherwise) = (
-            branch(self, "if")?,
-            branch(self, "then")?,
-            branch(self, "else")?,
-        );
+    fn joined_keywords(&mut self, id: SchemaId, rules: &mut Rules, source: Value<'s>) -> Result<(), Fault> {
+        let branch = |compiler: &mut Self, key: &str| source.get(key).map(|value| compiler.same(id, value)).transpose();
+        let (test, then, otherwise) = (branch(self, "if")?, branch(self, "then")?, branch(self, "else")?);
         if let Some(test) = test {
             // Without a branch it asserts nothing, but where it applies its annotations count.
-            rules.any.push(AnyRule::If {
-                test,
-                then,
-                otherwise,
-            });
+            rules.any.push(AnyRule::If { test, then, otherwise });
         }
         if source.get("properties").is_some() || source.get("required").is_some() {
             let names = self.names(source)?;
             let object = rules.object.get_or_insert_default();
             object.required = narrow(names.iter().filter(|name| name.required).count());
-            object.by_print = names
-                .iter()
-                .zip(0..)
-                .map(|(name, at)| (name.print, at))
-                .collect();
+            object.by_print = names.iter().zip(0..).map(|(name, at)| (name.print, at)).collect();
             object.by_print.sort_unstable();
             object.names = names;
         }
@@ -340,35 +277,16 @@ impl<'s> Compiler<'s> {
         }
         if let Some(value) = source.get("dependentRequired") {
             for Member { key, value } in members(value)? {
-                let required = strings(value)?
-                    .into_iter()
-                    .map(String::into_boxed_str)
-                    .collect();
-                let dependent = Dependent {
-                    trigger: owned(key).into(),
-                    required,
-                    schema: None,
-                };
-                rules
-                    .object
-                    .get_or_insert_default()
-                    .dependents
-                    .push(dependent);
+                let required = strings(value)?.into_iter().map(String::into_boxed_str).collect();
+                let dependent = Dependent { trigger: owned(key).into(), required, schema: None };
+                rules.object.get_or_insert_default().dependents.push(dependent);
             }
         }
         if let Some(value) = source.get("dependentSchemas") {
             for Member { key, value } in members(value)? {
                 let schema = Some(self.same(id, value)?);
-                let dependent = Dependent {
-                    trigger: owned(key).into(),
-                    required: Vec::new(),
-                    schema,
-                };
-                rules
-                    .object
-                    .get_or_insert_default()
-                    .dependents
-                    .push(dependent);
+                let dependent = Dependent { trigger: owned(key).into(), required: Vec::new(), schema };
+                rules.object.get_or_insert_default().dependents.push(dependent);
             }
         }
         Ok(())
@@ -382,20 +300,12 @@ impl<'s> Compiler<'s> {
                 let text = owned(key);
                 positions.insert(text.clone(), names.len());
                 let schema = Some(self.schema(value)?);
-                names.push(Name {
-                    print: key_print(text.as_bytes()),
-                    required: false,
-                    schema,
-                    text: text.into(),
-                });
+                names.push(Name { print: key_print(text.as_bytes()), required: false, schema, text: text.into() });
             }
         }
         if let Some(required) = source.get("required") {
             for text in strings(required)? {
-                if let Some(name) = positions
-                    .get(&text)
-                    .and_then(|at: &usize| names.get_mut(*at))
-                {
+                if let Some(name) = positions.get(&text).and_then(|at: &usize| names.get_mut(*at)) {
                     name.required = true;
                 } else {
                     names.push(Name {
@@ -441,10 +351,7 @@ impl<'s> Compiler<'s> {
         let compiled = pattern::compile(&source);
         if compiled.is_none() {
             // Told apart here, because the fallback engine would name no place in the file.
-            if jsonschema::options()
-                .build(&serde_json::json!({ "pattern": source }))
-                .is_err()
-            {
+            if jsonschema::options().build(&serde_json::json!({ "pattern": source })).is_err() {
                 return Err(wrong(value, "a regular expression (ECMA-262)"));
             }
             self.leave_to_fallback("pattern");
@@ -472,11 +379,7 @@ impl<'s> Compiler<'s> {
         match found {
             Some(target) => Ok(Some(target)),
             // A $dynamicAnchor is an anchor too, of the fallback engine.
-            None if self
-                .root
-                .subtree()
-                .any(|value| value.is_key() && value.str_eq("$dynamicAnchor")) =>
-            {
+            None if self.root.subtree().any(|value| value.is_key() && value.str_eq("$dynamicAnchor")) => {
                 self.leave_to_fallback("$dynamicAnchor");
                 Ok(None)
             }
@@ -490,17 +393,12 @@ impl<'s> Compiler<'s> {
         let mut applied_by = vec![0_u32; count];
         let mut applies: Vec<Vec<SchemaId>> = vec![Vec::new(); count];
         for (from, to) in &self.same_value {
-            if let (Some(count), Some(list)) = (
-                applied_by.get_mut(*to as usize),
-                applies.get_mut(*from as usize),
-            ) {
+            if let (Some(count), Some(list)) = (applied_by.get_mut(*to as usize), applies.get_mut(*from as usize)) {
                 *count = count.saturating_add(1);
                 list.push(*to);
             }
         }
-        let mut free: Vec<usize> = (0..count)
-            .filter(|id| applied_by.get(*id) == Some(&0))
-            .collect();
+        let mut free: Vec<usize> = (0..count).filter(|id| applied_by.get(*id) == Some(&0)).collect();
         while let Some(id) = free.pop() {
             for to in applies.get(id).into_iter().flatten() {
                 if let Some(count) = applied_by.get_mut(*to as usize) {
@@ -511,26 +409,15 @@ impl<'s> Compiler<'s> {
                 }
             }
         }
-        match applied_by
-            .iter()
-            .position(|count| *count > 0)
-            .and_then(|id| self.sources.get(id))
-        {
-            Some(source) => Err(wrong(
-                *source,
-                "references that do not lead back to this schema for the same value",
-            )),
+        match applied_by.iter().position(|count| *count > 0).and_then(|id| self.sources.get(id)) {
+            Some(source) => Err(wrong(*source, "references that do not lead back to this schema for the same value")),
             None => Ok(()),
         }
     }
 }
 
 fn members(value: Value<'_>) -> Result<crate::json::Members<'_>, Fault> {
-    if value.is_object() {
-        Ok(value.members())
-    } else {
-        Err(wrong(value, "an object"))
-    }
+    if value.is_object() { Ok(value.members()) } else { Err(wrong(value, "an object")) }
 }
 
 /// A list of different strings.
@@ -551,9 +438,7 @@ fn strings(value: Value<'_>) -> Result<Vec<String>, Fault> {
 
 /// A limit. Larger ones than a message can reach count as the largest.
 fn count(value: Value<'_>) -> Result<u32, Fault> {
-    let number = value
-        .as_f64()
-        .filter(|number| *number >= 0.0 && number.fract() == 0.0);
+    let number = value.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0);
     let number = number.ok_or_else(|| wrong(value, "a whole number that is not negative"))?;
     #[expect(
         clippy::cast_possible_truncation,

@@ -34,9 +34,7 @@ impl ContentClass {
 
     /// The class that `name` names in a schema or configuration.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Raw, Self::Html, Self::Text, Self::Reject]
-            .into_iter()
-            .find(|class| class.as_str() == name)
+        [Self::Raw, Self::Html, Self::Text, Self::Reject].into_iter().find(|class| class.as_str() == name)
     }
 }
 
@@ -82,11 +80,7 @@ impl Notes {
 
 /// Collects the annotations for `value`, which `program` has accepted.
 pub(super) fn notes(program: &Program, value: Value<'_>) -> Notes {
-    let mut walk = Walk {
-        program,
-        run: Run::new(program, value),
-        notes: Notes::default(),
-    };
+    let mut walk = Walk { program, run: Run::new(program, value), notes: Notes::default() };
     walk.apply(0, value);
     walk.notes.sorted()
 }
@@ -151,16 +145,8 @@ impl Walk<'_, '_> {
                     self.apply_if_accepted(*id, value);
                 }
             }
-            AnyRule::If {
-                test,
-                then,
-                otherwise,
-            } => {
-                let branch = if self.apply_if_accepted(*test, value) {
-                    then
-                } else {
-                    otherwise
-                };
+            AnyRule::If { test, then, otherwise } => {
+                let branch = if self.apply_if_accepted(*test, value) { then } else { otherwise };
                 if let Some(id) = branch {
                     self.apply(*id, value);
                 }
@@ -173,16 +159,12 @@ impl Walk<'_, '_> {
     fn object(&mut self, rules: &ObjectRules, object: Value<'_>) {
         let mut expected = 0;
         for member in object.members() {
-            let known = find_name(rules, object.source(), &member.key.node(), &mut expected)
-                .and_then(|name| name.schema);
+            let known =
+                find_name(rules, object.source(), &member.key.node(), &mut expected).and_then(|name| name.schema);
             let mut matched = false;
             if !rules.patterns.is_empty() {
                 let key = text(member.key);
-                for (_, id) in rules
-                    .patterns
-                    .iter()
-                    .filter(|(pattern, _)| pattern.is_match(&key))
-                {
+                for (_, id) in rules.patterns.iter().filter(|(pattern, _)| pattern.is_match(&key)) {
                     matched = true;
                     self.apply(*id, member.value);
                 }
@@ -193,10 +175,7 @@ impl Walk<'_, '_> {
             }
         }
         for dependent in &rules.dependents {
-            if let Some(id) = dependent
-                .schema
-                .filter(|_| object.get(&dependent.trigger).is_some())
-            {
+            if let Some(id) = dependent.schema.filter(|_| object.get(&dependent.trigger).is_some()) {
                 self.apply(id, object);
             }
         }

@@ -14,15 +14,11 @@ pub(super) fn equal(a: Value<'_>, b: Value<'_>, effort: &mut Effort) -> bool {
         Kind::Bool => a.as_bool() == b.as_bool(),
         Kind::Number => number_order(a, b).is_eq(),
         Kind::String => a.same_string(b),
-        Kind::Array => {
-            a.len() == b.len() && a.items().zip(b.items()).all(|(a, b)| equal(a, b, effort))
-        }
+        Kind::Array => a.len() == b.len() && a.items().zip(b.items()).all(|(a, b)| equal(a, b, effort)),
         Kind::Object => {
             a.len() == b.len()
                 && a.members().all(|left| {
-                    let right = b
-                        .members()
-                        .find(|right| effort.take() && same_key(left.key, right.key));
+                    let right = b.members().find(|right| effort.take() && same_key(left.key, right.key));
                     right.is_some_and(|right| equal(left.value, right.value, effort))
                 })
         }
@@ -38,11 +34,7 @@ fn same_key(a: Value<'_>, b: Value<'_>) -> bool {
 fn number_order(a: Value<'_>, b: Value<'_>) -> Ordering {
     let (left, right) = (a.as_f64().unwrap_or(0.0), b.as_f64().unwrap_or(0.0));
     let order = left.partial_cmp(&right).unwrap_or(Ordering::Equal);
-    if a.is_wide() {
-        order.then_with(|| a.content().cmp(b.content()))
-    } else {
-        order
-    }
+    if a.is_wide() { order.then_with(|| a.content().cmp(b.content())) } else { order }
 }
 
 /// Whether all items of an array differ.
@@ -54,12 +46,10 @@ pub(super) fn all_differ(array: Value<'_>, effort: &mut Effort) -> bool {
     scalars.sort_unstable_by(scalar_order);
     let sorted = scalars.is_sorted_by(|a, b| scalar_order(a, b).is_lt());
     sorted
-        && containers.iter().enumerate().all(|(at, item)| {
-            containers
-                .iter()
-                .take(at)
-                .all(|earlier| !equal(*item, *earlier, effort))
-        })
+        && containers
+            .iter()
+            .enumerate()
+            .all(|(at, item)| containers.iter().take(at).all(|earlier| !equal(*item, *earlier, effort)))
 }
 
 fn scalar_order(a: &Value<'_>, b: &Value<'_>) -> Ordering {

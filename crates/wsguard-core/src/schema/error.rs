@@ -20,10 +20,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(offset: usize, expected: impl Into<String>) -> Self {
-        Self {
-            offset,
-            expected: expected.into(),
-        }
+        Self { offset, expected: expected.into() }
     }
 }
 
@@ -34,12 +31,7 @@ impl SchemaError {
         Self {
             name: name.to_owned(),
             line: before.matches('\n').count().saturating_add(1),
-            column: before
-                .get(line_start..)
-                .unwrap_or_default()
-                .chars()
-                .count()
-                .saturating_add(1),
+            column: before.get(line_start..).unwrap_or_default().chars().count().saturating_add(1),
             expected,
         }
     }
@@ -67,16 +59,8 @@ impl SchemaError {
 
 impl fmt::Display for SchemaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name,
-            line,
-            column,
-            expected,
-        } = self;
-        write!(
-            f,
-            "read schema {name}: expected {expected} (line {line}, column {column})"
-        )
+        let Self { name, line, column, expected } = self;
+        write!(f, "read schema {name}: expected {expected} (line {line}, column {column})")
     }
 }
 

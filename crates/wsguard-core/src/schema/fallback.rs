@@ -21,11 +21,9 @@ pub(super) struct Fallback {
 
 impl Fallback {
     pub(super) fn build(schema: Document<'_>, because: &'static str) -> Result<Self, Fault> {
-        let tree: Tree = serde_json::from_str(schema.text())
-            .map_err(|error| Fault::new(0, format!("a JSON text ({error})")))?;
-        let patterns = PatternOptions::fancy_regex()
-            .backtrack_limit(BACKTRACK_STEPS_MAX)
-            .size_limit(PATTERN_BYTES_MAX);
+        let tree: Tree =
+            serde_json::from_str(schema.text()).map_err(|error| Fault::new(0, format!("a JSON text ({error})")))?;
+        let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_STEPS_MAX).size_limit(PATTERN_BYTES_MAX);
         let built = jsonschema::options()
             .with_draft(Draft::Draft202012)
             .should_validate_formats(false)
@@ -36,14 +34,8 @@ impl Fallback {
             Ok(validator) => Ok(Self { validator, because }),
             Err(error) => {
                 // An error about the schema names the place in it as that of the instance; some only name a keyword.
-                let place = schema
-                    .root()
-                    .pointer(error.instance_path().as_str())
-                    .unwrap_or(schema.root());
-                Err(Fault::new(
-                    place.span().0,
-                    format!("a schema that can be compiled ({error})"),
-                ))
+                let place = schema.root().pointer(error.instance_path().as_str()).unwrap_or(schema.root());
+                Err(Fault::new(place.span().0, format!("a schema that can be compiled ({error})")))
             }
         }
     }
@@ -51,9 +43,7 @@ impl Fallback {
     pub(super) fn check(&self, value: Value<'_>) -> Result<(), Violation> {
         let tree = tree(value)?;
         self.validator.validate(&tree).map_err(|error| {
-            let place = value
-                .pointer(error.instance_path().as_str())
-                .unwrap_or(value);
+            let place = value.pointer(error.instance_path().as_str()).unwrap_or(value);
             Violation::new(place.id(), Keyword::from_name(error.kind().keyword()))
         })
     }
@@ -65,13 +55,7 @@ impl Fallback {
             let Some(place) = value.pointer(entry.instance_location.as_str()) else {
                 continue;
             };
-            let says = |keyword: &str| {
-                entry
-                    .annotations
-                    .value()
-                    .get(keyword)
-                    .and_then(Tree::as_str)
-            };
+            let says = |keyword: &str| entry.annotations.value().get(keyword).and_then(Tree::as_str);
             if let Some(class) = says("wsguard:content").and_then(ContentClass::from_name) {
                 notes.add_class(place.id(), class);
             }

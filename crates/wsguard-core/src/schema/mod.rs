@@ -46,14 +46,8 @@ use fallback::Fallback;
 use program::Program;
 
 /// What a schema file may hold; far beyond any schema, and bounded.
-const SOURCE_LIMITS: ScanLimits = ScanLimits {
-    depth: 64,
-    nodes: 65_536,
-    members: 4_096,
-    items: 16_384,
-    key_bytes: 1_024,
-    number_bytes: 64,
-};
+const SOURCE_LIMITS: ScanLimits =
+    ScanLimits { depth: 64, nodes: 65_536, members: 4_096, items: 16_384, key_bytes: 1_024, number_bytes: 64 };
 
 /// A schema, ready to check values. Shared by all threads.
 #[derive(Debug)]
@@ -91,34 +85,19 @@ impl CompiledSchema {
     /// # Specification
     /// JSON Schema 2020-12, Core and Validation
     pub fn compile(name: &str, source: &str) -> Result<Self, SchemaError> {
-        let fail =
-            |offset: usize, expected: String| SchemaError::new(name, source, offset, expected);
+        let fail = |offset: usize, expected: String| SchemaError::new(name, source, offset, expected);
         let mut tape = Tape::new();
-        let document = crate::json::scan(source, &SOURCE_LIMITS, &mut tape).map_err(|error| {
-            fail(
-                error.offset(),
-                format!("strict JSON, found {}", error.kind().as_str()),
-            )
-        })?;
-        let compiled =
-            compile::compile(document).map_err(|fault| fail(fault.offset, fault.expected))?;
+        let document = crate::json::scan(source, &SOURCE_LIMITS, &mut tape)
+            .map_err(|error| fail(error.offset(), format!("strict JSON, found {}", error.kind().as_str())))?;
+        let compiled = compile::compile(document).map_err(|fault| fail(fault.offset, fault.expected))?;
         let fallback = match compiled.because {
-            Some(because) => Some(
-                Fallback::build(document, because)
-                    .map_err(|fault| fail(fault.offset, fault.expected))?,
-            ),
+            Some(because) => {
+                Some(Fallback::build(document, because).map_err(|fault| fail(fault.offset, fault.expected))?)
+            }
             None => None,
         };
-        let program = Program {
-            source: source.into(),
-            tape,
-            schemas: compiled.schemas,
-        };
-        Ok(Self {
-            name: name.into(),
-            program,
-            fallback,
-        })
+        let program = Program { source: source.into(), tape, schemas: compiled.schemas };
+        Ok(Self { name: name.into(), program, fallback })
     }
 
     /// The name given to [`Self::compile`].
@@ -129,9 +108,7 @@ impl CompiledSchema {
     /// What runs this schema.
     pub fn engine(&self) -> Engine {
         match &self.fallback {
-            Some(fallback) => Engine::Fallback {
-                because: fallback.because,
-            },
+            Some(fallback) => Engine::Fallback { because: fallback.because },
             None => Engine::Own,
         }
     }
@@ -147,11 +124,7 @@ impl CompiledSchema {
             Some(fallback) => fallback.check(value)?,
             None => check::check(&self.program, value)?,
         }
-        if document.wide_numbers() == 0 {
-            Ok(())
-        } else {
-            self.refuse_wide(value)
-        }
+        if document.wide_numbers() == 0 { Ok(()) } else { self.refuse_wide(value) }
     }
 
     /// Lists each string in `value` that holds `<`, with its class, in the order of the text; keys are not listed.
@@ -159,12 +132,7 @@ impl CompiledSchema {
     /// `value` has passed [`Self::check`]. A string's class is the strictest that the applicable subschemas give it; one that
     /// none of them mentions gets `default`. `out` is cleared first. Call it only when
     /// [`Document::markup_strings`] is not 0. Keys with markup: [`Value::subtree`] with [`Value::is_key`] and [`Value::has_markup`].
-    pub fn content_classes(
-        &self,
-        value: Value<'_>,
-        default: ContentClass,
-        out: &mut Vec<(NodeId, ContentClass)>,
-    ) {
+    pub fn content_classes(&self, value: Value<'_>, default: ContentClass, out: &mut Vec<(NodeId, ContentClass)>) {
         out.clear();
         let notes = self.notes(value);
         out.extend(
@@ -178,10 +146,7 @@ impl CompiledSchema {
     #[cold]
     fn refuse_wide(&self, value: Value<'_>) -> Result<(), Violation> {
         let notes = self.notes(value);
-        match value
-            .subtree()
-            .find(|node| node.is_wide() && !notes.any_number(node.id()))
-        {
+        match value.subtree().find(|node| node.is_wide() && !notes.any_number(node.id())) {
             Some(node) => Err(Violation::new(node.id(), Keyword::Number)),
             None => Ok(()),
         }
@@ -196,5 +161,4 @@ impl CompiledSchema {
 }
 
 #[cfg(test)]
-#[allow(clippy::too_many_lines, reason = "tables of cases")]
 mod tests;

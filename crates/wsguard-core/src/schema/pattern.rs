@@ -11,21 +11,13 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// ECMA-262 `WhiteSpace` and `LineTerminator`, inside a class.
-const SPACE: &str =
-    r"\t\n\x0b\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}";
+const SPACE: &str = r"\t\n\x0b\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}";
 
 /// The expression that matches what `source` matches in ECMA-262 with the `u` flag; `None` outside of the subset.
 pub(super) fn compile(source: &str) -> Option<Regex> {
-    let mut translation = Translation {
-        rest: source.chars().peekable(),
-        out: String::new(),
-        depth: 0,
-    };
+    let mut translation = Translation { rest: source.chars().peekable(), out: String::new(), depth: 0 };
     translation.pattern()?;
-    RegexBuilder::new(&translation.out)
-        .size_limit(PATTERN_BYTES_MAX)
-        .build()
-        .ok()
+    RegexBuilder::new(&translation.out).size_limit(PATTERN_BYTES_MAX).build().ok()
 }
 
 struct Translation<'s> {
@@ -50,8 +42,7 @@ impl Translation<'_> {
                     false
                 }
                 '^' | '$' => {
-                    self.out
-                        .push_str(if character == '^' { r"\A" } else { r"\z" });
+                    self.out.push_str(if character == '^' { r"\A" } else { r"\z" });
                     false
                 }
                 '(' => {
@@ -136,11 +127,7 @@ impl Translation<'_> {
         let inside = text.strip_prefix('{')?.strip_suffix('}')?;
         let (min, max) = inside.split_once(',').unwrap_or((inside, inside));
         let number = |digits: &str| -> Option<u32> {
-            digits
-                .bytes()
-                .all(|byte| byte.is_ascii_digit())
-                .then(|| digits.parse().ok())
-                .flatten()
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
         };
         let min = number(min)?;
         if !max.is_empty() && number(max)? < min {
@@ -266,10 +253,7 @@ mod tests {
         ] {
             let pattern = compile(source).unwrap_or_else(|| panic!("{source} is in the subset"));
             assert!(pattern.is_match(matching), "{source}: {matching:?}");
-            assert!(
-                !pattern.is_match(other) || other.ends_with("never"),
-                "{source}: {other:?}"
-            );
+            assert!(!pattern.is_match(other) || other.ends_with("never"), "{source}: {other:?}");
         }
     }
 

@@ -85,11 +85,7 @@ pub(super) struct StringRules {
 
 impl Default for StringRules {
     fn default() -> Self {
-        Self {
-            min: 0,
-            max: u32::MAX,
-            pattern: None,
-        }
+        Self { min: 0, max: u32::MAX, pattern: None }
     }
 }
 

@@ -114,14 +114,8 @@ mod tests {
     fn tokens_are_those_of_another_implementation() {
         // Computed with Python's hmac over purpose || binding || epoch (big-endian), first 16 bytes.
         let key = CsrfKey::new(&counting(0));
-        assert_eq!(
-            key.per_message(&counting(0), 7).as_str(),
-            "WDY7tub2IO5V43RgBDcjVg"
-        );
-        assert_eq!(
-            key.pre_session(&counting(32), 7).as_str(),
-            "eGnoRddABPp7QOVDfleyFw"
-        );
+        assert_eq!(key.per_message(&counting(0), 7).as_str(), "WDY7tub2IO5V43RgBDcjVg");
+        assert_eq!(key.pre_session(&counting(32), 7).as_str(), "eGnoRddABPp7QOVDfleyFw");
     }
 
     #[test]
@@ -135,11 +129,7 @@ mod tests {
             ("same", key.per_message(&session, 3), true),
             ("other epoch", key.per_message(&session, 4), false),
             ("other session", key.per_message(&other_session, 3), false),
-            (
-                "other key",
-                CsrfKey::new(&[9; 32]).per_message(&session, 3),
-                false,
-            ),
+            ("other key", CsrfKey::new(&[9; 32]).per_message(&session, 3), false),
             ("other purpose", key.pre_session(&[2; 32], 3), false),
         ] {
             assert_eq!(token.matches(offered.as_str()), want, "{name}");
@@ -165,19 +155,13 @@ mod tests {
         for at in 0..CSRF_TOKEN_CHARS {
             let mut bytes = good.clone().into_bytes();
             bytes[at] ^= 1;
-            assert!(
-                !token.matches(std::str::from_utf8(&bytes).unwrap()),
-                "character {at}"
-            );
+            assert!(!token.matches(std::str::from_utf8(&bytes).unwrap()), "character {at}");
         }
     }
 
     #[test]
     fn debug_is_mute() {
         let key = CsrfKey::new(&[0x41; 32]);
-        assert_eq!(
-            format!("{key:?} {:?}", key.per_message(&[0; 16], 0)),
-            "CsrfKey(..) CsrfToken(..)"
-        );
+        assert_eq!(format!("{key:?} {:?}", key.per_message(&[0; 16], 0)), "CsrfKey(..) CsrfToken(..)");
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
-    Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
 };
 use base64::Engine as _;
 
@@ -61,9 +61,9 @@ impl Key {
         let file = KeyFile::parse(bytes).map_err(named)?;
         match file.body {
             Body::Public(der) => Self::public(name, file.id, &der).map_err(named),
-            Body::Private(_) | Body::Secret(_) => SigningKey::from_file(name, file)
-                .map_err(named)
-                .map(|signing| signing.key),
+            Body::Private(_) | Body::Secret(_) => {
+                SigningKey::from_file(name, file).map_err(named).map(|signing| signing.key)
+            }
         }
     }
 
@@ -108,42 +108,20 @@ impl Key {
 
     fn public(name: &str, id: Option<&str>, der: &[u8]) -> Result<Self, KeyFault> {
         let (algorithm, signature_bytes, key, jwk) = match public_numbers(der)? {
-            PublicNumbers::Ed25519(point) => (
-                Algorithm::EdDsa,
-                64,
-                ParsedPublicKey::new(&ED25519, point),
-                ed25519_jwk(point),
-            ),
-            PublicNumbers::P256(point) => (
-                Algorithm::Es256,
-                64,
-                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point),
-                p256_jwk(point),
-            ),
-            PublicNumbers::Rsa {
-                der,
-                modulus,
-                exponent,
-            } => {
+            PublicNumbers::Ed25519(point) => {
+                (Algorithm::EdDsa, 64, ParsedPublicKey::new(&ED25519, point), ed25519_jwk(point))
+            }
+            PublicNumbers::P256(point) => {
+                (Algorithm::Es256, 64, ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point), p256_jwk(point))
+            }
+            PublicNumbers::Rsa { der, modulus, exponent } => {
                 let jwk = rsa_jwk(modulus, exponent);
-                (
-                    Algorithm::Rs256,
-                    modulus.len(),
-                    ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der),
-                    jwk,
-                )
+                (Algorithm::Rs256, modulus.len(), ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der), jwk)
             }
         };
         let verifier = Verifier::Public(key.map_err(|_| KeyFault::Invalid)?);
         let thumbprint = BASE64URL.encode(sha256(jwk.as_bytes()));
-        Ok(Self::assemble(
-            name,
-            id,
-            &thumbprint,
-            algorithm,
-            signature_bytes,
-            verifier,
-        ))
+        Ok(Self::assemble(name, id, &thumbprint, algorithm, signature_bytes, verifier))
     }
 
     fn secret(name: &str, id: Option<&str>, secret: Box<hmac::Key>) -> Self {
@@ -151,14 +129,7 @@ impl Key {
         // no more than any token does. Half of it is enough to tell 32 keys apart.
         let tag = hmac::sign(&secret, b"wsguard key id v1");
         let half: Vec<u8> = tag.as_ref().iter().copied().take(16).collect();
-        Self::assemble(
-            name,
-            id,
-            &BASE64URL.encode(half),
-            Algorithm::Hs256,
-            32,
-            Verifier::Secret(secret),
-        )
+        Self::assemble(name, id, &BASE64URL.encode(half), Algorithm::Hs256, 32, Verifier::Secret(secret))
     }
 
     fn assemble(
@@ -171,14 +142,7 @@ impl Key {
     ) -> Self {
         let thumbprint: Arc<str> = thumbprint.into();
         let id = id.map_or_else(|| Arc::clone(&thumbprint), Arc::from);
-        Self {
-            name: name.into(),
-            id,
-            thumbprint,
-            algorithm,
-            signature_bytes,
-            verifier,
-        }
+        Self { name: name.into(), id, thumbprint, algorithm, signature_bytes, verifier }
     }
 }
 
@@ -215,14 +179,10 @@ impl SigningKey {
     /// Signs `message`; `None` when the library cannot, which for ES256 includes a system without randomness.
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         match &self.signer {
-            Signer::Ed25519(pair) => pair
-                .try_sign(message)
-                .ok()
-                .map(|signature| signature.as_ref().to_vec()),
-            Signer::P256(pair) => pair
-                .sign(&SystemRandom::new(), message)
-                .ok()
-                .map(|signature| signature.as_ref().to_vec()),
+            Signer::Ed25519(pair) => pair.try_sign(message).ok().map(|signature| signature.as_ref().to_vec()),
+            Signer::P256(pair) => {
+                pair.sign(&SystemRandom::new(), message).ok().map(|signature| signature.as_ref().to_vec())
+            }
             Signer::Secret(key) => Some(hmac::sign(key, message).as_ref().to_vec()),
         }
     }
@@ -232,10 +192,7 @@ impl SigningKey {
             Body::Public(_) => return Err(KeyFault::NotSigning),
             Body::Secret(secret) => {
                 let secret = Box::new(hmac::Key::new(hmac::HMAC_SHA256, &secret));
-                (
-                    Signer::Secret(secret.clone()),
-                    Key::secret(name, file.id, secret),
-                )
+                (Signer::Secret(secret.clone()), Key::secret(name, file.id, secret))
             }
             Body::Private(der) => match private_kind(&der)? {
                 Algorithm::EdDsa => {
@@ -257,41 +214,28 @@ impl SigningKey {
 }
 
 /// What stands before the 32 bytes of an Ed25519 key in its `SubjectPublicKeyInfo` (RFC 8410 §4).
-const ED25519_INFO: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
+const ED25519_INFO: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// What stands before the 65 bytes of a P-256 point in its `SubjectPublicKeyInfo` (RFC 5480 §2).
 const P256_INFO: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 // The JWK texts that RFC 7638 §3 hashes: required members only, in alphabetical order, no white space.
 
 fn ed25519_jwk(point: &[u8]) -> String {
-    format!(
-        r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#,
-        BASE64URL.encode(point)
-    )
+    format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, BASE64URL.encode(point))
 }
 
 fn p256_jwk(point: &[u8]) -> String {
     let coordinates = point.get(1..).unwrap_or_default();
     let (x, y) = coordinates.split_at_checked(32).unwrap_or_default();
-    format!(
-        r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
-        BASE64URL.encode(x),
-        BASE64URL.encode(y)
-    )
+    format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, BASE64URL.encode(x), BASE64URL.encode(y))
 }
 
 fn rsa_jwk(modulus: &[u8], exponent: &[u8]) -> String {
-    format!(
-        r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
-        BASE64URL.encode(exponent),
-        BASE64URL.encode(modulus)
-    )
+    format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, BASE64URL.encode(exponent), BASE64URL.encode(modulus))
 }
 
 impl fmt::Debug for Key {

@@ -47,10 +47,7 @@ pub struct KeyError {
 
 impl KeyError {
     pub(super) fn new(name: &str, fault: KeyFault) -> Self {
-        Self {
-            name: name.into(),
-            fault,
-        }
+        Self { name: name.into(), fault }
     }
 
     /// Returns the name that the caller gave, usually the path.
@@ -86,9 +83,7 @@ pub enum KeyFault {
     #[error("its PEM block is damaged")]
     PemDamaged,
     /// `RSA PRIVATE KEY`, `EC PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`.
-    #[error(
-        "it is a private key in an old or encrypted form; convert it with: openssl pkcs8 -topk8 -nocrypt"
-    )]
+    #[error("it is a private key in an old or encrypted form; convert it with: openssl pkcs8 -topk8 -nocrypt")]
     PrivateKeyForm,
     /// `CERTIFICATE`.
     #[error("it is a certificate; take its public key with: openssl x509 -pubkey -noout")]
@@ -97,17 +92,13 @@ pub enum KeyFault {
     #[error("its PEM block is neither PUBLIC KEY nor PRIVATE KEY")]
     PemLabel,
     /// A key of another kind or curve, or a P-256 point in compressed form.
-    #[error(
-        "its kind is not supported; expected Ed25519, P-256 (uncompressed, named curve) or RSA"
-    )]
+    #[error("its kind is not supported; expected Ed25519, P-256 (uncompressed, named curve) or RSA")]
     Unsupported,
     /// An RSA modulus outside 2,048 to 8,192 bits.
     #[error("its RSA modulus must have 2,048 to 8,192 bits")]
     RsaSize,
     /// An RSA private key: RS256 is there to verify only.
-    #[error(
-        "it is an RSA private key; RS256 only verifies, so give the public key: openssl pkey -pubout"
-    )]
+    #[error("it is an RSA private key; RS256 only verifies, so give the public key: openssl pkey -pubout")]
     RsaPrivate,
     /// DER that does not decode, or numbers that are no key.
     #[error("its numbers are not a valid key")]
@@ -146,10 +137,7 @@ impl<'a> KeyFile<'a> {
             return Err(KeyFault::TooLong);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| KeyFault::NotText)?;
-        let mut lines = text
-            .lines()
-            .map(str::trim_end)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let mut lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let mut id = None;
         let mut line = lines.next().ok_or(KeyFault::NotAKey)?;
         if let Some(name) = line.strip_prefix(KEY_ID_PREFIX) {
@@ -175,10 +163,7 @@ impl<'a> KeyFile<'a> {
 /// Writes an HS256 secret as the line that [`super::Key::parse`] reads, with its end of line.
 pub fn encode_secret(secret: &[u8]) -> Zeroizing<String> {
     // Reserved in full, so that no half-grown copy of the secret stays behind in freed memory.
-    let capacity = SECRET_PREFIX
-        .len()
-        .saturating_add(secret.len().saturating_mul(2))
-        .saturating_add(4);
+    let capacity = SECRET_PREFIX.len().saturating_add(secret.len().saturating_mul(2)).saturating_add(4);
     let mut line = Zeroizing::new(String::with_capacity(capacity));
     line.push_str(SECRET_PREFIX);
     BASE64URL.encode_string(secret, &mut line);
@@ -194,9 +179,7 @@ pub fn encode_private_pem(der: &[u8]) -> Zeroizing<String> {
 /// Writes DER as a PEM block (RFC 7468 §3): lines of 64 characters.
 pub(super) fn encode_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(der));
-    let mut pem = Zeroizing::new(String::with_capacity(
-        body.len().saturating_mul(2).saturating_add(128),
-    ));
+    let mut pem = Zeroizing::new(String::with_capacity(body.len().saturating_mul(2).saturating_add(128)));
     pem.push_str("-----BEGIN ");
     pem.push_str(label);
     pem.push_str("-----\n");
@@ -215,16 +198,12 @@ pub(super) fn encode_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
 /// Returns `text` if it can be a key id: 1 to [`KEY_ID_CHARS_MAX`] visible ASCII characters, so that it can stand in a
 /// log line as it is.
 pub(super) fn key_id(text: &str) -> Option<&str> {
-    ((1..=KEY_ID_CHARS_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_graphic()))
-    .then_some(text)
+    ((1..=KEY_ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
 }
 
 fn decode_secret(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
     let mut secret = Zeroizing::new(Vec::with_capacity(text.len()));
-    BASE64URL
-        .decode_vec(text, &mut secret)
-        .map_err(|_| KeyFault::SecretEncoding)?;
+    BASE64URL.decode_vec(text, &mut secret).map_err(|_| KeyFault::SecretEncoding)?;
     if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&secret.len()) {
         return Err(KeyFault::SecretSize);
     }
@@ -235,10 +214,7 @@ fn pem_label<'a>(line: &'a str, start: &str) -> Option<&'a str> {
     line.strip_prefix(start)?.strip_suffix("-----")
 }
 
-fn decode_pem<'a>(
-    label: &str,
-    lines: &mut impl Iterator<Item = &'a str>,
-) -> Result<Body, KeyFault> {
+fn decode_pem<'a>(label: &str, lines: &mut impl Iterator<Item = &'a str>) -> Result<Body, KeyFault> {
     match label {
         "PUBLIC KEY" | "PRIVATE KEY" => {}
         "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" | "EC PARAMETERS" => {
@@ -257,14 +233,8 @@ fn decode_pem<'a>(
         }
     }
     let mut der = Zeroizing::new(Vec::with_capacity(body.len()));
-    STANDARD
-        .decode_vec(body.as_bytes(), &mut der)
-        .map_err(|_| KeyFault::PemDamaged)?;
-    Ok(if label == "PRIVATE KEY" {
-        Body::Private(der)
-    } else {
-        Body::Public(der.to_vec())
-    })
+    STANDARD.decode_vec(body.as_bytes(), &mut der).map_err(|_| KeyFault::PemDamaged)?;
+    Ok(if label == "PRIVATE KEY" { Body::Private(der) } else { Body::Public(der.to_vec()) })
 }
 
 /// A `SubjectPublicKeyInfo` (RFC 5280 §4.1), with the key as `aws-lc-rs` wants it.
@@ -295,9 +265,7 @@ pub(super) fn public_numbers(der: &[u8]) -> Result<PublicNumbers<'_>, KeyFault> 
         Algorithm::EdDsa if key.len() == 32 => Ok(PublicNumbers::Ed25519(key)),
         Algorithm::EdDsa => Err(KeyFault::Invalid),
         // A compressed point would give the key two spellings and two thumbprints.
-        Algorithm::Es256 if key.len() == 65 && key.first() == Some(&4) => {
-            Ok(PublicNumbers::P256(key))
-        }
+        Algorithm::Es256 if key.len() == 65 && key.first() == Some(&4) => Ok(PublicNumbers::P256(key)),
         Algorithm::Es256 => Err(KeyFault::Unsupported),
         _ => rsa_numbers(key),
     }
@@ -327,11 +295,7 @@ fn rsa_numbers(der: &[u8]) -> Result<PublicNumbers<'_>, KeyFault> {
     if !(256..=1024).contains(&modulus.len()) || modulus.first().is_none_or(|byte| *byte < 0x80) {
         return Err(KeyFault::RsaSize);
     }
-    Ok(PublicNumbers::Rsa {
-        der,
-        modulus,
-        exponent,
-    })
+    Ok(PublicNumbers::Rsa { der, modulus, exponent })
 }
 
 /// Names the algorithm of an `AlgorithmIdentifier`, compared whole: parameters may not differ either.
@@ -363,21 +327,7 @@ fn kind(identifier: &[u8]) -> Result<Algorithm, KeyFault> {
             0x07,
         ] => Ok(Algorithm::Es256),
         // 1.2.840.113549.1.1.1 with NULL (RFC 3279 §2.3.1).
-        [
-            0x06,
-            0x09,
-            0x2a,
-            0x86,
-            0x48,
-            0x86,
-            0xf7,
-            0x0d,
-            0x01,
-            0x01,
-            0x01,
-            0x05,
-            0x00,
-        ] => Ok(Algorithm::Rs256),
+        [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00] => Ok(Algorithm::Rs256),
         _ => Err(KeyFault::Unsupported),
     }
 }
@@ -390,9 +340,7 @@ const SEQUENCE: u8 = 0x30;
 fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (length, rest) = match input {
         [found, short @ 0..=0x7f, rest @ ..] if *found == tag => (usize::from(*short), rest),
-        [found, 0x81, length @ 0x80..=0xff, rest @ ..] if *found == tag => {
-            (usize::from(*length), rest)
-        }
+        [found, 0x81, length @ 0x80..=0xff, rest @ ..] if *found == tag => (usize::from(*length), rest),
         [found, 0x82, high @ 1..=0xff, low, rest @ ..] if *found == tag => {
             (usize::from(u16::from_be_bytes([*high, *low])), rest)
         }
@@ -420,164 +368,55 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn the_form_of_a_key_file_is_strict() {
         let secret = "wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
         let pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----";
         for (name, text, want) in [
             ("secret", format!("{secret}\n"), None),
-            (
-                "comment, kid, secret",
-                format!("# issuer\n\nkid: 2026-11\r\n{secret}\r\n"),
-                None,
-            ),
+            ("comment, kid, secret", format!("# issuer\n\nkid: 2026-11\r\n{secret}\r\n"), None),
             ("PEM", format!("{pem}\n"), None),
             ("PEM with kid", format!("kid:a\n{pem}"), None),
             ("empty", String::new(), Some(KeyFault::NotAKey)),
-            (
-                "comment alone",
-                "# nothing".to_owned(),
-                Some(KeyFault::NotAKey),
-            ),
+            ("comment alone", "# nothing".to_owned(), Some(KeyFault::NotAKey)),
             ("kid alone", "kid: a".to_owned(), Some(KeyFault::NotAKey)),
-            (
-                "bare words are never a secret",
-                "a".repeat(64),
-                Some(KeyFault::NotAKey),
-            ),
-            (
-                "JWK is never a secret",
-                "{\"kty\":\"oct\"}".to_owned(),
-                Some(KeyFault::NotAKey),
-            ),
-            (
-                "kid twice",
-                format!("kid: a\nkid: b\n{secret}"),
-                Some(KeyFault::KeyId),
-            ),
-            (
-                "kid empty",
-                format!("kid:\n{secret}"),
-                Some(KeyFault::KeyId),
-            ),
-            (
-                "kid with space",
-                format!("kid: a b\n{secret}"),
-                Some(KeyFault::KeyId),
-            ),
-            (
-                "kid too long",
-                format!("kid: {}\n{secret}", "k".repeat(129)),
-                Some(KeyFault::KeyId),
-            ),
-            (
-                "two secrets",
-                format!("{secret}\n{secret}"),
-                Some(KeyFault::MoreThanOne),
-            ),
-            (
-                "secret and PEM",
-                format!("{secret}\n{pem}"),
-                Some(KeyFault::MoreThanOne),
-            ),
-            (
-                "two blocks",
-                format!("{pem}\n{pem}"),
-                Some(KeyFault::MoreThanOne),
-            ),
-            (
-                "secret padded",
-                format!("{secret}="),
-                Some(KeyFault::SecretEncoding),
-            ),
-            (
-                "secret with space",
-                secret.replace("256:", "256: "),
-                Some(KeyFault::SecretEncoding),
-            ),
-            (
-                "secret spare bits",
-                secret.replace("Hh8", "Hh9"),
-                Some(KeyFault::SecretEncoding),
-            ),
-            (
-                "secret of 31 bytes",
-                format!("wsguard-hs256:{}", BASE64URL.encode([1; 31])),
-                Some(KeyFault::SecretSize),
-            ),
+            ("bare words are never a secret", "a".repeat(64), Some(KeyFault::NotAKey)),
+            ("JWK is never a secret", "{\"kty\":\"oct\"}".to_owned(), Some(KeyFault::NotAKey)),
+            ("kid twice", format!("kid: a\nkid: b\n{secret}"), Some(KeyFault::KeyId)),
+            ("kid empty", format!("kid:\n{secret}"), Some(KeyFault::KeyId)),
+            ("kid with space", format!("kid: a b\n{secret}"), Some(KeyFault::KeyId)),
+            ("kid too long", format!("kid: {}\n{secret}", "k".repeat(129)), Some(KeyFault::KeyId)),
+            ("two secrets", format!("{secret}\n{secret}"), Some(KeyFault::MoreThanOne)),
+            ("secret and PEM", format!("{secret}\n{pem}"), Some(KeyFault::MoreThanOne)),
+            ("two blocks", format!("{pem}\n{pem}"), Some(KeyFault::MoreThanOne)),
+            ("secret padded", format!("{secret}="), Some(KeyFault::SecretEncoding)),
+            ("secret with space", secret.replace("256:", "256: "), Some(KeyFault::SecretEncoding)),
+            ("secret spare bits", secret.replace("Hh8", "Hh9"), Some(KeyFault::SecretEncoding)),
+            ("secret of 31 bytes", format!("wsguard-hs256:{}", BASE64URL.encode([1; 31])), Some(KeyFault::SecretSize)),
             (
                 "secret of 1025 bytes",
                 format!("wsguard-hs256:{}", BASE64URL.encode([1; 1025])),
                 Some(KeyFault::SecretSize),
             ),
-            (
-                "no secret",
-                "wsguard-hs256:".to_owned(),
-                Some(KeyFault::SecretSize),
-            ),
-            (
-                "PEM without end",
-                "-----BEGIN PUBLIC KEY-----\nAAAA".to_owned(),
-                Some(KeyFault::PemDamaged),
-            ),
-            (
-                "PEM with other end",
-                pem.replace("END PUBLIC", "END PRIVATE"),
-                Some(KeyFault::PemDamaged),
-            ),
-            (
-                "PEM body damaged",
-                pem.replace("AAAA", "A!AA"),
-                Some(KeyFault::PemDamaged),
-            ),
-            (
-                "certificate",
-                pem.replace("PUBLIC KEY", "CERTIFICATE"),
-                Some(KeyFault::Certificate),
-            ),
-            (
-                "old EC form",
-                pem.replace("PUBLIC", "EC PRIVATE"),
-                Some(KeyFault::PrivateKeyForm),
-            ),
-            (
-                "old RSA form",
-                pem.replace("PUBLIC", "RSA PRIVATE"),
-                Some(KeyFault::PrivateKeyForm),
-            ),
-            (
-                "encrypted",
-                pem.replace("PUBLIC", "ENCRYPTED PRIVATE"),
-                Some(KeyFault::PrivateKeyForm),
-            ),
-            (
-                "other label",
-                pem.replace("PUBLIC KEY", "DH PARAMETERS"),
-                Some(KeyFault::PemLabel),
-            ),
-            (
-                "too long",
-                "#".repeat(KEY_FILE_BYTES_MAX + 1),
-                Some(KeyFault::TooLong),
-            ),
+            ("no secret", "wsguard-hs256:".to_owned(), Some(KeyFault::SecretSize)),
+            ("PEM without end", "-----BEGIN PUBLIC KEY-----\nAAAA".to_owned(), Some(KeyFault::PemDamaged)),
+            ("PEM with other end", pem.replace("END PUBLIC", "END PRIVATE"), Some(KeyFault::PemDamaged)),
+            ("PEM body damaged", pem.replace("AAAA", "A!AA"), Some(KeyFault::PemDamaged)),
+            ("certificate", pem.replace("PUBLIC KEY", "CERTIFICATE"), Some(KeyFault::Certificate)),
+            ("old EC form", pem.replace("PUBLIC", "EC PRIVATE"), Some(KeyFault::PrivateKeyForm)),
+            ("old RSA form", pem.replace("PUBLIC", "RSA PRIVATE"), Some(KeyFault::PrivateKeyForm)),
+            ("encrypted", pem.replace("PUBLIC", "ENCRYPTED PRIVATE"), Some(KeyFault::PrivateKeyForm)),
+            ("other label", pem.replace("PUBLIC KEY", "DH PARAMETERS"), Some(KeyFault::PemLabel)),
+            ("too long", "#".repeat(KEY_FILE_BYTES_MAX + 1), Some(KeyFault::TooLong)),
         ] {
             assert_eq!(fault(text.as_bytes()), want, "{name}");
         }
-        assert_eq!(
-            fault(&[0xff; 32]),
-            Some(KeyFault::NotText),
-            "raw random bytes"
-        );
+        assert_eq!(fault(&[0xff; 32]), Some(KeyFault::NotText), "raw random bytes");
     }
 
     #[test]
     fn a_written_secret_is_read_back() {
         let line = encode_secret(&[7; 32]);
-        let Ok(KeyFile {
-            id: None,
-            body: Body::Secret(secret),
-        }) = KeyFile::parse(line.as_bytes())
-        else {
+        let Ok(KeyFile { id: None, body: Body::Secret(secret) }) = KeyFile::parse(line.as_bytes()) else {
             panic!("not a secret: {}", &*line);
         };
         assert_eq!(*secret, vec![7; 32]);
@@ -587,19 +426,11 @@ mod tests {
     fn der_lengths_are_minimal_and_inside() {
         let long = [&[0x30, 0x81, 0x80][..], &[0; 0x80]].concat();
         for (name, input, want) in [
-            (
-                "short form",
-                &[0x30, 1, 9, 8][..],
-                Some((&[9][..], &[8][..])),
-            ),
+            ("short form", &[0x30, 1, 9, 8][..], Some((&[9][..], &[8][..]))),
             ("other tag", &[0x31, 1, 9], None),
             ("beyond the end", &[0x30, 2, 9], None),
             ("long form for a short length", &[0x30, 0x81, 1, 9], None),
-            (
-                "two bytes for a one-byte length",
-                &[0x30, 0x82, 0, 1, 9],
-                None,
-            ),
+            ("two bytes for a one-byte length", &[0x30, 0x82, 0, 1, 9], None),
             ("indefinite", &[0x30, 0x80, 0, 0], None),
             ("long form", &long, Some((&[0; 0x80][..], &[][..]))),
             ("nothing", &[], None),

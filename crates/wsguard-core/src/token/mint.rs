@@ -69,11 +69,7 @@ pub enum MintError {
 /// Claims that [`super::verify`] would refuse by type or size (time and policy are not looked at), and signatures that
 /// cannot be made.
 pub fn mint(key: &SigningKey, claims: &MintClaims<'_>) -> Result<String, MintError> {
-    let header = Header {
-        alg: key.algorithm().as_str(),
-        typ: "JWT",
-        kid: key.verifying_key().id(),
-    };
+    let header = Header { alg: key.algorithm().as_str(), typ: "JWT", kid: key.verifying_key().id() };
     let payload = Claims {
         iss: claims.issuer,
         sub: claims.subject,
@@ -137,16 +133,9 @@ enum NumericDate {
 }
 
 impl From<UnixMs> for NumericDate {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "milliseconds up to the year 9999 are exact in a double"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds up to the year 9999 are exact in a double")]
     fn from(time: UnixMs) -> Self {
-        if time.0.is_multiple_of(1_000) {
-            Self::Whole(time.0 / 1_000)
-        } else {
-            Self::Fraction(time.0 as f64 / 1_000.0)
-        }
+        if time.0.is_multiple_of(1_000) { Self::Whole(time.0 / 1_000) } else { Self::Fraction(time.0 as f64 / 1_000.0) }
     }
 }
 
@@ -187,11 +176,7 @@ mod tests {
             assert_eq!(claims.not_before, wanted.not_before, "{name}");
             assert_eq!(claims.issued_at, wanted.issued_at, "{name}");
             assert_eq!(claims.id.as_deref(), wanted.id, "{name}");
-            assert_eq!(
-                claims.roles.iter().map(|role| &**role).collect::<Vec<_>>(),
-                roles,
-                "{name}"
-            );
+            assert_eq!(claims.roles.iter().map(|role| &**role).collect::<Vec<_>>(), roles, "{name}");
             assert_eq!(claims.scopes.len(), 2, "{name}");
             assert_eq!(&*claims.key_id, key.verifying_key().id(), "{name}");
         }
@@ -199,19 +184,10 @@ mod tests {
 
     #[test]
     fn deterministic_where_the_algorithm_is() {
-        for (file, same) in [
-            (ED25519_PRIVATE, true),
-            (HS256_SECRET, true),
-            (P256_PRIVATE, false),
-        ] {
+        for (file, same) in [(ED25519_PRIVATE, true), (HS256_SECRET, true), (P256_PRIVATE, false)] {
             let key = SigningKey::parse("test", file.as_bytes()).unwrap();
             let claims = MintClaims::new("ann", NOW);
-            assert_eq!(
-                mint(&key, &claims) == mint(&key, &claims),
-                same,
-                "{}",
-                key.algorithm()
-            );
+            assert_eq!(mint(&key, &claims) == mint(&key, &claims), same, "{}", key.algorithm());
         }
     }
 
@@ -222,60 +198,14 @@ mod tests {
         let roles = vec![String::new()];
         let long = vec!["r".repeat(128); 64];
         for (name, claims, want) in [
-            (
-                "no subject",
-                MintClaims {
-                    subject: "",
-                    ..good.clone()
-                },
-                TokenError::SubjectInvalid,
-            ),
-            (
-                "line feed",
-                MintClaims {
-                    subject: "a\nb",
-                    ..good.clone()
-                },
-                TokenError::SubjectInvalid,
-            ),
-            (
-                "empty role",
-                MintClaims {
-                    roles: &roles,
-                    ..good.clone()
-                },
-                TokenError::RolesInvalid,
-            ),
-            (
-                "bad scope",
-                MintClaims {
-                    scope: Some("a  b"),
-                    ..good.clone()
-                },
-                TokenError::ScopeInvalid,
-            ),
-            (
-                "end of time",
-                MintClaims {
-                    expires_at: UnixMs(u64::MAX),
-                    ..good.clone()
-                },
-                TokenError::TimeInvalid,
-            ),
-            (
-                "too long",
-                MintClaims {
-                    roles: &long,
-                    ..good
-                },
-                TokenError::TooLong,
-            ),
+            ("no subject", MintClaims { subject: "", ..good.clone() }, TokenError::SubjectInvalid),
+            ("line feed", MintClaims { subject: "a\nb", ..good.clone() }, TokenError::SubjectInvalid),
+            ("empty role", MintClaims { roles: &roles, ..good.clone() }, TokenError::RolesInvalid),
+            ("bad scope", MintClaims { scope: Some("a  b"), ..good.clone() }, TokenError::ScopeInvalid),
+            ("end of time", MintClaims { expires_at: UnixMs(u64::MAX), ..good.clone() }, TokenError::TimeInvalid),
+            ("too long", MintClaims { roles: &long, ..good }, TokenError::TooLong),
         ] {
-            assert_eq!(
-                mint(&key, &claims),
-                Err(MintError::ClaimsRefused(want)),
-                "{name}"
-            );
+            assert_eq!(mint(&key, &claims), Err(MintError::ClaimsRefused(want)), "{name}");
         }
     }
 }

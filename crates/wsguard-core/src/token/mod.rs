@@ -59,20 +59,17 @@ use aws_lc_rs::digest;
 use base64::engine::general_purpose::{GeneralPurpose, URL_SAFE_NO_PAD};
 
 pub use claims::{
-    AUDIENCES_MAX, CLAIM_CHARS_MAX, Claims, ROLE_CHARS_MAX, ROLES_MAX, SCOPE_CHARS_MAX, SCOPES_MAX,
-    SUBJECT_CHARS_MAX,
+    AUDIENCES_MAX, CLAIM_CHARS_MAX, Claims, ROLE_CHARS_MAX, ROLES_MAX, SCOPE_CHARS_MAX, SCOPES_MAX, SUBJECT_CHARS_MAX,
 };
 pub use csrf::{CSRF_TOKEN_CHARS, CsrfKey, CsrfToken};
 pub use key::{Key, SigningKey};
 pub use key_file::{
-    KEY_FILE_BYTES_MAX, KEY_ID_CHARS_MAX, KeyError, KeyFault, SECRET_BYTES_MAX, SECRET_BYTES_MIN,
-    encode_private_pem, encode_secret,
+    KEY_FILE_BYTES_MAX, KEY_ID_CHARS_MAX, KeyError, KeyFault, SECRET_BYTES_MAX, SECRET_BYTES_MIN, encode_private_pem,
+    encode_secret,
 };
 pub use mint::{MintClaims, MintError, mint};
 pub use ring::{KEYS_MAX, KEYS_TRIED_MAX, KeyRing, KeyRingError};
-pub use verify::{
-    HEADER_CHARS_MAX, Leeway, LeewayTooLong, TOKEN_BYTES_MAX, TokenError, TokenPolicy, verify,
-};
+pub use verify::{HEADER_CHARS_MAX, Leeway, LeewayTooLong, TOKEN_BYTES_MAX, TokenError, TokenPolicy, verify};
 
 /// Base64url as JWS wants it (RFC 7515 §2): no padding, no other alphabet, no white space, spare bits zero.
 /// Anything laxer would give one token many spellings.
@@ -105,9 +102,7 @@ impl Algorithm {
     /// Returns the algorithm of this exact name; names are case-sensitive (RFC 7515 §4.1.1), so `none`, `NONE` and
     /// `eddsa` are all unknown.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::EdDsa, Self::Es256, Self::Hs256, Self::Rs256]
-            .into_iter()
-            .find(|known| known.as_str() == name)
+        [Self::EdDsa, Self::Es256, Self::Hs256, Self::Rs256].into_iter().find(|known| known.as_str() == name)
     }
 }
 
@@ -127,10 +122,7 @@ pub fn fingerprint(token: &str) -> [u8; 32] {
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     // SHA-256 is 32 bytes long, so the zip covers all of both.
-    for (to, from) in out
-        .iter_mut()
-        .zip(digest::digest(&digest::SHA256, bytes).as_ref())
-    {
+    for (to, from) in out.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()) {
         *to = *from;
     }
     out

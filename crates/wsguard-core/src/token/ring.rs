@@ -59,10 +59,7 @@ impl KeyRing {
         }
         for (at, second) in keys.iter().enumerate() {
             for first in keys.iter().take(at) {
-                if let Some(id) = [second.id(), second.thumbprint()]
-                    .into_iter()
-                    .find(|id| first.answers_to(id))
-                {
+                if let Some(id) = [second.id(), second.thumbprint()].into_iter().find(|id| first.answers_to(id)) {
                     return Err(KeyRingError::SameId {
                         first: first.name().into(),
                         second: second.name().into(),
@@ -71,9 +68,7 @@ impl KeyRing {
                 }
             }
         }
-        Ok(Self {
-            keys: keys.into_boxed_slice(),
-        })
+        Ok(Self { keys: keys.into_boxed_slice() })
     }
 
     /// Returns the keys in the order given.
@@ -95,11 +90,7 @@ impl KeyRing {
                 Some(key) => Candidates::Some(vec![key]),
             };
         }
-        let keys: Vec<&Key> = self
-            .keys
-            .iter()
-            .filter(|key| key.algorithm() == algorithm)
-            .collect();
+        let keys: Vec<&Key> = self.keys.iter().filter(|key| key.algorithm() == algorithm).collect();
         match keys.len() {
             0 => Candidates::OtherAlgorithm,
             1..=KEYS_TRIED_MAX => Candidates::Some(keys),
@@ -129,53 +120,25 @@ mod tests {
     fn ids_are_distinct() {
         let clash = |keys: Vec<Key>| KeyRing::new(keys).is_err();
         assert!(!clash(vec![secret(1, None), secret(2, None)]), "two keys");
-        assert!(
-            clash(vec![secret(1, None), secret(1, None)]),
-            "the same key twice"
-        );
-        assert!(
-            clash(vec![secret(1, Some("a")), secret(2, Some("a"))]),
-            "the same declared id"
-        );
-        assert!(
-            clash(vec![secret(1, Some("a")), secret(1, Some("b"))]),
-            "the same key under two ids"
-        );
+        assert!(clash(vec![secret(1, None), secret(1, None)]), "the same key twice");
+        assert!(clash(vec![secret(1, Some("a")), secret(2, Some("a"))]), "the same declared id");
+        assert!(clash(vec![secret(1, Some("a")), secret(1, Some("b"))]), "the same key under two ids");
         let thumbprint = secret(1, None).thumbprint().to_owned();
-        assert!(
-            clash(vec![secret(2, Some(&thumbprint)), secret(1, None)]),
-            "an id that is another's thumbprint"
-        );
-        assert!(
-            clash(vec![secret(1, None), secret(2, Some(&thumbprint))]),
-            "the same, other order"
-        );
+        assert!(clash(vec![secret(2, Some(&thumbprint)), secret(1, None)]), "an id that is another's thumbprint");
+        assert!(clash(vec![secret(1, None), secret(2, Some(&thumbprint))]), "the same, other order");
     }
 
     #[test]
     fn a_ring_is_bounded() {
-        let keys = |count: u8| {
-            (0..count)
-                .map(|fill| secret(fill, None))
-                .collect::<Vec<_>>()
-        };
+        let keys = |count: u8| (0..count).map(|fill| secret(fill, None)).collect::<Vec<_>>();
         assert!(KeyRing::new(keys(32)).is_ok());
-        assert_eq!(
-            KeyRing::new(keys(33)).err(),
-            Some(KeyRingError::TooMany(33))
-        );
+        assert_eq!(KeyRing::new(keys(33)).err(), Some(KeyRingError::TooMany(33)));
     }
 
     #[test]
     fn debug_tells_no_secret() {
         let shown = format!("{:?}", KeyRing::new(vec![secret(0x41, None)]).unwrap());
-        assert!(
-            shown.contains("HS256") || shown.contains("Hs256"),
-            "{shown}"
-        );
-        assert!(
-            !shown.contains("QUFB") && !shown.contains("AAAA") && !shown.contains("65, 65"),
-            "{shown}"
-        );
+        assert!(shown.contains("HS256") || shown.contains("Hs256"), "{shown}");
+        assert!(!shown.contains("QUFB") && !shown.contains("AAAA") && !shown.contains("65, 65"), "{shown}");
     }
 }

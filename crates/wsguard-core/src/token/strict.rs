@@ -32,11 +32,7 @@ pub(super) enum Json<'a> {
 /// mark, more than [`DEPTH_MAX`] levels and more than [`MEMBERS_MAX`] members in an object.
 pub(super) fn object(bytes: &[u8]) -> Option<Vec<(Cow<'_, str>, Json<'_>)>> {
     let mut parser = serde_json::Deserializer::from_slice(bytes);
-    let value = Node {
-        depth_left: DEPTH_MAX,
-    }
-    .deserialize(&mut parser)
-    .ok()?;
+    let value = Node { depth_left: DEPTH_MAX }.deserialize(&mut parser).ok()?;
     parser.end().ok()?;
     match value {
         Json::Object(members) => Some(members),
@@ -51,10 +47,7 @@ struct Node {
 
 impl Node {
     fn below<E: de::Error>(self) -> Result<Self, E> {
-        let depth_left = self
-            .depth_left
-            .checked_sub(1)
-            .ok_or_else(|| E::custom("nested too deep"))?;
+        let depth_left = self.depth_left.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))?;
         Ok(Self { depth_left })
     }
 }
@@ -82,18 +75,12 @@ impl<'de> Visitor<'de> for Node {
         Ok(Json::Bool)
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "dates lie below 2^53; a larger number is out of range either way"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "dates lie below 2^53; a larger number is out of range either way")]
     fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
         Ok(Json::Number(value as f64))
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "only negative numbers come here, and no claim may be negative"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "only negative numbers come here, and no claim may be negative")]
     fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
         Ok(Json::Number(value as f64))
     }
@@ -171,29 +158,13 @@ mod tests {
             ("trailing comma", "{\"a\":1,}".to_owned(), false),
             ("comment", "{/**/}".to_owned(), false),
             ("duplicate", "{\"a\":1,\"a\":1}".to_owned(), false),
-            (
-                "duplicate by escape",
-                "{\"sub\":1,\"s\\u0075b\":1}".to_owned(),
-                false,
-            ),
-            (
-                "duplicate below",
-                "{\"x\":[{\"a\":1,\"a\":2}]}".to_owned(),
-                false,
-            ),
-            (
-                "same name at two depths",
-                "{\"a\":{\"a\":1}}".to_owned(),
-                true,
-            ),
+            ("duplicate by escape", "{\"sub\":1,\"s\\u0075b\":1}".to_owned(), false),
+            ("duplicate below", "{\"x\":[{\"a\":1,\"a\":2}]}".to_owned(), false),
+            ("same name at two depths", "{\"a\":{\"a\":1}}".to_owned(), true),
             ("lone surrogate", "{\"a\":\"\\ud800\"}".to_owned(), false),
             ("number beyond a double", "{\"a\":1e999}".to_owned(), false),
             ("not a number", "{\"a\":NaN}".to_owned(), false),
-            (
-                "raw control character",
-                "{\"a\":\"\u{1}\"}".to_owned(),
-                false,
-            ),
+            ("raw control character", "{\"a\":\"\u{1}\"}".to_owned(), false),
             ("deep enough", nested(usize::from(DEPTH_MAX) - 1), true),
             ("too deep", nested(usize::from(DEPTH_MAX)), false),
             ("wide enough", wide(MEMBERS_MAX), true),

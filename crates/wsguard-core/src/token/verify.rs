@@ -42,11 +42,7 @@ impl Leeway {
     /// # Errors
     /// `length` exceeds [`Leeway::MAX`].
     pub const fn new(length: Millis) -> Result<Self, LeewayTooLong> {
-        if length.0 > Self::MAX.0.0 {
-            Err(LeewayTooLong(length))
-        } else {
-            Ok(Self(length))
-        }
+        if length.0 > Self::MAX.0.0 { Err(LeewayTooLong(length)) } else { Ok(Self(length)) }
     }
 
     /// Returns the length.
@@ -78,12 +74,7 @@ pub struct TokenPolicy {
 impl Default for TokenPolicy {
     /// Any issuer, no audience, five seconds of leeway, 8 KiB.
     fn default() -> Self {
-        Self {
-            issuer: None,
-            audience: None,
-            leeway: Leeway::default(),
-            token_bytes_max: TOKEN_BYTES_MAX,
-        }
+        Self { issuer: None, audience: None, leeway: Leeway::default(), token_bytes_max: TOKEN_BYTES_MAX }
     }
 }
 
@@ -206,16 +197,9 @@ impl std::error::Error for TokenError {}
 ///
 /// # Specification
 /// RFC 7515 §5.2, RFC 7519 §7.2, RFC 8725 §3
-pub fn verify(
-    ring: &KeyRing,
-    policy: &TokenPolicy,
-    now: UnixMs,
-    token: &str,
-) -> Result<Claims, TokenError> {
+pub fn verify(ring: &KeyRing, policy: &TokenPolicy, now: UnixMs, token: &str) -> Result<Claims, TokenError> {
     let (key, payload) = authenticate(ring, policy.token_bytes_max, token)?;
-    let payload = BASE64URL
-        .decode(payload)
-        .map_err(|_| TokenError::PayloadEncoding)?;
+    let payload = BASE64URL.decode(payload).map_err(|_| TokenError::PayloadEncoding)?;
     Payload::parse(&payload)?.check(policy, now, key.shared_id())
 }
 
@@ -284,17 +268,12 @@ impl Header {
                 _ => {}
             }
         }
-        Ok(Self {
-            algorithm: algorithm.ok_or(TokenError::AlgorithmUnknown)?,
-            key_id: key_id_found,
-        })
+        Ok(Self { algorithm: algorithm.ok_or(TokenError::AlgorithmUnknown)?, key_id: key_id_found })
     }
 }
 
 fn is_accepted_type(kind: &str) -> bool {
-    ["JWT", "at+jwt"]
-        .iter()
-        .any(|known| kind.eq_ignore_ascii_case(known))
+    ["JWT", "at+jwt"].iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
 /// Decodes strict base64url into `buffer`; `None` if it is not, or does not fit.
@@ -310,14 +289,8 @@ mod tests {
     #[test]
     fn leeway_has_an_upper_end() {
         assert_eq!(Leeway::new(Millis(5_000)), Ok(Leeway::MAX));
-        assert_eq!(
-            Leeway::new(Millis(5_001)),
-            Err(LeewayTooLong(Millis(5_001)))
-        );
-        assert_eq!(
-            LeewayTooLong(Millis(6_000)).to_string(),
-            "use a leeway of 6s: at most 5s is allowed"
-        );
+        assert_eq!(Leeway::new(Millis(5_001)), Err(LeewayTooLong(Millis(5_001))));
+        assert_eq!(LeewayTooLong(Millis(6_000)).to_string(), "use a leeway of 6s: at most 5s is allowed");
     }
 
     #[test]
@@ -352,8 +325,7 @@ mod tests {
             TokenError::RolesInvalid,
             TokenError::ScopeInvalid,
         ];
-        let words: std::collections::BTreeSet<_> =
-            every.iter().map(|cause| cause.as_str()).collect();
+        let words: std::collections::BTreeSet<_> = every.iter().map(|cause| cause.as_str()).collect();
         assert_eq!(words.len(), every.len());
         assert!(words.iter().all(|word| word.starts_with("token_")));
     }

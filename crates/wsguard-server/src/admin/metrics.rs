@@ -16,10 +16,8 @@ use super::Admin;
 /// All metrics as text.
 pub(super) fn text(admin: &Admin) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("wsguard");
-    registry.register_collector(Box::new(Snapshot {
-        guard: admin.guard.clone(),
-        log_dropped: admin.journal.dropped(),
-    }));
+    registry
+        .register_collector(Box::new(Snapshot { guard: admin.guard.clone(), log_dropped: admin.journal.dropped() }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -41,7 +39,8 @@ impl Collector for Snapshot {
         let handle = self.guard.handle();
         let stats = handle.stats();
         let open = i64::try_from(stats.connections_open()).unwrap_or(i64::MAX);
-        let gauge = encoder.encode_descriptor("connections_open", "Connections that are open", None, MetricType::Gauge)?;
+        let gauge =
+            encoder.encode_descriptor("connections_open", "Connections that are open", None, MetricType::Gauge)?;
         ConstGauge::new(open).encode(gauge)?;
         for (name, help, value) in [
             ("connections", "Connections since the start", stats.connections_total()),

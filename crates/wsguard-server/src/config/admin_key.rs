@@ -76,12 +76,9 @@ mod tests {
     #[test]
     fn only_the_key_matches_and_debug_is_mute() {
         let key = AdminKey::new(&"k".repeat(32)).unwrap();
-        for (offered, want) in [
-            ("k".repeat(32), true),
-            ("k".repeat(31), false),
-            ("K".repeat(32), false),
-            (String::new(), false),
-        ] {
+        for (offered, want) in
+            [("k".repeat(32), true), ("k".repeat(31), false), ("K".repeat(32), false), (String::new(), false)]
+        {
             assert_eq!(key.matches(offered.as_bytes()), want, "{offered}");
         }
         assert!(!format!("{key:?}").contains('k'));

@@ -15,11 +15,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader) -> Vec<Warning> {
     }
     for (present, missing) in [("tls.cert", "tls.key"), ("tls.key", "tls.cert")] {
         if reader.is_given(present) && !reader.is_given(missing) {
-            reader.wrong_at(
-                Place::Whole,
-                missing,
-                format!("expected a path, because {present} is set"),
-            );
+            reader.wrong_at(Place::Whole, missing, format!("expected a path, because {present} is set"));
         }
     }
     for (key, is_empty) in [
@@ -28,26 +24,16 @@ pub(super) fn check(config: &Config, reader: &mut Reader) -> Vec<Warning> {
         ("host.allow", config.hosts.is_empty()),
     ] {
         if reader.is_given(key) && is_empty && !reader.has_error(key) {
-            reader.wrong_at(
-                reader.place(key),
-                key,
-                "expected at least one entry, got none".to_owned(),
-            );
+            reader.wrong_at(reader.place(key), key, "expected at least one entry, got none".to_owned());
         }
     }
     if config.session.idle > config.session.max && !reader.has_error("session.idle") && !reader.has_error("session.max")
     {
-        let message = format!(
-            "expected at most session.max ({}), got {}",
-            config.session.max, config.session.idle
-        );
+        let message = format!("expected at most session.max ({}), got {}", config.session.max, config.session.idle);
         reader.wrong_at(reader.place("session.idle"), "session.idle", message);
     }
     if config.server.listen == config.server.admin && config.server.admin.port() != 0 {
-        let message = format!(
-            "expected another address than server.listen, got {}",
-            config.server.admin
-        );
+        let message = format!("expected another address than server.listen, got {}", config.server.admin);
         reader.wrong_at(reader.place("server.admin"), "server.admin", message);
     }
     admin(config, reader);
@@ -55,10 +41,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader) -> Vec<Warning> {
 }
 
 fn development(config: &Config, reader: &mut Reader) {
-    for (key, address) in [
-        ("server.listen", config.server.listen),
-        ("server.admin", config.server.admin),
-    ] {
+    for (key, address) in [("server.listen", config.server.listen), ("server.admin", config.server.admin)] {
         if !address.ip().is_loopback() {
             let message = format!("expected a loopback address with --dev, got {address}");
             reader.wrong_at(reader.place(key), key, message);
@@ -73,19 +56,11 @@ fn production(config: &Config, reader: &mut Reader) {
         ("auth.keys", "the key files that verify tokens"),
     ] {
         if !reader.is_given(key) {
-            reader.wrong_at(
-                Place::Whole,
-                key,
-                format!("expected {what}; without --dev there is no default"),
-            );
+            reader.wrong_at(Place::Whole, key, format!("expected {what}; without --dev there is no default"));
         }
     }
     if reader.is_given("auth.keys") && config.auth.keys.is_empty() && !reader.has_error("auth.keys") {
-        reader.wrong_at(
-            reader.place("auth.keys"),
-            "auth.keys",
-            "expected at least one entry, got none".to_owned(),
-        );
+        reader.wrong_at(reader.place("auth.keys"), "auth.keys", "expected at least one entry, got none".to_owned());
     }
     let tls = reader.is_given("tls.cert") || reader.is_given("tls.key");
     let proxied = !config.trusted_proxies.is_empty() || reader.has_error("proxy.trusted");
@@ -102,10 +77,7 @@ fn admin(config: &Config, reader: &mut Reader) {
     }
     for (key, other) in [("tls.cert", "tls.key"), ("admin.key_file", "admin.key_file")] {
         if !reader.is_given(key) && !reader.is_given(other) {
-            let message = format!(
-                "expected a path, because server.admin ({}) is not loopback",
-                config.server.admin
-            );
+            let message = format!("expected a path, because server.admin ({}) is not loopback", config.server.admin);
             reader.wrong_at(Place::Whole, key, message);
         }
     }
@@ -115,41 +87,23 @@ fn warnings(config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |key, message: String| warnings.push(Warning { key, message });
     if config.auth.allow_query_token {
-        warn(
-            "auth.allow_query_token",
-            "tokens in addresses end up in access logs and histories".to_owned(),
-        );
+        warn("auth.allow_query_token", "tokens in addresses end up in access logs and histories".to_owned());
     }
     if config.dev && !config.trusted_proxies.is_empty() {
-        warn(
-            "proxy.trusted",
-            "has no effect with --dev, which refuses forwarded requests".to_owned(),
-        );
+        warn("proxy.trusted", "has no effect with --dev, which refuses forwarded requests".to_owned());
     }
-    for (key, mode) in [
-        ("rate.mode", config.rate.mode),
-        ("penalty.mode", config.penalty_mode),
-        ("anomaly.mode", config.anomaly_mode),
-    ] {
+    for (key, mode) in
+        [("rate.mode", config.rate.mode), ("penalty.mode", config.penalty_mode), ("anomaly.mode", config.anomaly_mode)]
+    {
         if mode == Mode::Shadow {
             warn(key, "shadow only counts: nothing is refused".to_owned());
         }
     }
     for origin in config.origins.iter().filter(|origin| value::is_plain_and_far(origin)) {
-        warn(
-            "origin.allow",
-            format!("{origin} travels without TLS: whoever is on the way can speak as it"),
-        );
+        warn("origin.allow", format!("{origin} travels without TLS: whoever is on the way can speak as it"));
     }
-    for network in config
-        .trusted_proxies
-        .iter()
-        .filter(|network| network.prefix_len() == 0)
-    {
-        warn(
-            "proxy.trusted",
-            format!("{network} is everybody: any client can choose its address"),
-        );
+    for network in config.trusted_proxies.iter().filter(|network| network.prefix_len() == 0) {
+        warn("proxy.trusted", format!("{network} is everybody: any client can choose its address"));
     }
     warnings
 }

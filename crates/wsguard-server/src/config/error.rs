@@ -120,17 +120,7 @@ impl Lines<'_> {
     pub(super) fn place(&self, offset: usize) -> Place {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.matches('\n').count().saturating_add(1);
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            .saturating_add(1);
-        Place::File {
-            path: self.path.to_owned(),
-            line,
-            column,
-        }
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1);
+        Place::File { path: self.path.to_owned(), line, column }
     }
 }

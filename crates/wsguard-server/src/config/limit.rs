@@ -137,12 +137,7 @@ impl Limit {
     }
 
     pub(super) fn row(&self, value: u64) -> LimitRow {
-        LimitRow {
-            key: self.key,
-            value: show(self.unit, value),
-            meaning: self.meaning,
-            reason: self.reason,
-        }
+        LimitRow { key: self.key, value: show(self.unit, value), meaning: self.meaning, reason: self.reason }
     }
 }
 
@@ -165,11 +160,7 @@ mod tests {
     fn every_default_is_inside_its_range() {
         for limit in LIMITS {
             let is_table = limit.key == TYPE_PER_SECOND.key;
-            assert!(
-                is_table || (limit.min..=limit.max).contains(&limit.default),
-                "{}",
-                limit.key
-            );
+            assert!(is_table || (limit.min..=limit.max).contains(&limit.default), "{}", limit.key);
             assert!(!limit.meaning.is_empty() && !limit.reason.is_empty(), "{}", limit.key);
         }
     }

@@ -28,12 +28,7 @@ impl Reader {
     pub(super) fn new(settings: Settings, file: Option<&Path>) -> Self {
         let given = settings.by_key.keys().copied().collect();
         let base = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-        Self {
-            settings,
-            given,
-            base,
-            limits: Vec::new(),
-        }
+        Self { settings, given, base, limits: Vec::new() }
     }
 
     /// Ends the reading; the mistakes are in the order of their places.
@@ -59,19 +54,12 @@ impl Reader {
 
     /// Where `key` was set.
     pub(super) fn place(&self, key: &str) -> Place {
-        self.settings
-            .by_key
-            .get(key)
-            .map_or(Place::Whole, |setting| setting.place.clone())
+        self.settings.by_key.get(key).map_or(Place::Whole, |setting| setting.place.clone())
     }
 
     /// Notes a mistake at a place that is known already.
     pub(super) fn wrong_at(&mut self, place: Place, key: &str, message: String) {
-        self.settings.errors.push(ConfigError {
-            place,
-            key: key.to_owned(),
-            message,
-        });
+        self.settings.errors.push(ConfigError { place, key: key.to_owned(), message });
     }
 
     fn wrong(&mut self, key: &str, setting: &Setting, expected: &str) {
@@ -130,11 +118,7 @@ impl Reader {
         }
         let mut values = Vec::with_capacity(items.len());
         for item in items {
-            let text = if let Raw::Text(text) = &item.raw {
-                Some(text.as_str())
-            } else {
-                None
-            };
+            let text = if let Raw::Text(text) = &item.raw { Some(text.as_str()) } else { None };
             match text.and_then(&parse) {
                 Some(value) => values.push((value, item.place.clone())),
                 None => match text.and_then(&hint) {
@@ -174,9 +158,7 @@ impl Reader {
 
     /// Reads a limit and adds it to the table.
     pub(super) fn limit(&mut self, limit: &Limit) -> u64 {
-        let value = self
-            .setting(limit.key)
-            .and_then(|setting| self.number(limit, limit.key, &setting));
+        let value = self.setting(limit.key).and_then(|setting| self.number(limit, limit.key, &setting));
         let value = value.unwrap_or(limit.default);
         self.limits.push(limit.row(value));
         value
@@ -257,10 +239,7 @@ impl Reader {
     pub(super) fn directory(&mut self, key: &str) -> Option<PathBuf> {
         let path = self.path(key)?;
         if let Err(error) = std::fs::read_dir(&path) {
-            let message = format!(
-                "expected a readable directory, got {} ({error})",
-                quoted(&path.to_string_lossy())
-            );
+            let message = format!("expected a readable directory, got {} ({error})", quoted(&path.to_string_lossy()));
             self.wrong_at(self.place(key), key, message);
             return None;
         }
@@ -269,11 +248,7 @@ impl Reader {
 
     /// Makes a path relative to the file, where the file says it.
     pub(super) fn resolve(&self, path: PathBuf, place: &Place) -> PathBuf {
-        if matches!(place, Place::File { .. }) {
-            self.base.join(path)
-        } else {
-            path
-        }
+        if matches!(place, Place::File { .. }) { self.base.join(path) } else { path }
     }
 
     fn readable(&mut self, key: &str, place: Place, path: PathBuf) -> Option<PathBuf> {

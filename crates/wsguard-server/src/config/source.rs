@@ -115,13 +115,7 @@ impl Settings {
     /// Adds what a flag of the command line says.
     pub(super) fn add_flag(&mut self, key: &'static str, flag: &'static str, value: Option<&str>) {
         if let Some(value) = value {
-            self.by_key.insert(
-                key,
-                Setting {
-                    raw: Raw::Text(value.to_owned()),
-                    place: Place::Flag(flag),
-                },
-            );
+            self.by_key.insert(key, Setting { raw: Raw::Text(value.to_owned()), place: Place::Flag(flag) });
         }
     }
 
@@ -130,10 +124,7 @@ impl Settings {
     /// Variables with the prefix and without `__` are not ours to judge: a process manager may set `WSGUARD_HOME`.
     pub(super) fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         let mut ours: Vec<_> = variables
-            .filter(|(name, _)| {
-                name.strip_prefix(ENVIRONMENT_PREFIX)
-                    .is_some_and(|rest| rest.contains("__"))
-            })
+            .filter(|(name, _)| name.strip_prefix(ENVIRONMENT_PREFIX).is_some_and(|rest| rest.contains("__")))
             .collect();
         ours.sort();
         let mut seen: BTreeMap<&'static str, String> = BTreeMap::new();
@@ -148,21 +139,14 @@ impl Settings {
             };
             if let Some(other) = seen.insert(key, name) {
                 let message = format!("expected one variable for this key, got also {other}");
-                self.errors.push(ConfigError {
-                    place,
-                    key: key.to_owned(),
-                    message,
-                });
+                self.errors.push(ConfigError { place, key: key.to_owned(), message });
                 continue;
             }
             let raw = match shape {
                 Shape::One => Raw::Text(value),
                 Shape::List => Raw::List(
                     entries(&value)
-                        .map(|entry| Setting {
-                            raw: Raw::Text(entry.to_owned()),
-                            place: place.clone(),
-                        })
+                        .map(|entry| Setting { raw: Raw::Text(entry.to_owned()), place: place.clone() })
                         .collect(),
                 ),
                 Shape::Table => Raw::Table(
@@ -171,10 +155,7 @@ impl Settings {
                             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
                             (
                                 name.trim().to_owned(),
-                                Setting {
-                                    raw: Raw::Text(value.trim().to_owned()),
-                                    place: place.clone(),
-                                },
+                                Setting { raw: Raw::Text(value.trim().to_owned()), place: place.clone() },
                             )
                         })
                         .collect(),
@@ -191,11 +172,7 @@ impl Settings {
         for fault in faults {
             let place = fault.span().map_or(Place::Whole, |span| lines.place(span.start));
             let message = format!("expected TOML: {}", fault.message().replace('\n', "; "));
-            self.errors.push(ConfigError {
-                place,
-                key: String::new(),
-                message,
-            });
+            self.errors.push(ConfigError { place, key: String::new(), message });
         }
         for (section, value) in root.get_ref() {
             let name: &str = section.get_ref();
@@ -203,11 +180,7 @@ impl Settings {
             let Some(table) = value.get_ref().as_table() else {
                 if is_section(name) {
                     let message = format!("expected a section, [{name}]");
-                    self.errors.push(ConfigError {
-                        place,
-                        key: name.to_owned(),
-                        message,
-                    });
+                    self.errors.push(ConfigError { place, key: name.to_owned(), message });
                 } else {
                     self.errors.push(unknown(place, name));
                 }
@@ -221,9 +194,7 @@ impl Settings {
                 let written = format!("{name}.{}", key.get_ref());
                 match find(&written) {
                     Some((key, _)) => {
-                        self.by_key
-                            .entry(key)
-                            .or_insert_with(|| setting(&lines, value.span().start, value.get_ref()));
+                        self.by_key.entry(key).or_insert_with(|| setting(&lines, value.span().start, value.get_ref()));
                     }
                     None => self.errors.push(unknown(lines.place(key.span().start), &written)),
                 }
@@ -242,28 +213,17 @@ fn setting(lines: &Lines<'_>, offset: usize, value: &DeValue<'_>) -> Setting {
         },
         DeValue::Float(number) => Raw::Other(number.as_str().to_owned()),
         DeValue::Datetime(time) => Raw::Other(time.to_string()),
-        DeValue::Array(items) => Raw::List(
-            items
-                .iter()
-                .map(|item| setting(lines, item.span().start, item.get_ref()))
-                .collect(),
-        ),
+        DeValue::Array(items) => {
+            Raw::List(items.iter().map(|item| setting(lines, item.span().start, item.get_ref())).collect())
+        }
         DeValue::Table(members) => Raw::Table(
             members
                 .iter()
-                .map(|(name, value)| {
-                    (
-                        name.get_ref().to_string(),
-                        setting(lines, value.span().start, value.get_ref()),
-                    )
-                })
+                .map(|(name, value)| (name.get_ref().to_string(), setting(lines, value.span().start, value.get_ref())))
                 .collect(),
         ),
     };
-    Setting {
-        raw,
-        place: lines.place(offset),
-    }
+    Setting { raw, place: lines.place(offset) }
 }
 
 /// Splits a comma-separated value; an empty value is an empty list.
@@ -272,9 +232,7 @@ fn entries(value: &str) -> impl Iterator<Item = &str> {
 }
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    KEYS.iter()
-        .map(|key| key.name)
-        .chain(LIMITS.iter().map(|limit| limit.key))
+    KEYS.iter().map(|key| key.name).chain(LIMITS.iter().map(|limit| limit.key))
 }
 
 fn is_section(name: &str) -> bool {
@@ -284,26 +242,15 @@ fn is_section(name: &str) -> bool {
 fn find(name: &str) -> Option<(&'static str, Shape)> {
     KEYS.iter()
         .map(|key| (key.name, key.shape))
-        .chain(LIMITS.iter().map(|limit| {
-            (
-                limit.key,
-                if limit.key == "rate.types" {
-                    Shape::Table
-                } else {
-                    Shape::One
-                },
-            )
-        }))
+        .chain(
+            LIMITS.iter().map(|limit| (limit.key, if limit.key == "rate.types" { Shape::Table } else { Shape::One })),
+        )
         .find(|(known, _)| *known == name)
 }
 
 fn unknown(place: Place, written: &str) -> ConfigError {
     let section = names().filter_map(|key| key.split_once('.').map(|(section, _)| section));
-    let candidates: Vec<&str> = if written.contains('.') {
-        names().collect()
-    } else {
-        section.collect()
-    };
+    let candidates: Vec<&str> = if written.contains('.') { names().collect() } else { section.collect() };
     let suffix = written.rsplit('.').next().unwrap_or(written);
     let nearest = candidates
         .iter()
@@ -311,21 +258,12 @@ fn unknown(place: Place, written: &str) -> ConfigError {
         .min()
         .filter(|(distance, known)| distance.saturating_mul(4) <= known.len())
         .map(|(_, known)| known)
-        .or_else(|| {
-            candidates
-                .iter()
-                .copied()
-                .find(|known| known.rsplit('.').next() == Some(suffix))
-        });
+        .or_else(|| candidates.iter().copied().find(|known| known.rsplit('.').next() == Some(suffix)));
     let message = match nearest {
         Some(known) => format!("expected a known key; did you mean {known}?"),
         None => "expected a known key".to_owned(),
     };
-    ConfigError {
-        place,
-        key: quoted(written).trim_matches('"').to_owned(),
-        message,
-    }
+    ConfigError { place, key: quoted(written).trim_matches('"').to_owned(), message }
 }
 
 /// Levenshtein's distance in characters.

@@ -26,18 +26,12 @@ impl Drop for Directory {
 }
 
 fn environment(variables: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
-    let owned: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+    let owned: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     owned.into_iter()
 }
 
 fn dev() -> Overrides {
-    Overrides {
-        dev: true,
-        ..Overrides::default()
-    }
+    Overrides { dev: true, ..Overrides::default() }
 }
 
 /// Loads `text` under `--dev`; the complaints, with the file's path cut to its name.
@@ -47,11 +41,7 @@ fn complaints(name: &str, text: &str) -> Vec<String> {
     let prefix = format!("{}/", directory.0.display());
     match Config::load(Some(&path), std::iter::empty(), &dev()) {
         Ok(_) => Vec::new(),
-        Err(errors) => errors
-            .all()
-            .iter()
-            .map(|error| error.to_string().replace(&prefix, ""))
-            .collect(),
+        Err(errors) => errors.all().iter().map(|error| error.to_string().replace(&prefix, "")).collect(),
     }
 }
 
@@ -97,23 +87,11 @@ fn defaults_are_those_of_the_contract() {
 
 #[test]
 fn every_limit_is_a_row_and_every_row_has_a_reason() {
-    let table = Config::load(None, std::iter::empty(), &dev())
-        .unwrap()
-        .config
-        .limits_table();
+    let table = Config::load(None, std::iter::empty(), &dev()).unwrap().config.limits_table();
     for limit in limit::LIMITS.iter().filter(|limit| limit.key != "rate.types") {
-        assert_eq!(
-            table.iter().filter(|row| row.key == limit.key).count(),
-            1,
-            "{}",
-            limit.key
-        );
+        assert_eq!(table.iter().filter(|row| row.key == limit.key).count(), 1, "{}", limit.key);
     }
-    assert!(
-        table
-            .iter()
-            .all(|row| !row.meaning.is_empty() && !row.reason.is_empty())
-    );
+    assert!(table.iter().all(|row| !row.meaning.is_empty() && !row.reason.is_empty()));
 }
 
 #[test]
@@ -212,13 +190,7 @@ fn every_mistake_is_reported_at_once_in_order() {
     let found = complaints("at-once", text);
     let places: Vec<_> = found.iter().filter_map(|line| line.split(": ").next()).collect();
     assert!(places.is_sorted(), "{found:#?}");
-    for place in [
-        ":2: rate.burst",
-        ":3: rate.brust",
-        ":6: session.idle",
-        ":7: expected TOML",
-        ":9: log.format",
-    ] {
+    for place in [":2: rate.burst", ":3: rate.brust", ":6: session.idle", ":7: expected TOML", ":9: log.format"] {
         assert!(found.iter().any(|line| line.contains(place)), "{place} in {found:#?}");
     }
 }
@@ -226,48 +198,24 @@ fn every_mistake_is_reported_at_once_in_order() {
 #[test]
 fn columns_count_characters() {
     let directory = Directory::new("columns");
-    let path = directory.write(
-        "wsguard.toml",
-        "[auth]\nissuer = \"münchen\"\nmethods = [\"cookie\", \"ü\"]",
-    );
+    let path = directory.write("wsguard.toml", "[auth]\nissuer = \"münchen\"\nmethods = [\"cookie\", \"ü\"]");
     let errors = Config::load(Some(&path), std::iter::empty(), &dev()).unwrap_err();
-    assert_eq!(
-        errors.all()[0].place,
-        Place::File {
-            path,
-            line: 3,
-            column: 22
-        }
-    );
+    assert_eq!(errors.all()[0].place, Place::File { path, line: 3, column: 22 });
 }
 
 #[test]
 fn flags_beat_environment_beats_file_beats_defaults() {
     let directory = Directory::new("strength");
-    let path = directory.write(
-        "wsguard.toml",
-        "[server]\nlisten = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\nworkers = 3",
-    );
-    let variables = [
-        ("WSGUARD_SERVER__LISTEN", "127.0.0.1:4"),
-        ("WSGUARD_SERVER__ADMIN", "127.0.0.1:5"),
-    ];
-    let overrides = Overrides {
-        listen: Some("127.0.0.1:6".to_owned()),
-        ..dev()
-    };
-    let config = Config::load(Some(&path), environment(&variables), &overrides)
-        .unwrap()
-        .config;
+    let path =
+        directory.write("wsguard.toml", "[server]\nlisten = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\nworkers = 3");
+    let variables = [("WSGUARD_SERVER__LISTEN", "127.0.0.1:4"), ("WSGUARD_SERVER__ADMIN", "127.0.0.1:5")];
+    let overrides = Overrides { listen: Some("127.0.0.1:6".to_owned()), ..dev() };
+    let config = Config::load(Some(&path), environment(&variables), &overrides).unwrap().config;
     assert_eq!(config.server.listen.port(), 6, "the flag");
     assert_eq!(config.server.admin.port(), 5, "the environment");
     assert_eq!(config.server.workers, 3, "the file");
     assert_eq!(config.server.connections_max, 16_384, "the default");
-    assert_eq!(
-        config.origins[0].as_str(),
-        "http://localhost:6",
-        "development origins follow the listener"
-    );
+    assert_eq!(config.origins[0].as_str(), "http://localhost:6", "development origins follow the listener");
 }
 
 #[test]
@@ -287,10 +235,7 @@ fn the_environment_says_the_same_as_the_file() {
     ];
     let loaded = Config::load(None, environment(&variables), &dev()).unwrap();
     let config = loaded.config;
-    assert_eq!(
-        [config.rate.mode, config.penalty_mode, config.anomaly_mode],
-        [Mode::Shadow; 3]
-    );
+    assert_eq!([config.rate.mode, config.penalty_mode, config.anomaly_mode], [Mode::Shadow; 3]);
     assert_eq!((config.server.workers, config.server.send_queue_bytes), (1, 1_048_576));
     assert_eq!(config.auth.methods, [AuthMethod::Bearer, AuthMethod::Cookie]);
     assert_eq!(
@@ -299,10 +244,7 @@ fn the_environment_says_the_same_as_the_file() {
     );
     assert_eq!(config.rate.types, [("chat".into(), 5), ("auth.refresh".into(), 1)]);
     let warned: Vec<_> = loaded.warnings.iter().map(|warning| warning.key).collect();
-    assert_eq!(
-        warned,
-        ["auth.allow_query_token", "rate.mode", "penalty.mode", "anomaly.mode"]
-    );
+    assert_eq!(warned, ["auth.allow_query_token", "rate.mode", "penalty.mode", "anomaly.mode"]);
 }
 
 #[test]
@@ -334,13 +276,8 @@ fn mistakes_of_environment_and_flags_name_them() {
             "--listen: server.listen: expected a loopback address with --dev, got 0.0.0.0:3000",
         ),
     ] {
-        let overrides = Overrides {
-            listen: listen.map(str::to_owned),
-            ..dev()
-        };
-        let errors = Config::load(None, environment(variables), &overrides)
-            .unwrap_err()
-            .to_string();
+        let overrides = Overrides { listen: listen.map(str::to_owned), ..dev() };
+        let errors = Config::load(None, environment(variables), &overrides).unwrap_err().to_string();
         assert!(errors.lines().any(|line| line == want), "{want} in\n{errors}");
     }
 }
@@ -357,12 +294,7 @@ fn production_needs_allowlists_keys_and_tls_or_proxies() {
         ("WSGUARD_PROXY__TRUSTED", "10.0.0.0/8"),
     ];
     let with = |more: &[(&'static str, &str)], less: &str| {
-        let variables: Vec<_> = good
-            .iter()
-            .chain(more)
-            .filter(|(name, _)| *name != less)
-            .copied()
-            .collect();
+        let variables: Vec<_> = good.iter().chain(more).filter(|(name, _)| *name != less).copied().collect();
         Config::load(None, environment(&variables), &Overrides::default())
             .map_err(|errors| errors.all().iter().map(|error| error.key.clone()).collect::<Vec<_>>())
     };
@@ -376,18 +308,8 @@ fn production_needs_allowlists_keys_and_tls_or_proxies() {
         ("no hosts", &[], "WSGUARD_HOST__ALLOW", &["host.allow"]),
         ("no keys", &[], "WSGUARD_AUTH__KEYS", &["auth.keys"]),
         ("neither TLS nor proxy", &[], "WSGUARD_PROXY__TRUSTED", &["tls.cert"]),
-        (
-            "admin for others in plain",
-            &[admin_out],
-            "",
-            &["tls.cert", "admin.key_file"],
-        ),
-        (
-            "admin for others without key",
-            &[admin_out, tls[0], tls[1]],
-            "",
-            &["admin.key_file"],
-        ),
+        ("admin for others in plain", &[admin_out], "", &["tls.cert", "admin.key_file"]),
+        ("admin for others without key", &[admin_out, tls[0], tls[1]], "", &["admin.key_file"]),
         ("admin for others", &[admin_out, tls[0], tls[1], admin_key], "", &[]),
     ] {
         assert_eq!(with(more, less).err().unwrap_or_default(), want, "{name}");
@@ -398,10 +320,7 @@ fn production_needs_allowlists_keys_and_tls_or_proxies() {
 fn paths_of_the_file_are_relative_to_it() {
     let directory = Directory::new("paths");
     directory.write("a.pub", "key");
-    let path = directory.write(
-        "wsguard.toml",
-        "[auth]\nkeys = [\"a.pub\"]\n[log]\nsecurity = \"security.jsonl\"",
-    );
+    let path = directory.write("wsguard.toml", "[auth]\nkeys = [\"a.pub\"]\n[log]\nsecurity = \"security.jsonl\"");
     let config = Config::load(Some(&path), std::iter::empty(), &dev()).unwrap().config;
     assert_eq!(config.auth.keys, [directory.0.join("a.pub")]);
     assert_eq!(config.log.security, LogTarget::File(directory.0.join("security.jsonl")));
@@ -410,31 +329,20 @@ fn paths_of_the_file_are_relative_to_it() {
 #[test]
 fn a_file_that_cannot_be_read_is_an_error() {
     let errors = Config::load(Some(Path::new("/nonexistent/wsguard.toml")), std::iter::empty(), &dev()).unwrap_err();
-    assert!(
-        errors
-            .to_string()
-            .starts_with("/nonexistent/wsguard.toml:1: expected a readable file"),
-        "{errors}"
-    );
+    assert!(errors.to_string().starts_with("/nonexistent/wsguard.toml:1: expected a readable file"), "{errors}");
 }
 
 #[test]
 fn the_port_settles_defaults_and_leaves_what_was_set() {
     for (variables, want) in [
         (&[][..], "http://localhost:4242"),
-        (
-            &[("WSGUARD_ORIGIN__ALLOW", "https://app.example")],
-            "https://app.example",
-        ),
+        (&[("WSGUARD_ORIGIN__ALLOW", "https://app.example")], "https://app.example"),
     ] {
         let mut config = Config::load(None, environment(variables), &dev()).unwrap().config;
         config.settle_port(4_242);
         assert_eq!(config.origins[0].as_str(), want);
     }
-    let overrides = Overrides {
-        listen: Some("127.0.0.1:0".to_owned()),
-        ..dev()
-    };
+    let overrides = Overrides { listen: Some("127.0.0.1:0".to_owned()), ..dev() };
     let mut config = Config::load(None, std::iter::empty(), &overrides).unwrap().config;
     assert_eq!(config.origins, [], "before the port is known");
     config.settle_port(4_242);

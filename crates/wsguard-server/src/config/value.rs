@@ -57,13 +57,9 @@ pub(super) fn listener_origin(https: bool, host: &str, port: u16) -> Option<Orig
 
 /// Whether pages of this origin travel without TLS from another machine.
 pub(super) fn is_plain_and_far(origin: &Origin) -> bool {
-    origin
-        .as_str()
-        .strip_prefix("http://")
-        .and_then(host_and_port)
-        .is_some_and(|(name, _)| {
-            name != "localhost" && name != "[::1]" && !name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-        })
+    origin.as_str().strip_prefix("http://").and_then(host_and_port).is_some_and(|(name, _)| {
+        name != "localhost" && name != "[::1]" && !name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+    })
 }
 
 /// Reads `name`, `name:port`, `192.0.2.1`, `[2001:db8::1]:443`; upper case counts as lower (RFC 9110 section 4.2.3).
@@ -114,18 +110,14 @@ fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
 /// Whether `name` is a host as browsers write it: a DNS name in lower case, an IPv4 address, or `[IPv6]` in RFC 5952 form.
 fn is_host(name: &str) -> bool {
     if let Some(inner) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inner
-            .parse::<Ipv6Addr>()
-            .is_ok_and(|address| address.to_string() == inner);
+        return inner.parse::<Ipv6Addr>().is_ok_and(|address| address.to_string() == inner);
     }
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return false;
     }
     let is_label = |label: &str| {
         (1..=LABEL_BYTES_MAX).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+            && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
     };
     // The WHATWG URL Standard takes a host whose last label is a number for an IPv4 address, and 127.1 for 127.0.0.1.
     let last_is_number = name
@@ -155,11 +147,7 @@ mod tests {
             ("http://localhost:3000", true, Some("http://localhost:3000")),
             ("http://127.0.0.1:3000", true, Some("http://127.0.0.1:3000")),
             ("http://[::1]:3000", true, Some("http://[::1]:3000")),
-            (
-                "https://xn--mnchen-3ya.example",
-                true,
-                Some("https://xn--mnchen-3ya.example"),
-            ),
+            ("https://xn--mnchen-3ya.example", true, Some("https://xn--mnchen-3ya.example")),
             ("chrome-extension://abcdefgh", false, None),
             ("https://app.example/", false, Some("https://app.example")),
             ("https://App.Example", false, Some("https://app.example")),
@@ -183,11 +171,7 @@ mod tests {
             ("https://app..example", false, None),
         ] {
             assert_eq!(origin(text).is_some(), good, "{text}");
-            assert_eq!(
-                nearest_origin(text).as_ref().map(Origin::as_str),
-                nearest,
-                "nearest of {text}"
-            );
+            assert_eq!(nearest_origin(text).as_ref().map(Origin::as_str), nearest, "nearest of {text}");
         }
     }
 

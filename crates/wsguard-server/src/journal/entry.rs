@@ -102,11 +102,7 @@ impl Entry {
             bytes,
             close_code,
         } = record;
-        let outcome = if refusal.is_some() {
-            Outcome::Failure
-        } else {
-            Outcome::Success
-        };
+        let outcome = if refusal.is_some() { Outcome::Failure } else { Outcome::Success };
         let mut entry = Self {
             reference: reference.map(|reference| reference.to_string()),
             source: client,
@@ -198,10 +194,7 @@ mod tests {
             ..Entry::new(7, "handshake_refused", Outcome::Failure)
         };
         assert_eq!(Entry::from_record(UnixMs(7), record), want);
-        assert_eq!(
-            Entry::from_record(UnixMs(7), Record::new("opened")),
-            Entry::new(7, "opened", Outcome::Success)
-        );
+        assert_eq!(Entry::from_record(UnixMs(7), Record::new("opened")), Entry::new(7, "opened", Outcome::Success));
     }
 
     #[test]
@@ -211,10 +204,7 @@ mod tests {
             ("long", "a".repeat(1_029), 1_028),
             ("three bytes a character", "€".repeat(10_000), 1_026),
         ] {
-            let mut entry = Entry {
-                origin: Some(text),
-                ..Entry::new(0, "a", Outcome::Failure)
-            };
+            let mut entry = Entry { origin: Some(text), ..Entry::new(0, "a", Outcome::Failure) };
             entry.cut();
             let origin = entry.origin.unwrap();
             assert_eq!(origin.len(), want, "{name}");

@@ -36,11 +36,9 @@ pub fn json(entry: &Entry, out: &mut String) {
     raw(out, "event.type", kind);
     text(out, "event.action", entry.action);
     text(out, "event.outcome", entry.outcome.as_str());
-    for (name, value) in [
-        ("event.code", entry.code),
-        ("event.reason", entry.reason),
-        ("wsguard.control", entry.control),
-    ] {
+    for (name, value) in
+        [("event.code", entry.code), ("event.reason", entry.reason), ("wsguard.control", entry.control)]
+    {
         if let Some(value) = value {
             text(out, name, value);
         }
@@ -87,11 +85,7 @@ pub fn human(entry: &Entry, out: &mut String) {
     };
     // Writing to a String does not fail.
     let _ = write!(out, " {mark} {}", entry.action);
-    for (name, value) in [
-        ("control", entry.control),
-        ("code", entry.code),
-        ("reason", entry.reason),
-    ] {
+    for (name, value) in [("control", entry.control), ("code", entry.code), ("reason", entry.reason)] {
         if let Some(value) = value {
             let _ = write!(out, " {name}={value}");
         }
@@ -175,10 +169,7 @@ const fn is_unsafe(letter: char) -> bool {
 }
 
 /// Appends a time as RFC 3339 in UTC with milliseconds. Times beyond the year 9999 count as its end.
-#[expect(
-    clippy::arithmetic_side_effects,
-    reason = "the time is bounded by UNIX_MS_MAX, so nothing overflows"
-)]
+#[expect(clippy::arithmetic_side_effects, reason = "the time is bounded by UNIX_MS_MAX, so nothing overflows")]
 fn timestamp(unix_ms: u64, out: &mut String) {
     let unix_ms = unix_ms.min(UNIX_MS_MAX);
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
@@ -192,11 +183,7 @@ fn timestamp(unix_ms: u64, out: &mut String) {
     let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     let year = era * 400 + year + carry;
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-        ms % 1_000
-    );
+    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1_000);
 }
 
 #[cfg(test)]
@@ -273,10 +260,7 @@ mod tests {
             ("separators", "\u{2028}\u{2029}", r"\u2028\u2029"),
             ("letters stay", "Zoë 東京 😀", "Zoë 東京 😀"),
         ] {
-            let entry = Entry {
-                subject: Some(hostile.to_owned()),
-                ..Entry::new(0, "a", Outcome::Unknown)
-            };
+            let entry = Entry { subject: Some(hostile.to_owned()), ..Entry::new(0, "a", Outcome::Unknown) };
             let mut out = String::new();
             json(&entry, &mut out);
             assert!(out.contains(&format!("\"user.name\":\"{want}\"")), "{name}: {out}");
@@ -290,22 +274,12 @@ mod tests {
 
     #[test]
     fn strings_are_cut() {
-        for (chars, cut) in [
-            (STRING_CHARS_MAX, false),
-            (STRING_CHARS_MAX + 1, true),
-            (1_000_000, true),
-        ] {
-            let entry = Entry {
-                subject: Some("ü".repeat(chars)),
-                ..Entry::new(0, "a", Outcome::Success)
-            };
+        for (chars, cut) in [(STRING_CHARS_MAX, false), (STRING_CHARS_MAX + 1, true), (1_000_000, true)] {
+            let entry = Entry { subject: Some("ü".repeat(chars)), ..Entry::new(0, "a", Outcome::Success) };
             let mut out = String::new();
             json(&entry, &mut out);
             assert_eq!(out.contains('…'), cut, "{chars}");
-            assert!(
-                out.chars().filter(|letter| *letter == 'ü').count() <= STRING_CHARS_MAX,
-                "{chars}"
-            );
+            assert!(out.chars().filter(|letter| *letter == 'ü').count() <= STRING_CHARS_MAX, "{chars}");
         }
     }
 }

@@ -21,10 +21,7 @@ fn entries_are_appended_to_a_file_of_ones_own() {
         assert_eq!((journal.dropped(), journal.write_failures()), (0, 0));
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), round * 2);
-        assert!(
-            text.lines()
-                .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
-        );
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
     }
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     fs::remove_file(&path).unwrap();
@@ -38,14 +35,8 @@ fn the_tap_hears_json_also_of_a_human_log() {
     journal.record(Entry::new(0, "seen", Outcome::Success));
     assert!(journal.flush(PATIENCE));
     let line = tap.try_recv().unwrap();
-    assert_eq!(
-        serde_json::from_str::<serde_json::Value>(&line).unwrap()["event.action"],
-        "seen"
-    );
-    assert_eq!(
-        fs::read_to_string(&path).unwrap(),
-        "1970-01-01T00:00:00.000Z ok      seen\n"
-    );
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["event.action"], "seen");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "1970-01-01T00:00:00.000Z ok      seen\n");
     fs::remove_file(&path).unwrap();
 }
 
@@ -55,11 +46,7 @@ fn a_full_queue_drops_and_counts() {
     let (queue, commands) = sync_channel(QUEUE_ENTRIES_MAX);
     let (tap, _) = broadcast::channel(TAP_LINES_MAX);
     let counts = Arc::new(Counts::default());
-    let journal = Journal {
-        queue,
-        counts: Arc::clone(&counts),
-        tap: tap.clone(),
-    };
+    let journal = Journal { queue, counts: Arc::clone(&counts), tap: tap.clone() };
     for _ in 0..QUEUE_ENTRIES_MAX + 5 {
         journal.record(Entry::new(0, "flood", Outcome::Failure));
     }
@@ -68,21 +55,11 @@ fn a_full_queue_drops_and_counts() {
 
     let path = path("flood");
     let sink = Sink::File(File::create(&path).unwrap());
-    let writer = Writer {
-        sink,
-        format: LogFormat::Json,
-        tap,
-        counts,
-        reported: 0,
-        batch: Vec::new(),
-    };
+    let writer = Writer { sink, format: LogFormat::Json, tap, counts, reported: 0, batch: Vec::new() };
     drop(journal);
     writer.run(&commands);
     let text = fs::read_to_string(&path).unwrap();
-    assert_eq!(
-        text.lines().filter(|line| line.contains("\"flood\"")).count(),
-        QUEUE_ENTRIES_MAX
-    );
+    assert_eq!(text.lines().filter(|line| line.contains("\"flood\"")).count(), QUEUE_ENTRIES_MAX);
     let drops: Vec<_> = text.lines().filter(|line| line.contains("journal_dropped")).collect();
     assert_eq!(drops.len(), 1);
     assert!(drops[0].contains("5 entries were dropped, 5 since the start"));

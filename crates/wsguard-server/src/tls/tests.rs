@@ -14,37 +14,22 @@ use super::*;
 /// One DER element, shorter than 256 bytes.
 fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).unwrap();
-    let header = if length < 0x80 {
-        vec![tag, length]
-    } else {
-        vec![tag, 0x81, length]
-    };
+    let header = if length < 0x80 { vec![tag, length] } else { vec![tag, 0x81, length] };
     [&header, content].concat()
 }
 
 /// A certificate for `localhost` that its own key signed (RFC 5280 section 4.1), and the key as PKCS#8.
 fn certificate() -> (Vec<u8>, Vec<u8>) {
-    let pkcs8 = Ed25519KeyPair::generate()
-        .unwrap()
-        .to_pkcs8v1()
-        .unwrap()
-        .as_ref()
-        .to_vec();
+    let pkcs8 = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref().to_vec();
     let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).unwrap();
     let ed25519 = der(0x30, &[0x06, 0x03, 0x2b, 0x65, 0x70]);
     let common_name = [&[0x06, 0x03, 0x55, 0x04, 0x03][..], &der(0x0c, b"localhost")].concat();
     let name = der(0x30, &der(0x31, &der(0x30, &common_name)));
-    let validity = der(
-        0x30,
-        &[der(0x17, b"200101000000Z"), der(0x18, b"20991231235959Z")].concat(),
-    );
+    let validity = der(0x30, &[der(0x17, b"200101000000Z"), der(0x18, b"20991231235959Z")].concat());
     let key_bits = [&[0][..], pair.public_key().as_ref()].concat();
     let key_info = der(0x30, &[ed25519.clone(), der(0x03, &key_bits)].concat());
     let names = der(0x30, &der(0x82, b"localhost"));
-    let extension = der(
-        0x30,
-        &[&[0x06, 0x03, 0x55, 0x1d, 0x11][..], &der(0x04, &names)].concat(),
-    );
+    let extension = der(0x30, &[&[0x06, 0x03, 0x55, 0x1d, 0x11][..], &der(0x04, &names)].concat());
     let body = der(
         0x30,
         &[
@@ -64,19 +49,13 @@ fn certificate() -> (Vec<u8>, Vec<u8>) {
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        STANDARD.encode(der)
-    )
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
 }
 
 /// Runs `server_config` on two files of this content; with the certificate of the first, if there is one.
 fn from_files(name: &str, cert: &str, key: &str) -> Result<Arc<ServerConfig>, TlsError> {
     let path = |kind: &str| std::env::temp_dir().join(format!("wsguard-tls-{name}-{}-{kind}.pem", std::process::id()));
-    let files = TlsFiles {
-        cert: path("cert"),
-        key: path("key"),
-    };
+    let files = TlsFiles { cert: path("cert"), key: path("key") };
     fs::write(&files.cert, cert).unwrap();
     fs::write(&files.key, key).unwrap();
     let config = server_config(&files);
@@ -112,10 +91,7 @@ fn handshake(
         client.read_tls(&mut &*wire).unwrap();
         client.process_new_packets()?;
     }
-    Ok((
-        server.protocol_version().unwrap(),
-        server.alpn_protocol().map(<[u8]>::to_vec),
-    ))
+    Ok((server.protocol_version().unwrap(), server.alpn_protocol().map(<[u8]>::to_vec)))
 }
 
 #[test]
@@ -125,34 +101,15 @@ fn both_versions_speak_http_1_1_and_nothing_else() {
     assert_eq!(config.max_early_data_size, 0);
     assert!(!config.ticketer.enabled());
     for (name, version, alpn, want) in [
-        (
-            "1.3",
-            &TLS13,
-            &[&b"http/1.1"[..]][..],
-            Some((ProtocolVersion::TLSv1_3, Some(&b"http/1.1"[..]))),
-        ),
-        (
-            "1.2",
-            &TLS12,
-            &[b"http/1.1"],
-            Some((ProtocolVersion::TLSv1_2, Some(b"http/1.1"))),
-        ),
+        ("1.3", &TLS13, &[&b"http/1.1"[..]][..], Some((ProtocolVersion::TLSv1_3, Some(&b"http/1.1"[..])))),
+        ("1.2", &TLS12, &[b"http/1.1"], Some((ProtocolVersion::TLSv1_2, Some(b"http/1.1")))),
         ("no ALPN", &TLS13, &[], Some((ProtocolVersion::TLSv1_3, None))),
-        (
-            "h2 as well",
-            &TLS13,
-            &[b"h2", b"http/1.1"],
-            Some((ProtocolVersion::TLSv1_3, Some(b"http/1.1"))),
-        ),
+        ("h2 as well", &TLS13, &[b"h2", b"http/1.1"], Some((ProtocolVersion::TLSv1_3, Some(b"http/1.1")))),
         ("h2 alone", &TLS13, &[b"h2"], None),
         ("other protocol", &TLS12, &[b"ftp"], None),
     ] {
         let found = handshake(Arc::clone(&config), &cert, &[version], alpn).ok();
-        assert_eq!(
-            found,
-            want.map(|(version, alpn)| (version, alpn.map(<[u8]>::to_vec))),
-            "{name}"
-        );
+        assert_eq!(found, want.map(|(version, alpn)| (version, alpn.map(<[u8]>::to_vec))), "{name}");
     }
 }
 
@@ -160,37 +117,13 @@ fn both_versions_speak_http_1_1_and_nothing_else() {
 fn bad_files_are_named_with_what_was_expected() {
     let (cert, key) = certificate();
     let (_, other_key) = certificate();
-    let (cert, key, other_key) = (
-        pem("CERTIFICATE", &cert),
-        pem("PRIVATE KEY", &key),
-        pem("PRIVATE KEY", &other_key),
-    );
+    let (cert, key, other_key) = (pem("CERTIFICATE", &cert), pem("PRIVATE KEY", &key), pem("PRIVATE KEY", &other_key));
     for (index, (name, cert, key, want)) in [
-        (
-            "no certificate",
-            "",
-            &*key,
-            "-cert.pem: expected PEM with at least one block CERTIFICATE",
-        ),
-        (
-            "key for certificate",
-            &key,
-            &key,
-            "-cert.pem: expected PEM with at least one block CERTIFICATE",
-        ),
-        (
-            "damaged",
-            "-----BEGIN CERTIFICATE-----\n!",
-            &key,
-            "-cert.pem: expected PEM with at least one",
-        ),
+        ("no certificate", "", &*key, "-cert.pem: expected PEM with at least one block CERTIFICATE"),
+        ("key for certificate", &key, &key, "-cert.pem: expected PEM with at least one block CERTIFICATE"),
+        ("damaged", "-----BEGIN CERTIFICATE-----\n!", &key, "-cert.pem: expected PEM with at least one"),
         ("no key", &cert, "", "-key.pem: expected PEM with one block PRIVATE KEY"),
-        (
-            "certificate for key",
-            &cert,
-            &cert,
-            "-key.pem: expected PEM with one block PRIVATE KEY",
-        ),
+        ("certificate for key", &cert, &cert, "-key.pem: expected PEM with one block PRIVATE KEY"),
         (
             "password",
             &cert,
@@ -206,14 +139,6 @@ fn bad_files_are_named_with_what_was_expected() {
         assert!(error.contains(want), "{name}: {error}");
         assert!(!error.contains("BEGIN"), "{name}: {error}");
     }
-    let nowhere = TlsFiles {
-        cert: PathBuf::from("/nonexistent/cert.pem"),
-        key: PathBuf::from("/nonexistent/key.pem"),
-    };
-    assert!(
-        server_config(&nowhere)
-            .unwrap_err()
-            .to_string()
-            .starts_with("read /nonexistent/cert.pem: ")
-    );
+    let nowhere = TlsFiles { cert: PathBuf::from("/nonexistent/cert.pem"), key: PathBuf::from("/nonexistent/key.pem") };
+    assert!(server_config(&nowhere).unwrap_err().to_string().starts_with("read /nonexistent/cert.pem: "));
 }

@@ -3,10 +3,7 @@
 //!
 //! Times of a shared machine mean little by themselves; the ratio of two servers that took turns does. It never fails
 //! on a time. It fails when something could not be measured, and says what.
-#![expect(
-    clippy::arithmetic_side_effects,
-    reason = "counters of a benchmark; an overflow stops it, which is right"
-)]
+#![expect(clippy::arithmetic_side_effects, reason = "counters of a benchmark; an overflow stops it, which is right")]
 
 mod report;
 mod server;
@@ -24,10 +21,7 @@ use crate::server::{Kind, Server};
 /// Measures wsguard against the raw echo of its driver and against the Node stack, and prints ratios.
 #[derive(Parser, Debug)]
 #[command(name = "bench")]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent switches of a command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a command line")]
 struct Args {
     /// How often the servers take turns; the medians are reported.
     #[arg(long, default_value_t = 5)]
@@ -71,29 +65,14 @@ struct Case {
 }
 
 const CASES: [Case; 4] = [
-    Case {
-        in_flight: 8,
-        with_id: false,
-    },
-    Case {
-        in_flight: 1,
-        with_id: false,
-    },
-    Case {
-        in_flight: 8,
-        with_id: true,
-    },
-    Case {
-        in_flight: 1,
-        with_id: true,
-    },
+    Case { in_flight: 8, with_id: false },
+    Case { in_flight: 1, with_id: false },
+    Case { in_flight: 8, with_id: true },
+    Case { in_flight: 1, with_id: true },
 ];
 
 /// What is counted under callgrind.
-const COUNTED: Case = Case {
-    in_flight: 8,
-    with_id: false,
-};
+const COUNTED: Case = Case { in_flight: 8, with_id: false };
 
 /// Messages per connection of the two runs under callgrind. What start, handshake and end cost is in both and falls
 /// out of the difference.
@@ -106,11 +85,7 @@ fn main() -> ExitCode {
         Ok(bench) => bench.run(&mut report),
         Err(failure) => Err(failure),
     };
-    let text = if args.json {
-        report.to_json().to_string()
-    } else {
-        report.to_tables()
-    };
+    let text = if args.json { report.to_json().to_string() } else { report.to_tables() };
     let written = writeln!(std::io::stdout(), "{text}");
     match run {
         Ok(()) if written.is_ok() && report.failures().is_empty() => ExitCode::SUCCESS,
@@ -130,19 +105,10 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(args: &'a Args) -> Result<Self, String> {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .ok_or("the repository is not found")?;
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the repository is not found")?;
         let own = std::env::current_exe().map_err(|e| e.to_string())?;
-        let programs = own
-            .parent()
-            .ok_or("this program is not in a folder")?
-            .to_owned();
-        let bench = Self {
-            args,
-            repository: repository.to_owned(),
-            programs,
-        };
+        let programs = own.parent().ok_or("this program is not in a folder")?.to_owned();
+        let bench = Self { args, repository: repository.to_owned(), programs };
         if !args.no_build {
             bench.build()?;
         }
@@ -151,25 +117,13 @@ impl<'a> Bench<'a> {
 
     fn build(&self) -> Result<(), String> {
         let mut cargo = Command::new("cargo");
-        cargo.args([
-            "build",
-            "--release",
-            "--package",
-            "wsguard-cli",
-            "--package",
-            "testkit",
-            "--bins",
-        ]);
+        cargo.args(["build", "--release", "--package", "wsguard-cli", "--package", "testkit", "--bins"]);
         finish(cargo.current_dir(&self.repository))?;
         let stack = self.repository.join("benches/node-stack");
         if self.args.servers.contains(&Kind::Node) && !stack.join("node_modules").exists() {
             eprintln!("installing the packages of benches/node-stack");
             let mut npm = Command::new("npm");
-            finish(
-                npm.args(["ci", "--no-audit", "--no-fund"])
-                    .current_dir(stack)
-                    .stdout(Stdio::null()),
-            )?;
+            finish(npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(stack).stdout(Stdio::null()))?;
         }
         Ok(())
     }
@@ -196,10 +150,7 @@ impl<'a> Bench<'a> {
             eprintln!("handshakes");
             for server in servers.iter().filter(|server| server.kind() != Kind::Raw) {
                 let count = self.scaled(self.args.handshakes).to_string();
-                report.handshakes(
-                    server.kind(),
-                    self.load(server, &["--handshakes", &count, "--connections", "4"]),
-                );
+                report.handshakes(server.kind(), self.load(server, &["--handshakes", &count, "--connections", "4"]));
             }
         }
         drop(servers);
@@ -239,43 +190,12 @@ impl<'a> Bench<'a> {
         if self.args.quick { count / 10 } else { count }
     }
 
-    fn messages(
-        &self,
-        server: &Server,
-        case: Case,
-        count: u32,
-        warm_up: u32,
-    ) -> Result<Value, String> {
-        let (in_flight, count, warm_up) = (
-            case.in_flight.to_string(),
-            count.to_string(),
-            warm_up.to_string(),
-        );
-        let (connections, payload_bytes) = (
-            self.args.connections.to_string(),
-            self.args.payload_bytes.to_string(),
-        );
-        let mode = if server.kind() == Kind::Raw {
-            "raw"
-        } else {
-            "chat"
-        };
-        let mut words = vec![
-            "--mode",
-            mode,
-            "--in-flight",
-            &in_flight,
-            "--messages",
-            &count,
-        ];
-        words.extend([
-            "--connections",
-            &connections,
-            "--warm-up",
-            &warm_up,
-            "--payload-bytes",
-            &payload_bytes,
-        ]);
+    fn messages(&self, server: &Server, case: Case, count: u32, warm_up: u32) -> Result<Value, String> {
+        let (in_flight, count, warm_up) = (case.in_flight.to_string(), count.to_string(), warm_up.to_string());
+        let (connections, payload_bytes) = (self.args.connections.to_string(), self.args.payload_bytes.to_string());
+        let mode = if server.kind() == Kind::Raw { "raw" } else { "chat" };
+        let mut words = vec!["--mode", mode, "--in-flight", &in_flight, "--messages", &count];
+        words.extend(["--connections", &connections, "--warm-up", &warm_up, "--payload-bytes", &payload_bytes]);
         if !case.with_id {
             words.push("--no-id");
         }
@@ -284,17 +204,14 @@ impl<'a> Bench<'a> {
 
     fn load(&self, server: &Server, words: &[&str]) -> Result<Value, String> {
         let mut load = Command::new(self.programs.join("load"));
-        load.args(["--url", server.url(), "--pid", &server.pid().to_string()])
-            .args(words);
+        load.args(["--url", server.url(), "--pid", &server.pid().to_string()]).args(words);
         if server.kind() == Kind::Raw && !words.contains(&"--mode") {
             load.args(["--mode", "raw"]);
         }
         for token in server.tokens() {
             load.args(["--token", token]);
         }
-        let output = load
-            .output()
-            .map_err(|e| format!("load could not be started: {e}"))?;
+        let output = load.output().map_err(|e| format!("load could not be started: {e}"))?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
         }
@@ -311,10 +228,7 @@ impl<'a> Bench<'a> {
         let (few, many) = CALLGRIND_MESSAGES;
         let extra = of_run(many)?.saturating_sub(of_run(few)?);
         let extra_messages = f64::from(many - few) * f64::from(self.args.connections);
-        Ok(
-            f64::from(u32::try_from(extra).map_err(|_| "more instructions than fit")?)
-                / extra_messages,
-        )
+        Ok(f64::from(u32::try_from(extra).map_err(|_| "more instructions than fit")?) / extra_messages)
     }
 }
 

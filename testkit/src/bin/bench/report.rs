@@ -32,18 +32,11 @@ impl Quantity {
     /// The key in JSON.
     fn key(self) -> String {
         let case = |name: &str, with_id: bool, in_flight: u32| {
-            format!(
-                "{name}_{}in_flight_{in_flight}",
-                if with_id { "acknowledged_" } else { "" }
-            )
+            format!("{name}_{}in_flight_{in_flight}", if with_id { "acknowledged_" } else { "" })
         };
         match self {
-            Self::CpuUsPerMessage { with_id, in_flight } => {
-                case("cpu_us_per_message", with_id, in_flight)
-            }
-            Self::MessagesPerSecond { with_id, in_flight } => {
-                case("messages_per_second", with_id, in_flight)
-            }
+            Self::CpuUsPerMessage { with_id, in_flight } => case("cpu_us_per_message", with_id, in_flight),
+            Self::MessagesPerSecond { with_id, in_flight } => case("messages_per_second", with_id, in_flight),
             Self::LatencyP50Us { with_id, in_flight } => case("latency_us_p50", with_id, in_flight),
             Self::LatencyP99Us { with_id, in_flight } => case("latency_us_p99", with_id, in_flight),
             Self::InstructionsPerMessage => "instructions_per_message".to_owned(),
@@ -55,24 +48,13 @@ impl Quantity {
     /// The name in the table.
     fn title(self) -> String {
         let case = |name: &str, with_id: bool, in_flight: u32| {
-            format!(
-                "{name}, {in_flight} in flight{}",
-                if with_id { ", acknowledged" } else { "" }
-            )
+            format!("{name}, {in_flight} in flight{}", if with_id { ", acknowledged" } else { "" })
         };
         match self {
-            Self::CpuUsPerMessage { with_id, in_flight } => {
-                case("CPU us / message", with_id, in_flight)
-            }
-            Self::MessagesPerSecond { with_id, in_flight } => {
-                case("messages / s", with_id, in_flight)
-            }
-            Self::LatencyP50Us { with_id, in_flight } => {
-                case("latency us, median", with_id, in_flight)
-            }
-            Self::LatencyP99Us { with_id, in_flight } => {
-                case("latency us, 99 %", with_id, in_flight)
-            }
+            Self::CpuUsPerMessage { with_id, in_flight } => case("CPU us / message", with_id, in_flight),
+            Self::MessagesPerSecond { with_id, in_flight } => case("messages / s", with_id, in_flight),
+            Self::LatencyP50Us { with_id, in_flight } => case("latency us, median", with_id, in_flight),
+            Self::LatencyP99Us { with_id, in_flight } => case("latency us, 99 %", with_id, in_flight),
             Self::InstructionsPerMessage => "user-space instructions / message".to_owned(),
             Self::CpuUsPerHandshake => "CPU us / handshake".to_owned(),
             Self::ResidentBytesPerIdleConnection => "resident bytes / idle connection".to_owned(),
@@ -81,11 +63,7 @@ impl Quantity {
 
     /// How often `ours` is better than `theirs`.
     fn advantage(self, ours: f64, theirs: f64) -> f64 {
-        if matches!(self, Self::MessagesPerSecond { .. }) {
-            ours / theirs
-        } else {
-            theirs / ours
-        }
+        if matches!(self, Self::MessagesPerSecond { .. }) { ours / theirs } else { theirs / ours }
     }
 }
 
@@ -96,26 +74,10 @@ impl Report {
             return;
         };
         let Case { with_id, in_flight } = case;
-        self.add(
-            kind,
-            Quantity::CpuUsPerMessage { with_id, in_flight },
-            value.get("serverCpuUsPerMessage"),
-        );
-        self.add(
-            kind,
-            Quantity::MessagesPerSecond { with_id, in_flight },
-            value.get("messagesPerSecond"),
-        );
-        self.add(
-            kind,
-            Quantity::LatencyP50Us { with_id, in_flight },
-            value.pointer("/latencyUs/p50"),
-        );
-        self.add(
-            kind,
-            Quantity::LatencyP99Us { with_id, in_flight },
-            value.pointer("/latencyUs/p99"),
-        );
+        self.add(kind, Quantity::CpuUsPerMessage { with_id, in_flight }, value.get("serverCpuUsPerMessage"));
+        self.add(kind, Quantity::MessagesPerSecond { with_id, in_flight }, value.get("messagesPerSecond"));
+        self.add(kind, Quantity::LatencyP50Us { with_id, in_flight }, value.pointer("/latencyUs/p50"));
+        self.add(kind, Quantity::LatencyP99Us { with_id, in_flight }, value.pointer("/latencyUs/p99"));
         if let Some(bytes) = value.get("messageBytes").and_then(Value::as_u64) {
             self.message_bytes.insert(kind, bytes);
         }
@@ -126,11 +88,7 @@ impl Report {
         let Some(value) = self.kept(kind, outcome) else {
             return;
         };
-        self.add(
-            kind,
-            Quantity::CpuUsPerHandshake,
-            value.get("serverCpuUsPerHandshake"),
-        );
+        self.add(kind, Quantity::CpuUsPerHandshake, value.get("serverCpuUsPerHandshake"));
     }
 
     /// Takes what `load --idle` printed.
@@ -138,11 +96,7 @@ impl Report {
         let Some(value) = self.kept(kind, outcome) else {
             return;
         };
-        self.add(
-            kind,
-            Quantity::ResidentBytesPerIdleConnection,
-            value.get("residentBytesPerConnection"),
-        );
+        self.add(kind, Quantity::ResidentBytesPerIdleConnection, value.get("residentBytesPerConnection"));
     }
 
     /// Takes the instructions of one message.
@@ -175,25 +129,17 @@ impl Report {
             }
             quantities.insert(quantity.key(), Value::Object(row));
         }
-        let message_bytes: Map<_, _> = self
-            .message_bytes
-            .iter()
-            .map(|(kind, bytes)| (kind.name().to_owned(), json!(bytes)))
-            .collect();
+        let message_bytes: Map<_, _> =
+            self.message_bytes.iter().map(|(kind, bytes)| (kind.name().to_owned(), json!(bytes))).collect();
         json!({ "messageBytes": message_bytes, "quantities": quantities, "failures": self.failures })
     }
 
     /// The same as a Markdown table.
     pub(crate) fn to_tables(&self) -> String {
-        let mut text = String::from(
-            "| | raw | wsguard | node | vs raw | vs node |\n|---|--:|--:|--:|--:|--:|\n",
-        );
+        let mut text = String::from("| | raw | wsguard | node | vs raw | vs node |\n|---|--:|--:|--:|--:|--:|\n");
         for quantity in self.quantities() {
             let cell = |kind| self.median(quantity, kind).map_or(String::new(), figure);
-            let times = |kind| {
-                self.ratio(quantity, kind)
-                    .map_or(String::new(), |ratio| format!("{ratio:.2}x"))
-            };
+            let times = |kind| self.ratio(quantity, kind).map_or(String::new(), |ratio| format!("{ratio:.2}x"));
             let _infallible = writeln!(
                 text,
                 "| {} | {} | {} | {} | {} | {} |",
@@ -232,14 +178,8 @@ impl Report {
 
     fn add(&mut self, kind: Kind, quantity: Quantity, value: Option<&Value>) {
         match value.and_then(Value::as_f64) {
-            Some(value) => self
-                .samples
-                .entry((quantity, kind))
-                .or_default()
-                .push(value),
-            None => self
-                .failures
-                .push(format!("{}: {} is absent", kind.name(), quantity.title())),
+            Some(value) => self.samples.entry((quantity, kind)).or_default().push(value),
+            None => self.failures.push(format!("{}: {} is absent", kind.name(), quantity.title())),
         }
     }
 
@@ -254,10 +194,7 @@ impl Report {
     }
 
     fn ratio(&self, quantity: Quantity, other: Kind) -> Option<f64> {
-        Some(quantity.advantage(
-            self.median(quantity, Kind::Wsguard)?,
-            self.median(quantity, other)?,
-        ))
+        Some(quantity.advantage(self.median(quantity, Kind::Wsguard)?, self.median(quantity, other)?))
     }
 }
 
@@ -275,21 +212,14 @@ fn median(samples: &[f64]) -> Option<f64> {
 
 /// Three significant places are more than a shared machine can promise.
 fn figure(value: f64) -> String {
-    if value >= 100.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.2}")
-    }
+    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CASE: Case = Case {
-        in_flight: 8,
-        with_id: false,
-    };
+    const CASE: Case = Case { in_flight: 8, with_id: false };
 
     fn run(cpu_us: f64, per_second: f64) -> Value {
         json!({
@@ -317,17 +247,12 @@ mod tests {
         report.messages(Kind::Node, CASE, Ok(run(30.0, 20.0)));
         report.messages(Kind::Raw, CASE, Ok(run(1.0, 800.0)));
         let json = report.to_json();
-        let at = |path: &str| {
-            json.pointer(&format!("/quantities/{path}"))
-                .and_then(Value::as_f64)
-        };
+        let at = |path: &str| json.pointer(&format!("/quantities/{path}")).and_then(Value::as_f64);
         assert_eq!(at("cpu_us_per_message_in_flight_8/vsNode"), Some(15.0));
         assert_eq!(at("cpu_us_per_message_in_flight_8/vsRaw"), Some(0.5));
         assert_eq!(at("messages_per_second_in_flight_8/vsNode"), Some(20.0));
         assert!(
-            report.to_tables().contains(
-                "| CPU us / message, 8 in flight | 1.00 | 2.00 | 30.00 | 0.50x | 15.00x |"
-            )
+            report.to_tables().contains("| CPU us / message, 8 in flight | 1.00 | 2.00 | 30.00 | 0.50x | 15.00x |")
         );
         assert!(report.failures().is_empty());
     }
@@ -339,13 +264,7 @@ mod tests {
             report.handshakes(Kind::Node, Err("it ended".to_owned()));
         }
         report.idle(Kind::Raw, Ok(json!({})));
-        assert_eq!(
-            report.failures(),
-            [
-                "node: it ended",
-                "raw: resident bytes / idle connection is absent"
-            ]
-        );
+        assert_eq!(report.failures(), ["node: it ended", "raw: resident bytes / idle connection is absent"]);
         assert!(report.to_tables().contains("not measured: node: it ended"));
     }
 }

@@ -61,23 +61,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts the server on free ports and waits until it listens. `counted`: under callgrind.
-    pub(crate) fn start(
-        kind: Kind,
-        programs: &Path,
-        repository: &Path,
-        counted: bool,
-    ) -> Result<Self, String> {
+    pub(crate) fn start(kind: Kind, programs: &Path, repository: &Path, counted: bool) -> Result<Self, String> {
         let listen = free_address()?;
         let mut words: Vec<String> = Vec::new();
         if counted {
-            words.extend(
-                [
-                    "valgrind",
-                    "--tool=callgrind",
-                    "--callgrind-out-file=/dev/null",
-                ]
-                .map(str::to_owned),
-            );
+            words.extend(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"].map(str::to_owned));
         }
         let program = |name: &str| programs.join(name).to_string_lossy().into_owned();
         match kind {
@@ -89,45 +77,20 @@ impl Server {
             }
             Kind::Node => {
                 let script = repository.join("benches/node-stack/server.mjs");
-                words.extend([
-                    "node".to_owned(),
-                    script.to_string_lossy().into_owned(),
-                    listen.port().to_string(),
-                ]);
+                words.extend(["node".to_owned(), script.to_string_lossy().into_owned(), listen.port().to_string()]);
             }
         }
-        let log = std::env::temp_dir().join(format!(
-            "wsguard-bench-{}-{}.log",
-            std::process::id(),
-            kind.name()
-        ));
+        let log = std::env::temp_dir().join(format!("wsguard-bench-{}-{}.log", std::process::id(), kind.name()));
         let stderr = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         // Ten thousand connections need more files than a shell allows by default.
         let mut command = Command::new("sh");
-        command
-            .args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$@""#, "sh"])
-            .args(&words);
-        command
-            .envs(WSGUARD_ENVIRONMENT)
-            .stdin(Stdio::null())
-            .stderr(stderr);
-        command.stdout(if kind == Kind::Node {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
-        let child = command
-            .spawn()
-            .map_err(|e| format!("{}: {e}", kind.name()))?;
+        command.args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$@""#, "sh"]).args(&words);
+        command.envs(WSGUARD_ENVIRONMENT).stdin(Stdio::null()).stderr(stderr);
+        command.stdout(if kind == Kind::Node { Stdio::piped() } else { Stdio::null() });
+        let child = command.spawn().map_err(|e| format!("{}: {e}", kind.name()))?;
         let path = if kind == Kind::Raw { "" } else { "ws" };
-        let mut server = Self {
-            kind,
-            child,
-            url: format!("ws://{listen}/{path}"),
-            address: listen,
-            tokens: Vec::new(),
-            log,
-        };
+        let mut server =
+            Self { kind, child, url: format!("ws://{listen}/{path}"), address: listen, tokens: Vec::new(), log };
         server.wait_until_it_listens(listen)?;
         server.tokens = match kind {
             Kind::Raw => Vec::new(),
@@ -159,9 +122,7 @@ impl Server {
     pub(crate) fn admit(&mut self, connections: u32) -> Result<(), String> {
         if self.kind == Kind::Wsguard {
             let subjects = 0..connections.div_ceil(SESSIONS_PER_SUBJECT);
-            self.tokens = subjects
-                .map(|subject| development_token(self.address, subject))
-                .collect::<Result<_, _>>()?;
+            self.tokens = subjects.map(|subject| development_token(self.address, subject)).collect::<Result<_, _>>()?;
         }
         Ok(())
     }
@@ -182,11 +143,7 @@ impl Server {
             }
             if let Ok(Some(status)) = self.child.try_wait() {
                 let log = fs::read_to_string(&self.log).unwrap_or_default();
-                return Err(format!(
-                    "{} ended with {status} before it listened: {}",
-                    self.kind.name(),
-                    log.trim()
-                ));
+                return Err(format!("{} ended with {status} before it listened: {}", self.kind.name(), log.trim()));
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -194,15 +151,9 @@ impl Server {
     }
 
     fn announced_token(&mut self) -> Result<String, String> {
-        let stdout = self
-            .child
-            .stdout
-            .take()
-            .ok_or("the Node stack has no output")?;
+        let stdout = self.child.stdout.take().ok_or("the Node stack has no output")?;
         let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .map_err(|e| e.to_string())?;
+        BufReader::new(stdout).read_line(&mut line).map_err(|e| e.to_string())?;
         token_in(&line).ok_or_else(|| format!("the Node stack announced no token: {line}"))
     }
 
@@ -211,9 +162,7 @@ impl Server {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        let asked = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status();
         let deadline = Instant::now() + END_MAX;
         while asked.is_ok() && Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -250,12 +199,8 @@ fn development_token(address: SocketAddr, subject: u32) -> Result<String, String
         })
         .map_err(|e| format!("POST /dev/token: {e}"))?;
     let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    token_in(body).ok_or_else(|| {
-        format!(
-            "POST /dev/token gave no token: {}",
-            answer.lines().next().unwrap_or_default()
-        )
-    })
+    token_in(body)
+        .ok_or_else(|| format!("POST /dev/token gave no token: {}", answer.lines().next().unwrap_or_default()))
 }
 
 fn token_in(json: &str) -> Option<String> {
@@ -264,17 +209,12 @@ fn token_in(json: &str) -> Option<String> {
 }
 
 fn free_address() -> Result<SocketAddr, String> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|probe| probe.local_addr())
-        .map_err(|e| format!("no free port: {e}"))
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|probe| probe.local_addr()).map_err(|e| format!("no free port: {e}"))
 }
 
 /// The total in what callgrind prints at the end: `==PID== Collected : NUMBER`.
 fn instructions_of(log: &str) -> Option<u64> {
-    let line = log
-        .lines()
-        .rev()
-        .find(|line| line.contains("Collected : "))?;
+    let line = log.lines().rev().find(|line| line.contains("Collected : "))?;
     line.rsplit_once(": ")?.1.trim().parse().ok()
 }
 
@@ -284,18 +224,14 @@ mod tests {
 
     #[test]
     fn the_count_of_callgrind_is_found() {
-        let log =
-            "==7== Callgrind\n==7== \n==7== Events    : Ir\n==7== Collected : 123456789\n==7== \n";
+        let log = "==7== Callgrind\n==7== \n==7== Events    : Ir\n==7== Collected : 123456789\n==7== \n";
         assert_eq!(instructions_of(log), Some(123_456_789));
         assert_eq!(instructions_of("==7== killed\n"), None);
     }
 
     #[test]
     fn tokens_are_read_from_json() {
-        assert_eq!(
-            token_in(r#"{"port":1,"token":"abc"}"#),
-            Some("abc".to_owned())
-        );
+        assert_eq!(token_in(r#"{"port":1,"token":"abc"}"#), Some("abc".to_owned()));
         assert_eq!(token_in(r#"{"error":{"code":"forbidden"}}"#), None);
     }
 }

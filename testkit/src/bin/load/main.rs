@@ -103,36 +103,23 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(report) => {
             let written = writeln!(std::io::stdout(), "{report}");
-            if written.is_ok() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
+            if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(failure) => {
             eprintln!("load: {failure}");
-            if matches!(failure, Failure::Unreached(_)) {
-                ExitCode::from(3)
-            } else {
-                ExitCode::FAILURE
-            }
+            if matches!(failure, Failure::Unreached(_)) { ExitCode::from(3) } else { ExitCode::FAILURE }
         }
     }
 }
 
 /// Sends messages over all connections at once and reports rate, latency and cost.
 async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
-    let shape = Shape {
-        mode: args.mode,
-        with_id: !args.no_id && args.mode != Mode::Raw,
-        message_bytes: args.payload_bytes,
-    };
+    let shape =
+        Shape { mode: args.mode, with_id: !args.no_id && args.mode != Mode::Raw, message_bytes: args.payload_bytes };
     let in_flight = args.in_flight.max(1);
     let warm_up = args.warm_up.unwrap_or(args.messages / 10);
     let total = args.messages;
-    let barrier = Arc::new(Barrier::new(
-        usize::try_from(args.connections).unwrap_or(usize::MAX) + 1,
-    ));
+    let barrier = Arc::new(Barrier::new(usize::try_from(args.connections).unwrap_or(usize::MAX) + 1));
 
     let mut running = JoinSet::new();
     for index in 0..args.connections {
@@ -144,8 +131,7 @@ async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
             barrier.wait().await;
             let (mut peer, mut script) = prepared?;
             let mut latencies = Vec::with_capacity(usize::try_from(total).unwrap_or(0));
-            peer.exchange(&mut script, total, in_flight, &mut latencies)
-                .await?;
+            peer.exchange(&mut script, total, in_flight, &mut latencies).await?;
             let finished = Instant::now();
             peer.close().await?;
             Ok::<_, Failure>((latencies, finished, script.message_bytes()))
@@ -161,8 +147,7 @@ async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
     let mut seconds = 0.0_f64;
     let mut message_bytes = 0;
     while let Some(joined) = running.join_next().await {
-        let (mut of_one, finished, bytes) =
-            joined.map_err(|e| Failure::Misbehaved(e.to_string()))??;
+        let (mut of_one, finished, bytes) = joined.map_err(|e| Failure::Misbehaved(e.to_string()))??;
         latencies.append(&mut of_one);
         seconds = seconds.max(finished.duration_since(started).as_secs_f64());
         message_bytes = bytes;
@@ -171,9 +156,7 @@ async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
     let server_after = args.pid.map(server_cost::cpu_ns).transpose()?;
     latencies.sort_unstable();
     let count = f64::from(total) * f64::from(args.connections);
-    let cpu_ns = server_before
-        .zip(server_after)
-        .map(|(before, after)| after.saturating_sub(before));
+    let cpu_ns = server_before.zip(server_after).map(|(before, after)| after.saturating_sub(before));
     Ok(json!({
         "mode": format!("{:?}", args.mode).to_lowercase(),
         "withId": shape.with_id,
@@ -205,8 +188,7 @@ async fn prepare(
         peer.request("leave", &json!({ "room": "lobby" })).await?;
     }
     let mut script = Script::new(shape, &room, peer.csrf_token());
-    peer.exchange(&mut script, warm_up, in_flight, &mut Vec::new())
-        .await?;
+    peer.exchange(&mut script, warm_up, in_flight, &mut Vec::new()).await?;
     Ok((peer, script))
 }
 
@@ -219,9 +201,7 @@ async fn handshakes(args: &Args, target: &Arc<Target>, count: u32) -> Result<Val
     open_and_close(target, lanes, count).await?;
     let seconds = started.elapsed().as_secs_f64();
     let server_after = args.pid.map(server_cost::cpu_ns).transpose()?;
-    let cpu_ns = server_before
-        .zip(server_after)
-        .map(|(before, after)| after.saturating_sub(before));
+    let cpu_ns = server_before.zip(server_after).map(|(before, after)| after.saturating_sub(before));
     Ok(json!({
         "mode": "handshakes",
         "connections": lanes,
@@ -281,10 +261,7 @@ async fn idle(args: &Args, target: &Arc<Target>, count: u32) -> Result<Value, Fa
 fn source_of(index: u32, target: SocketAddr) -> Option<SocketAddr> {
     let low = |n: u32| u8::try_from(n % 200 + 1).unwrap_or(1);
     match target.ip() {
-        IpAddr::V4(_) => Some(SocketAddr::from((
-            Ipv4Addr::new(127, 1, low(index / 200), low(index)),
-            0,
-        ))),
+        IpAddr::V4(_) => Some(SocketAddr::from((Ipv4Addr::new(127, 1, low(index / 200), low(index)), 0))),
         IpAddr::V6(_) => None,
     }
 }
@@ -292,9 +269,7 @@ fn source_of(index: u32, target: SocketAddr) -> Option<SocketAddr> {
 /// The percentile of sorted nanoseconds, in microseconds; absent without samples.
 fn percentile_us(sorted_ns: &[u32], percent: usize) -> Option<f64> {
     let last = sorted_ns.len().checked_sub(1)?;
-    sorted_ns
-        .get(last * percent / 100)
-        .map(|ns| f64::from(*ns) / 1000.0)
+    sorted_ns.get(last * percent / 100).map(|ns| f64::from(*ns) / 1000.0)
 }
 
 /// Nanoseconds of `count` things as microseconds of one.
@@ -322,8 +297,7 @@ mod tests {
     #[test]
     fn sources_are_loopback_and_spread() {
         let target = SocketAddr::from(([127, 0, 0, 1], 80));
-        let sources: std::collections::HashSet<_> =
-            (0..10_000).filter_map(|i| source_of(i, target)).collect();
+        let sources: std::collections::HashSet<_> = (0..10_000).filter_map(|i| source_of(i, target)).collect();
         assert_eq!(sources.len(), 10_000);
         assert!(sources.iter().all(|source| source.ip().is_loopback()));
     }

@@ -48,17 +48,11 @@ impl Script {
     /// `csrf_token` goes into every message of a guarded mode.
     pub(crate) fn new(shape: Shape, room: &str, csrf_token: &str) -> Self {
         let bare = render(shape, room, csrf_token, NUMBER_PLACE).len();
-        let text_bytes =
-            TEXT_BYTES_MIN.max((shape.message_bytes + NUMBER_DIGITS).saturating_sub(bare));
-        let text: String = NUMBER_PLACE
-            .chars()
-            .chain(PROSE.chars().cycle())
-            .take(text_bytes)
-            .collect();
+        let text_bytes = TEXT_BYTES_MIN.max((shape.message_bytes + NUMBER_DIGITS).saturating_sub(bare));
+        let text: String = NUMBER_PLACE.chars().chain(PROSE.chars().cycle()).take(text_bytes).collect();
         let plain = render(shape, room, csrf_token, &text).into_bytes();
-        let number_places = memchr::memmem::find_iter(&plain, NUMBER_PLACE)
-            .take(if shape.with_id { 2 } else { 1 })
-            .collect();
+        let number_places =
+            memchr::memmem::find_iter(&plain, NUMBER_PLACE).take(if shape.with_id { 2 } else { 1 }).collect();
         Self {
             shape,
             frame: MaskedFrame::new(opcode::TEXT, &plain),
@@ -96,11 +90,7 @@ impl Script {
     ///
     /// # Errors
     /// When the frame is not the reply that is due.
-    pub(crate) fn receive(
-        &mut self,
-        payload: &[u8],
-        complete: &mut impl FnMut(Instant),
-    ) -> Result<(), String> {
+    pub(crate) fn receive(&mut self, payload: &[u8], complete: &mut impl FnMut(Instant)) -> Result<(), String> {
         let before = self.completed();
         match self.kind_of(payload) {
             Kind::Reply if self.is_due(payload) => self.replied += 1,
@@ -110,10 +100,7 @@ impl Script {
             // What the server may say on its own at any time.
             Kind::Aside => return Ok(()),
             _ => {
-                return Err(format!(
-                    "unexpected reply: {}",
-                    String::from_utf8_lossy(payload)
-                ));
+                return Err(format!("unexpected reply: {}", String::from_utf8_lossy(payload)));
             }
         }
         if self.replied.max(self.acknowledged) > self.sent {
@@ -128,24 +115,15 @@ impl Script {
     }
 
     fn completed(&self) -> u32 {
-        if self.shape.with_id {
-            self.replied.min(self.acknowledged)
-        } else {
-            self.replied
-        }
+        if self.shape.with_id { self.replied.min(self.acknowledged) } else { self.replied }
     }
 
     fn kind_of(&self, payload: &[u8]) -> Kind {
         if self.shape.mode == Mode::Raw {
             return Kind::Reply;
         }
-        let word = self
-            .type_member
-            .find(payload)
-            .and_then(|at| payload.get(at + self.type_member.needle().len()..));
-        let word = word
-            .and_then(|rest| rest.split(|byte| *byte == b'"').next())
-            .unwrap_or_default();
+        let word = self.type_member.find(payload).and_then(|at| payload.get(at + self.type_member.needle().len()..));
+        let word = word.and_then(|rest| rest.split(|byte| *byte == b'"').next()).unwrap_or_default();
         match (word, self.shape.mode) {
             (b"chat", Mode::Chat) | (b"echo", Mode::Echo) => Kind::Reply,
             (b"ack", _) => Kind::Ack,
@@ -156,22 +134,16 @@ impl Script {
 
     /// Whether `payload` carries the text of the message that has no reply yet: its number and its prose.
     fn is_due(&self, payload: &[u8]) -> bool {
-        let text_of = |message: &'_ [u8], at: usize| {
-            message.get(at..at + self.text_bytes).map(<[u8]>::to_vec)
-        };
-        let place = |message: &[u8]| {
-            self.message_member
-                .find(message)
-                .map(|at| at + self.message_member.needle().len())
-        };
+        let text_of = |message: &'_ [u8], at: usize| message.get(at..at + self.text_bytes).map(<[u8]>::to_vec);
+        let place =
+            |message: &[u8]| self.message_member.find(message).map(|at| at + self.message_member.needle().len());
         let (Some(sent_at), Some(got_at)) = (place(&self.plain), place(payload)) else {
             return false;
         };
         if self.shape.mode == Mode::Raw && payload.len() != self.plain.len() {
             return false;
         }
-        let (Some(want), Some(got)) = (text_of(&self.plain, sent_at), text_of(payload, got_at))
-        else {
+        let (Some(want), Some(got)) = (text_of(&self.plain, sent_at), text_of(payload, got_at)) else {
             return false;
         };
         let (number, prose) = got.split_at(NUMBER_DIGITS.min(got.len()));
@@ -181,10 +153,7 @@ impl Script {
     }
 
     fn acknowledges(&self, payload: &[u8], number: u32) -> bool {
-        let id = self
-            .id_member
-            .find(payload)
-            .and_then(|at| payload.get(at + self.id_member.needle().len()..));
+        let id = self.id_member.find(payload).and_then(|at| payload.get(at + self.id_member.needle().len()..));
         id.is_some_and(|id| id.starts_with(&numbered(number)))
     }
 }
@@ -198,25 +167,13 @@ enum Kind {
 
 /// The message with `text` in it. `raw` sends the same shape, so that the echo moves the same bytes.
 fn render(shape: Shape, room: &str, csrf_token: &str, text: &str) -> String {
-    let name = if shape.mode == Mode::Echo {
-        "echo"
-    } else {
-        "chat"
-    };
+    let name = if shape.mode == Mode::Echo { "echo" } else { "chat" };
     let payload = match shape.mode {
         Mode::Chat => json!({ "room": room, "message": text }),
         Mode::Echo | Mode::Raw => json!({ "message": text }),
     };
-    let id = if shape.with_id {
-        format!(r#""id":"{NUMBER_PLACE}","#)
-    } else {
-        String::new()
-    };
-    let csrf = if shape.mode == Mode::Raw {
-        String::new()
-    } else {
-        format!(r#""csrfToken":"{csrf_token}","#)
-    };
+    let id = if shape.with_id { format!(r#""id":"{NUMBER_PLACE}","#) } else { String::new() };
+    let csrf = if shape.mode == Mode::Raw { String::new() } else { format!(r#""csrfToken":"{csrf_token}","#) };
     format!(r#"{{"type":"{name}",{id}{csrf}"payload":{payload}}}"#)
 }
 
@@ -236,15 +193,7 @@ mod tests {
     use super::*;
 
     fn script(mode: Mode, with_id: bool) -> Script {
-        let mut script = Script::new(
-            Shape {
-                mode,
-                with_id,
-                message_bytes: 200,
-            },
-            "r",
-            "token",
-        );
+        let mut script = Script::new(Shape { mode, with_id, message_bytes: 200 }, "r", "token");
         for _ in 0..3 {
             script.send_next(&mut Vec::new(), Instant::now());
         }
@@ -254,41 +203,18 @@ mod tests {
     fn text(number: u32, script: &Script) -> String {
         let plain = String::from_utf8(script.plain.clone()).unwrap();
         let at = plain.find(r#""message":""#).unwrap() + 11;
-        format!(
-            "{number:08}{}",
-            plain.get(at + 8..at + script.text_bytes).unwrap()
-        )
+        format!("{number:08}{}", plain.get(at + 8..at + script.text_bytes).unwrap())
     }
 
     #[test]
     fn messages_have_the_length_asked_for() {
-        for (mode, with_id) in [
-            (Mode::Chat, true),
-            (Mode::Chat, false),
-            (Mode::Echo, true),
-            (Mode::Raw, false),
-        ] {
+        for (mode, with_id) in [(Mode::Chat, true), (Mode::Chat, false), (Mode::Echo, true), (Mode::Raw, false)] {
             let script = script(mode, with_id);
             assert_eq!(script.message_bytes(), 200, "{mode:?}");
-            assert_eq!(
-                script.number_places.len(),
-                if with_id { 2 } else { 1 },
-                "{mode:?}"
-            );
-            assert!(
-                serde_json::from_slice::<serde_json::Value>(&script.plain).is_ok(),
-                "{mode:?}"
-            );
+            assert_eq!(script.number_places.len(), if with_id { 2 } else { 1 }, "{mode:?}");
+            assert!(serde_json::from_slice::<serde_json::Value>(&script.plain).is_ok(), "{mode:?}");
         }
-        let long = Script::new(
-            Shape {
-                mode: Mode::Chat,
-                with_id: true,
-                message_bytes: 10,
-            },
-            "r",
-            "token",
-        );
+        let long = Script::new(Shape { mode: Mode::Chat, with_id: true, message_bytes: 10 }, "r", "token");
         assert_eq!(long.text_bytes, TEXT_BYTES_MIN);
     }
 
@@ -296,20 +222,10 @@ mod tests {
     fn a_message_is_complete_with_its_last_reply() {
         let mut script = script(Mode::Chat, true);
         let mut complete = 0;
-        let chat = format!(
-            r#"{{"type":"chat","seq":1,"payload":{{"message":"{}","room":"r"}}}}"#,
-            text(0, &script)
-        );
-        script
-            .receive(chat.as_bytes(), &mut |_| complete += 1)
-            .unwrap();
+        let chat = format!(r#"{{"type":"chat","seq":1,"payload":{{"message":"{}","room":"r"}}}}"#, text(0, &script));
+        script.receive(chat.as_bytes(), &mut |_| complete += 1).unwrap();
         assert_eq!(complete, 0);
-        script
-            .receive(
-                br#"{"id":"00000000","type":"ack","payload":{}}"#,
-                &mut |_| complete += 1,
-            )
-            .unwrap();
+        script.receive(br#"{"id":"00000000","type":"ack","payload":{}}"#, &mut |_| complete += 1).unwrap();
         assert_eq!(complete, 1);
     }
 
@@ -317,51 +233,22 @@ mod tests {
     fn wrong_replies_are_noticed() {
         let good = text(0, &script(Mode::Chat, true));
         for (name, reply) in [
-            (
-                "error",
-                r#"{"type":"error","payload":{"code":"csrf_invalid"}}"#.to_owned(),
-            ),
+            ("error", r#"{"type":"error","payload":{"code":"csrf_invalid"}}"#.to_owned()),
             (
                 "number of a later message",
-                format!(
-                    r#"{{"type":"chat","payload":{{"message":"00000001{}"}}}}"#,
-                    good.get(8..).unwrap()
-                ),
+                format!(r#"{{"type":"chat","payload":{{"message":"00000001{}"}}}}"#, good.get(8..).unwrap()),
             ),
             (
                 "text cut",
-                format!(
-                    r#"{{"type":"chat","payload":{{"message":"{}"}}}}"#,
-                    good.get(..good.len() - 1).unwrap()
-                ),
+                format!(r#"{{"type":"chat","payload":{{"message":"{}"}}}}"#, good.get(..good.len() - 1).unwrap()),
             ),
-            (
-                "text longer",
-                format!(r#"{{"type":"chat","payload":{{"message":"{good}!"}}}}"#),
-            ),
-            (
-                "text changed",
-                format!(
-                    r#"{{"type":"chat","payload":{{"message":"{}"}}}}"#,
-                    good.replace(',', ";")
-                ),
-            ),
-            (
-                "another type",
-                format!(r#"{{"type":"echo","payload":{{"message":"{good}"}}}}"#),
-            ),
-            (
-                "ack of a later message",
-                r#"{"type":"ack","id":"00000001","payload":{}}"#.to_owned(),
-            ),
+            ("text longer", format!(r#"{{"type":"chat","payload":{{"message":"{good}!"}}}}"#)),
+            ("text changed", format!(r#"{{"type":"chat","payload":{{"message":"{}"}}}}"#, good.replace(',', ";"))),
+            ("another type", format!(r#"{{"type":"echo","payload":{{"message":"{good}"}}}}"#)),
+            ("ack of a later message", r#"{"type":"ack","id":"00000001","payload":{}}"#.to_owned()),
             ("no JSON", "chat".to_owned()),
         ] {
-            assert!(
-                script(Mode::Chat, true)
-                    .receive(reply.as_bytes(), &mut |_| ())
-                    .is_err(),
-                "{name}"
-            );
+            assert!(script(Mode::Chat, true).receive(reply.as_bytes(), &mut |_| ()).is_err(), "{name}");
         }
     }
 

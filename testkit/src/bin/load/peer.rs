@@ -55,14 +55,9 @@ impl Target {
         let wrong = || Failure::Usage(format!("{url}: expected ws://127.0.0.1:PORT/PATH"));
         let rest = url.strip_prefix("ws://").ok_or_else(wrong)?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let address: SocketAddr = host
-            .replace("localhost", "127.0.0.1")
-            .parse()
-            .map_err(|_| wrong())?;
+        let address: SocketAddr = host.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
         if !address.ip().is_loopback() {
-            return Err(Failure::Usage(format!(
-                "{address} is not a loopback address; load is for this machine only"
-            )));
+            return Err(Failure::Usage(format!("{address} is not a loopback address; load is for this machine only")));
         }
         let mut request = format!(
             "GET /{path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -77,11 +72,7 @@ impl Target {
             let with = |token| format!("{request}Authorization: Bearer {token}\r\n\r\n");
             tokens.iter().map(with).collect()
         };
-        Ok(Self {
-            address,
-            requests,
-            guarded,
-        })
+        Ok(Self { address, requests, guarded })
     }
 }
 
@@ -112,34 +103,23 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects, upgrades and, if the target is guarded, waits for the welcome.
     pub(crate) async fn open(target: &Target, index: u32) -> Result<Self, Failure> {
-        let stream = connect(target.address, index)
-            .await
-            .map_err(|e| Failure::Unreached(e.to_string()))?;
-        let mut peer = Self {
-            stream,
-            inbox: BytesMut::new(),
-            csrf_token: Box::default(),
-        };
+        let stream = connect(target.address, index).await.map_err(|e| Failure::Unreached(e.to_string()))?;
+        let mut peer = Self { stream, inbox: BytesMut::new(), csrf_token: Box::default() };
         peer.write(target.request_of(index).as_bytes()).await?;
         let response = peer.response().await?;
         let accepted = response.lines().any(|line| {
             line.split_once(':').is_some_and(|(name, value)| {
-                name.eq_ignore_ascii_case("sec-websocket-accept")
-                    && value.trim() == HANDSHAKE_ACCEPT
+                name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == HANDSHAKE_ACCEPT
             })
         });
         if !response.starts_with("HTTP/1.1 101 ") || !accepted {
             let status = response.lines().next().unwrap_or_default();
-            return Err(Failure::Misbehaved(format!(
-                "handshake answered with: {status}"
-            )));
+            return Err(Failure::Misbehaved(format!("handshake answered with: {status}")));
         }
         if target.guarded {
             let welcome = peer.next_message().await?;
             if welcome.kind != "welcome" {
-                return Err(Failure::Misbehaved(format!(
-                    "first frame is no welcome: {welcome:?}"
-                )));
+                return Err(Failure::Misbehaved(format!("first frame is no welcome: {welcome:?}")));
             }
             let csrf_token = welcome.payload.get("csrfToken").and_then(Value::as_str);
             peer.csrf_token = csrf_token.unwrap_or_default().into();
@@ -154,8 +134,7 @@ impl Peer {
 
     /// Sends one message and waits until it is acknowledged.
     pub(crate) async fn request(&mut self, kind: &str, payload: &Value) -> Result<(), Failure> {
-        let message =
-            json!({ "type": kind, "id": kind, "csrfToken": self.csrf_token, "payload": payload });
+        let message = json!({ "type": kind, "id": kind, "csrfToken": self.csrf_token, "payload": payload });
         let frame = MaskedFrame::new(opcode::TEXT, message.to_string().as_bytes());
         self.write(frame.as_bytes()).await?;
         loop {
@@ -195,26 +174,19 @@ impl Peer {
             self.read().await?;
             now = Instant::now();
             let mut taken = 0;
-            while let Some(frame) = self
-                .inbox
-                .get(taken..)
-                .map_or(Ok(None), first_frame)
-                .map_err(Failure::Misbehaved)?
+            while let Some(frame) =
+                self.inbox.get(taken..).map_or(Ok(None), first_frame).map_err(Failure::Misbehaved)?
             {
                 taken += frame.length;
                 match frame.opcode {
                     opcode::TEXT => script
                         .receive(frame.payload, &mut |sent_at| {
                             done += 1;
-                            latencies_ns.push(
-                                u32::try_from((now - sent_at).as_nanos()).unwrap_or(u32::MAX),
-                            );
+                            latencies_ns.push(u32::try_from((now - sent_at).as_nanos()).unwrap_or(u32::MAX));
                         })
                         .map_err(Failure::Misbehaved)?,
                     opcode::PING => {
-                        out.extend_from_slice(
-                            MaskedFrame::new(opcode::PONG, frame.payload).as_bytes(),
-                        );
+                        out.extend_from_slice(MaskedFrame::new(opcode::PONG, frame.payload).as_bytes());
                     }
                     opcode::PONG => {}
                     other => return Err(unexpected(other, frame.payload)),
@@ -237,9 +209,7 @@ impl Peer {
                 Ok(Ok(0) | Err(_)) => return Ok(()),
                 Ok(Ok(_)) => {}
                 Err(_) => {
-                    return Err(Failure::Misbehaved(
-                        "the connection stays open after a close frame".to_owned(),
-                    ));
+                    return Err(Failure::Misbehaved("the connection stays open after a close frame".to_owned()));
                 }
             }
         }
@@ -251,9 +221,7 @@ impl Peer {
                 return Ok(String::from_utf8_lossy(&self.inbox.split_to(end + 4)).into_owned());
             }
             if self.inbox.len() > RESPONSE_BYTES_MAX {
-                return Err(Failure::Misbehaved(
-                    "the answer to the handshake does not end".to_owned(),
-                ));
+                return Err(Failure::Misbehaved("the answer to the handshake does not end".to_owned()));
             }
             self.read_some(1024).await?;
         }
@@ -271,8 +239,7 @@ impl Peer {
                 self.inbox.advance(length);
                 match parsed {
                     Some(value) => {
-                        return value
-                            .map_err(|e| Failure::Misbehaved(format!("frame is no message: {e}")));
+                        return value.map_err(|e| Failure::Misbehaved(format!("frame is no message: {e}")));
                     }
                     None => continue,
                 }
@@ -288,23 +255,15 @@ impl Peer {
     async fn read_some(&mut self, room: usize) -> Result<(), Failure> {
         self.inbox.reserve(room);
         match tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.inbox)).await {
-            Ok(Ok(0)) => Err(Failure::Misbehaved(
-                "the server closed the connection".to_owned(),
-            )),
+            Ok(Ok(0)) => Err(Failure::Misbehaved("the server closed the connection".to_owned())),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Failure::Misbehaved(error.to_string())),
-            Err(_) => Err(Failure::Misbehaved(format!(
-                "no answer for {} s",
-                PATIENCE.as_secs()
-            ))),
+            Err(_) => Err(Failure::Misbehaved(format!("no answer for {} s", PATIENCE.as_secs()))),
         }
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.stream
-            .write_all(bytes)
-            .await
-            .map_err(|e| Failure::Misbehaved(e.to_string()))
+        self.stream.write_all(bytes).await.map_err(|e| Failure::Misbehaved(e.to_string()))
     }
 }
 
@@ -324,15 +283,10 @@ async fn connect(address: SocketAddr, index: u32) -> std::io::Result<TcpStream> 
 }
 
 fn unexpected(opcode: u8, payload: &[u8]) -> Failure {
-    let code = payload
-        .first_chunk::<2>()
-        .map(|code| u16::from_be_bytes(*code));
+    let code = payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code));
     Failure::Misbehaved(match (opcode, code) {
         (opcode::CLOSE, Some(code)) => {
-            let reason = payload
-                .get(2..)
-                .map(String::from_utf8_lossy)
-                .unwrap_or_default();
+            let reason = payload.get(2..).map(String::from_utf8_lossy).unwrap_or_default();
             format!("closed with {code} {reason}")
         }
         _ => format!("frame with opcode {opcode}"),
@@ -365,22 +319,13 @@ mod tests {
         let guarded = Target::parse("ws://127.0.0.1:1/ws?x=1", &tokens, true).unwrap();
         for (index, token) in [(0, "a"), (1, "b"), (2, "a")] {
             let request = guarded.request_of(index);
-            assert!(
-                request.starts_with("GET /ws?x=1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"),
-                "{request}"
-            );
-            assert!(
-                request.ends_with(&format!("\r\nAuthorization: Bearer {token}\r\n\r\n")),
-                "{request}"
-            );
+            assert!(request.starts_with("GET /ws?x=1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"), "{request}");
+            assert!(request.ends_with(&format!("\r\nAuthorization: Bearer {token}\r\n\r\n")), "{request}");
             assert!(request.contains(": wsguard.v1\r\n"), "{request}");
         }
         let raw = Target::parse("ws://127.0.0.1:1", &[], false).unwrap();
         let request = raw.request_of(7);
-        assert!(
-            !request.contains("Authorization") && !request.contains("Protocol"),
-            "{request}"
-        );
+        assert!(!request.contains("Authorization") && !request.contains("Protocol"), "{request}");
         assert!(request.ends_with("\r\n\r\n"), "{request}");
     }
 }

@@ -26,9 +26,7 @@ pub(crate) fn cpu_ns(pid: u32) -> Result<u64, Failure> {
         return Ok(sum);
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|e| unreadable(pid, &e))?;
-    ticks_of_stat(&stat)
-        .map(|ticks| ticks * TICK_NS)
-        .ok_or_else(|| unreadable(pid, &"stat has another form"))
+    ticks_of_stat(&stat).map(|ticks| ticks * TICK_NS).ok_or_else(|| unreadable(pid, &"stat has another form"))
 }
 
 /// Resident memory of `pid` in bytes, exact (`smaps_rollup`), not the estimate of `statm`.
@@ -36,11 +34,8 @@ pub(crate) fn cpu_ns(pid: u32) -> Result<u64, Failure> {
 /// # Errors
 /// When there is no such process or /proc cannot be read.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Failure> {
-    let rollup =
-        fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).map_err(|e| unreadable(pid, &e))?;
-    resident_kib(&rollup)
-        .map(|kib| kib * 1024)
-        .ok_or_else(|| unreadable(pid, &"smaps_rollup has no Rss"))
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).map_err(|e| unreadable(pid, &e))?;
+    resident_kib(&rollup).map(|kib| kib * 1024).ok_or_else(|| unreadable(pid, &"smaps_rollup has no Rss"))
 }
 
 fn unreadable(pid: u32, cause: &dyn std::fmt::Display) -> Failure {
@@ -61,10 +56,7 @@ fn ticks_of_stat(stat: &str) -> Option<u64> {
 }
 
 fn resident_kib(rollup: &str) -> Option<u64> {
-    rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Rss:"))
-        .and_then(first_number)
+    rollup.lines().find_map(|line| line.strip_prefix("Rss:")).and_then(first_number)
 }
 
 #[cfg(test)]
@@ -73,14 +65,10 @@ mod tests {
 
     #[test]
     fn forms_of_proc_are_read() {
-        let stat =
-            "42 (a (strange) name) S 1 42 42 0 -1 4194304 100 0 0 0 120 34 0 0 20 0 4 0 77 1 2";
+        let stat = "42 (a (strange) name) S 1 42 42 0 -1 4194304 100 0 0 0 120 34 0 0 20 0 4 0 77 1 2";
         assert_eq!(ticks_of_stat(stat), Some(154));
         assert_eq!(ticks_of_stat("42 (cut"), None);
-        assert_eq!(
-            resident_kib("55 [rollup]\nRss:                4321 kB\nPss: 1 kB\n"),
-            Some(4321)
-        );
+        assert_eq!(resident_kib("55 [rollup]\nRss:                4321 kB\nPss: 1 kB\n"), Some(4321));
         assert_eq!(resident_kib("Pss: 1 kB\n"), None);
         assert_eq!(first_number("123456 789 12\n"), Some(123_456));
     }

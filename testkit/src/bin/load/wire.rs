@@ -37,20 +37,11 @@ impl MaskedFrame {
             bytes.extend_from_slice(&middle.to_be_bytes());
         } else {
             bytes.push(0xFF);
-            bytes.extend_from_slice(
-                &u64::try_from(payload.len())
-                    .unwrap_or(u64::MAX)
-                    .to_be_bytes(),
-            );
+            bytes.extend_from_slice(&u64::try_from(payload.len()).unwrap_or(u64::MAX).to_be_bytes());
         }
         bytes.extend_from_slice(&MASK);
         let payload_at = bytes.len();
-        bytes.extend(
-            payload
-                .iter()
-                .zip(MASK.iter().cycle())
-                .map(|(byte, key)| byte ^ key),
-        );
+        bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
         Self { bytes, payload_at }
     }
 
@@ -86,9 +77,7 @@ pub(crate) fn first_frame(bytes: &[u8]) -> Result<Option<ServerFrame<'_>>, Strin
         return Ok(None);
     };
     if first & 0xF0 != 0x80 || second & 0x80 != 0 {
-        return Err(format!(
-            "frame header {first:02x} {second:02x}: fragmented, reserved bits or masked"
-        ));
+        return Err(format!("frame header {first:02x} {second:02x}: fragmented, reserved bits or masked"));
     }
     let (payload_bytes, rest) = match second {
         126 => match rest.split_first_chunk::<2>() {
@@ -96,10 +85,7 @@ pub(crate) fn first_frame(bytes: &[u8]) -> Result<Option<ServerFrame<'_>>, Strin
             None => return Ok(None),
         },
         127 => match rest.split_first_chunk::<8>() {
-            Some((length, rest)) => (
-                usize::try_from(u64::from_be_bytes(*length)).map_err(|e| e.to_string())?,
-                rest,
-            ),
+            Some((length, rest)) => (usize::try_from(u64::from_be_bytes(*length)).map_err(|e| e.to_string())?, rest),
             None => return Ok(None),
         },
         short => (usize::from(short), rest),
@@ -117,11 +103,7 @@ mod tests {
     use super::*;
 
     fn unmasked(frame: &MaskedFrame) -> Vec<u8> {
-        frame.bytes[frame.payload_at..]
-            .iter()
-            .zip(MASK.iter().cycle())
-            .map(|(byte, key)| byte ^ key)
-            .collect()
+        frame.bytes[frame.payload_at..].iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
     }
 
     #[test]
@@ -151,13 +133,7 @@ mod tests {
 
     #[test]
     fn server_frames_are_taken_when_whole() {
-        let text = |payload| {
-            Ok(Some(ServerFrame {
-                opcode: opcode::TEXT,
-                payload,
-                length: payload.len() + 2,
-            }))
-        };
+        let text = |payload| Ok(Some(ServerFrame { opcode: opcode::TEXT, payload, length: payload.len() + 2 }));
         for (name, bytes, want) in [
             ("empty", &b""[..], Ok(None)),
             ("header only", b"\x81\x02", Ok(None)),
@@ -168,11 +144,7 @@ mod tests {
         ] {
             assert_eq!(first_frame(bytes), want, "{name}");
         }
-        for (name, bytes) in [
-            ("fragment", b"\x01\x00"),
-            ("reserved bit", b"\xc1\x00"),
-            ("masked", b"\x81\x80"),
-        ] {
+        for (name, bytes) in [("fragment", b"\x01\x00"), ("reserved bit", b"\xc1\x00"), ("masked", b"\x81\x80")] {
             assert!(first_frame(bytes).is_err(), "{name}");
         }
     }

@@ -6,12 +6,7 @@ use crate::json::tape::{ESCAPED, MARKUP, REWRITE, Tape};
 
 /// Reads the string whose content before `start` is plain; returns where it ends, and its flags.
 pub(super) fn read(bytes: &[u8], start: usize, tape: &mut Tape) -> Result<(usize, u8), ScanError> {
-    LongString {
-        bytes,
-        tape,
-        flags: 0,
-    }
-    .read(start)
+    LongString { bytes, tape, flags: 0 }.read(start)
 }
 
 struct LongString<'a, 't> {
@@ -21,10 +16,7 @@ struct LongString<'a, 't> {
 }
 
 fn refuse<T>(at: usize, kind: ScanErrorKind) -> Result<T, ScanError> {
-    Err(ScanError {
-        kind,
-        offset: narrow(at),
-    })
+    Err(ScanError { kind, offset: narrow(at) })
 }
 
 impl LongString<'_, '_> {
@@ -77,11 +69,7 @@ impl LongString<'_, '_> {
             0x3c => self.flags |= MARKUP,
             0xd800..=0xdbff => {
                 let follows = self.bytes.get(end..end.wrapping_add(2)) == Some(br"\u");
-                let low = if follows {
-                    string::hex4(self.bytes, end.wrapping_add(2))
-                } else {
-                    None
-                };
+                let low = if follows { string::hex4(self.bytes, end.wrapping_add(2)) } else { None };
                 if !matches!(low, Some(0xdc00..=0xdfff)) {
                     // A broken escape behind it is a grammar error, but no parser agrees on this text either way.
                     return refuse(at, ScanErrorKind::LoneSurrogate);
@@ -104,11 +92,7 @@ impl LongString<'_, '_> {
     fn non_ascii(&mut self, mut at: usize) -> usize {
         while let Some(&byte @ 0x80..) = self.bytes.get(at) {
             // Only these two lead bytes begin a character of interest.
-            match (
-                byte,
-                self.bytes.get(at.wrapping_add(1)),
-                self.bytes.get(at.wrapping_add(2)),
-            ) {
+            match (byte, self.bytes.get(at.wrapping_add(1)), self.bytes.get(at.wrapping_add(2))) {
                 (0xd8, Some(0x9c), _)
                 | (0xe2, Some(0x80), Some(0x8e | 0x8f | 0xaa..=0xae))
                 | (0xe2, Some(0x81), Some(0xa6..=0xa9)) => self.count_bidi(),

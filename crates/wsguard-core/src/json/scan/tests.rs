@@ -2,9 +2,7 @@ use super::*;
 use crate::json::{Kind, Value};
 
 fn kind_of(text: &str) -> Option<ScanErrorKind> {
-    scan(text, &ScanLimits::default(), &mut Tape::new())
-        .err()
-        .map(ScanError::kind)
+    scan(text, &ScanLimits::default(), &mut Tape::new()).err().map(ScanError::kind)
 }
 
 #[test]
@@ -118,49 +116,23 @@ fn grammar_is_rfc_8259() {
 
 #[test]
 fn hostile_content_by_case() {
-    use ScanErrorKind::{
-        DuplicateKey, LoneSurrogate, NumberNotFinite, PrototypeKey, UnsafeCharacter,
-    };
+    use ScanErrorKind::{DuplicateKey, LoneSurrogate, NumberNotFinite, PrototypeKey, UnsafeCharacter};
     for (name, text, want) in [
         ("duplicate", r#"{"a":1,"a":1}"#, Some(DuplicateKey)),
-        (
-            "duplicate after unescaping",
-            r#"{"role":"user","\u0072ole":"admin"}"#,
-            Some(DuplicateKey),
-        ),
-        (
-            "duplicate, both escaped",
-            r#"{"\u0072ole":1,"r\u006fle":2}"#,
-            Some(DuplicateKey),
-        ),
+        ("duplicate after unescaping", r#"{"role":"user","\u0072ole":"admin"}"#, Some(DuplicateKey)),
+        ("duplicate, both escaped", r#"{"\u0072ole":1,"r\u006fle":2}"#, Some(DuplicateKey)),
         ("duplicate empty key", r#"{"":1,"":1}"#, Some(DuplicateKey)),
-        (
-            "duplicate, nested",
-            r#"[{"b":{"a":1,"c":{"a":2},"a":3}}]"#,
-            Some(DuplicateKey),
-        ),
-        (
-            "same key in different objects",
-            r#"{"a":{"a":{"a":1}},"b":{"a":1}}"#,
-            None,
-        ),
+        ("duplicate, nested", r#"[{"b":{"a":1,"c":{"a":2},"a":3}}]"#, Some(DuplicateKey)),
+        ("same key in different objects", r#"{"a":{"a":{"a":1}},"b":{"a":1}}"#, None),
         ("case differs", r#"{"a":1,"A":1}"#, None),
         ("escaped but different", r#"{"\u0061":1,"b":1}"#, None),
         ("lone high", r#""\ud800""#, Some(LoneSurrogate)),
         ("lone low", r#""\udc00""#, Some(LoneSurrogate)),
         ("two high", r#""\ud800\ud800""#, Some(LoneSurrogate)),
         ("high, then text", r#""\ud800x""#, Some(LoneSurrogate)),
-        (
-            "high, then other escape",
-            r#""\ud800\n""#,
-            Some(LoneSurrogate),
-        ),
+        ("high, then other escape", r#""\ud800\n""#, Some(LoneSurrogate)),
         ("high at the end", r#""\ud800"#, Some(LoneSurrogate)),
-        (
-            "lone in a key",
-            r#"{"role":1,"role\ud800":2}"#,
-            Some(LoneSurrogate),
-        ),
+        ("lone in a key", r#"{"role":1,"role\ud800":2}"#, Some(LoneSurrogate)),
         ("overflow", "1e400", Some(NumberNotFinite)),
         ("negative overflow", "[-1E400]", Some(NumberNotFinite)),
         ("escaped NUL", r#""\u0000""#, Some(UnsafeCharacter)),
@@ -168,71 +140,23 @@ fn hostile_content_by_case() {
         ("backspace", r#""\b""#, Some(UnsafeCharacter)),
         ("DEL", "\"\u{7f}\"", Some(UnsafeCharacter)),
         ("escaped DEL", r#""\u007F""#, Some(UnsafeCharacter)),
-        (
-            "NUL in a key",
-            r#"{"role":1,"role\u0000":2}"#,
-            Some(UnsafeCharacter),
-        ),
+        ("NUL in a key", r#"{"role":1,"role\u0000":2}"#, Some(UnsafeCharacter)),
         ("allowed controls", r#""\u0009\u000a\u000c\u000D""#, None),
         ("C1 passes", "\"\u{85}\"", None),
         ("__proto__", r#"{"__proto__":{}}"#, Some(PrototypeKey)),
-        (
-            "__proto__ with a scalar",
-            r#"{"__proto__":1}"#,
-            Some(PrototypeKey),
-        ),
-        (
-            "__proto__ escaped",
-            r#"{"\u005f\u005fproto\u005f\u005f":1}"#,
-            Some(PrototypeKey),
-        ),
-        (
-            "__proto__ deep",
-            r#"[[{"a":[{"__proto__":1}]}]]"#,
-            Some(PrototypeKey),
-        ),
+        ("__proto__ with a scalar", r#"{"__proto__":1}"#, Some(PrototypeKey)),
+        ("__proto__ escaped", r#"{"\u005f\u005fproto\u005f\u005f":1}"#, Some(PrototypeKey)),
+        ("__proto__ deep", r#"[[{"a":[{"__proto__":1}]}]]"#, Some(PrototypeKey)),
         ("__proto__ as text", r#"["__proto__"]"#, None),
         ("__proto___", r#"{"__proto___":1}"#, None),
-        (
-            "constructor.prototype",
-            r#"{"constructor":{"prototype":{}}}"#,
-            Some(PrototypeKey),
-        ),
-        (
-            "constructor.prototype, not first",
-            r#"{"a":1,"constructor":{"b":[],"prototype":1}}"#,
-            Some(PrototypeKey),
-        ),
-        (
-            "constructor.prototype escaped",
-            r#"{"c\u006fnstructor":{"prototyp\u0065":1}}"#,
-            Some(PrototypeKey),
-        ),
-        (
-            "constructor with a scalar",
-            r#"{"constructor":"Dallara"}"#,
-            None,
-        ),
-        (
-            "constructor, then prototype elsewhere",
-            r#"[{"constructor":1},{"prototype":1}]"#,
-            None,
-        ),
-        (
-            "constructor and prototype side by side",
-            r#"{"constructor":{"a":1},"prototype":1}"#,
-            None,
-        ),
-        (
-            "prototype below",
-            r#"{"constructor":{"a":{"prototype":1}}}"#,
-            None,
-        ),
-        (
-            "prototype in an array",
-            r#"{"constructor":[{"prototype":1}]}"#,
-            None,
-        ),
+        ("constructor.prototype", r#"{"constructor":{"prototype":{}}}"#, Some(PrototypeKey)),
+        ("constructor.prototype, not first", r#"{"a":1,"constructor":{"b":[],"prototype":1}}"#, Some(PrototypeKey)),
+        ("constructor.prototype escaped", r#"{"c\u006fnstructor":{"prototyp\u0065":1}}"#, Some(PrototypeKey)),
+        ("constructor with a scalar", r#"{"constructor":"Dallara"}"#, None),
+        ("constructor, then prototype elsewhere", r#"[{"constructor":1},{"prototype":1}]"#, None),
+        ("constructor and prototype side by side", r#"{"constructor":{"a":1},"prototype":1}"#, None),
+        ("prototype below", r#"{"constructor":{"a":{"prototype":1}}}"#, None),
+        ("prototype in an array", r#"{"constructor":[{"prototype":1}]}"#, None),
     ] {
         assert_eq!(kind_of(text), want, "{name}: {text}");
         assert_eq!(
@@ -244,14 +168,7 @@ fn hostile_content_by_case() {
 
 #[test]
 fn limits_are_inclusive() {
-    let limits = ScanLimits {
-        depth: 3,
-        nodes: 9,
-        members: 3,
-        items: 4,
-        key_bytes: 5,
-        number_bytes: 6,
-    };
+    let limits = ScanLimits { depth: 3, nodes: 9, members: 3, items: 4, key_bytes: 5, number_bytes: 6 };
     for (text, want) in [
         ("[[[1]]]", None),
         ("[[[[1]]]]", Some(Limit::Depth)),
@@ -273,56 +190,29 @@ fn limits_are_inclusive() {
         ("-12.345", Some(Limit::NumberBytes)),
         ("1234567", Some(Limit::NumberBytes)),
     ] {
-        let found = scan(text, &limits, &mut Tape::new())
-            .err()
-            .map(ScanError::kind);
+        let found = scan(text, &limits, &mut Tape::new()).err().map(ScanError::kind);
         assert_eq!(found, want.map(ScanErrorKind::Limit), "{text}");
     }
-    assert_eq!(
-        kind_of(&"[".repeat(100_000)),
-        Some(ScanErrorKind::Limit(Limit::Depth))
-    );
-    assert_eq!(
-        kind_of(&"{\"a\":".repeat(5_000)),
-        Some(ScanErrorKind::Limit(Limit::Depth))
-    );
-    assert_eq!(
-        kind_of(&"9".repeat(10_000)),
-        Some(ScanErrorKind::Limit(Limit::NumberBytes))
-    );
+    assert_eq!(kind_of(&"[".repeat(100_000)), Some(ScanErrorKind::Limit(Limit::Depth)));
+    assert_eq!(kind_of(&"{\"a\":".repeat(5_000)), Some(ScanErrorKind::Limit(Limit::Depth)));
+    assert_eq!(kind_of(&"9".repeat(10_000)), Some(ScanErrorKind::Limit(Limit::NumberBytes)));
 }
 
 #[test]
 fn large_objects_are_searched_for_duplicates_too() {
     let object = |keys: &[String]| {
-        format!(
-            "{{{}}}",
-            keys.iter()
-                .map(|key| format!("\"{key}\":0"))
-                .collect::<Vec<_>>()
-                .join(",")
-        )
+        format!("{{{}}}", keys.iter().map(|key| format!("\"{key}\":0")).collect::<Vec<_>>().join(","))
     };
     for count in [7, 8, 9, 10, 11, 200, 255] {
         // The same first and last eight bytes and the same length: all prints collide.
-        let mut keys: Vec<String> = (0..count)
-            .map(|at| format!("aaaaaaaa{at:03}aaaaaaaa"))
-            .collect();
+        let mut keys: Vec<String> = (0..count).map(|at| format!("aaaaaaaa{at:03}aaaaaaaa")).collect();
         assert_eq!(kind_of(&object(&keys)), None, "{count}");
         for repeated in [0, count / 2, count - 1] {
             keys.push(keys[repeated].clone());
-            assert_eq!(
-                kind_of(&object(&keys)),
-                Some(ScanErrorKind::DuplicateKey),
-                "{repeated} of {count}"
-            );
+            assert_eq!(kind_of(&object(&keys)), Some(ScanErrorKind::DuplicateKey), "{repeated} of {count}");
             let escaped = keys.pop().unwrap().replacen('a', "\\u0061", 2);
             keys.insert(count / 3, escaped);
-            assert_eq!(
-                kind_of(&object(&keys)),
-                Some(ScanErrorKind::DuplicateKey),
-                "{repeated} of {count}, escaped"
-            );
+            assert_eq!(kind_of(&object(&keys)), Some(ScanErrorKind::DuplicateKey), "{repeated} of {count}, escaped");
             keys.remove(count / 3);
         }
     }
@@ -360,20 +250,8 @@ fn content_is_counted_raw_and_escaped() {
     let document = scan(text, &ScanLimits::default(), &mut tape).unwrap();
     assert_eq!(document.bidi_controls(), 5);
     assert_eq!((document.markup_strings(), document.markup_keys()), (2, 1));
-    let clean = scan(
-        "[\"\u{4e2d}\u{6587}\u{2026}\u{624}\"]",
-        &ScanLimits::default(),
-        &mut tape,
-    )
-    .unwrap();
-    assert_eq!(
-        (
-            clean.bidi_controls(),
-            clean.markup_strings(),
-            clean.markup_keys()
-        ),
-        (0, 0, 0)
-    );
+    let clean = scan("[\"\u{4e2d}\u{6587}\u{2026}\u{624}\"]", &ScanLimits::default(), &mut tape).unwrap();
+    assert_eq!((clean.bidi_controls(), clean.markup_strings(), clean.markup_keys()), (0, 0, 0));
 }
 
 #[test]
@@ -382,31 +260,20 @@ fn cursors_walk_members_and_items() {
     let text = r#"{"type":"chat","id":17,"payload":{"message":"h\u0069","tags":["a",["b"],"c"]},"last":null}"#;
     let document = scan(text, &ScanLimits::default(), &mut tape).unwrap();
     let root = document.root();
-    let keys: Vec<&str> = root
-        .members()
-        .map(|member| member.key.as_plain_str().unwrap())
-        .collect();
+    let keys: Vec<&str> = root.members().map(|member| member.key.as_plain_str().unwrap()).collect();
     assert_eq!(keys, ["type", "id", "payload", "last"]);
     assert_eq!(root.len(), 4);
     assert_eq!(root.get("id").and_then(Value::as_u64_exact), Some(17));
     assert!(root.get("last").unwrap().is_null());
     let payload = root.get("payload").unwrap();
-    assert_eq!(
-        payload.raw(),
-        r#"{"message":"h\u0069","tags":["a",["b"],"c"]}"#
-    );
+    assert_eq!(payload.raw(), r#"{"message":"h\u0069","tags":["a",["b"],"c"]}"#);
     let message = payload.get("message").unwrap();
     assert!(message.str_eq("hi") && !message.str_eq("h") && !message.str_eq("hi!"));
     assert_eq!(message.as_plain_str(), None);
     let mut out = String::new();
     message.unescape_into(&mut out);
     assert_eq!(out, "hi");
-    let kinds: Vec<Kind> = payload
-        .get("tags")
-        .unwrap()
-        .items()
-        .map(Value::kind)
-        .collect();
+    let kinds: Vec<Kind> = payload.get("tags").unwrap().items().map(Value::kind).collect();
     assert_eq!(kinds, [Kind::String, Kind::Array, Kind::String]);
     assert_eq!(message.members().count() + message.items().count(), 0);
     assert_eq!(document.value(message.id()).unwrap().raw(), r#""h\u0069""#);
@@ -429,33 +296,14 @@ fn ids_have_one_spelling() {
         ("null", None),
     ] {
         let mut tape = Tape::new();
-        assert_eq!(
-            scan(text, &ScanLimits::default(), &mut tape)
-                .unwrap()
-                .root()
-                .as_u64_exact(),
-            want,
-            "{text}"
-        );
+        assert_eq!(scan(text, &ScanLimits::default(), &mut tape).unwrap().root().as_u64_exact(), want, "{text}");
     }
 }
 
 #[test]
 fn errors_say_where() {
-    for (text, offset) in [
-        ("[1,x]", 3),
-        (r#"{"a":1,"b":tru}"#, 11),
-        ("[\"a\\q\"]", 3),
-        ("", 0),
-        ("[1", 2),
-        ("1 x", 2),
-    ] {
-        assert_eq!(
-            scan(text, &ScanLimits::default(), &mut Tape::new())
-                .unwrap_err()
-                .offset(),
-            offset,
-            "{text}"
-        );
+    for (text, offset) in [("[1,x]", 3), (r#"{"a":1,"b":tru}"#, 11), ("[\"a\\q\"]", 3), ("", 0), ("[1", 2), ("1 x", 2)]
+    {
+        assert_eq!(scan(text, &ScanLimits::default(), &mut Tape::new()).unwrap_err().offset(), offset, "{text}");
     }
 }

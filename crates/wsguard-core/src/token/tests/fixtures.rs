@@ -82,7 +82,8 @@ fSrD+b7dbO3fDqlnyKf1ASYhbA14ncYW\n\
 -----END PUBLIC KEY-----\n";
 
 /// RFC 7515 §A.1.1.
-pub(in crate::token) const HS256_SECRET: &str = "wsguard-hs256:AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow\n";
+pub(in crate::token) const HS256_SECRET: &str =
+    "wsguard-hs256:AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow\n";
 
 /// The whole token of RFC 7515 §A.1.1.
 pub(in crate::token) const RFC7515_HS256: &str = concat!(
