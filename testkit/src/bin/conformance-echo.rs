@@ -114,7 +114,7 @@ async fn answer(request: Request<Incoming>) -> Result<SmallResponse, Infallible>
         (Ok(accept), Some(upgrade)) => (accept, upgrade),
         (refused, _) => {
             let status = refused.err().and_then(|status| StatusCode::from_u16(status).ok());
-            let mut response = Response::new(Full::default());
+            let mut response = SmallResponse::default();
             *response.status_mut() = status.unwrap_or(StatusCode::BAD_REQUEST);
             return Ok(response);
         }
