@@ -35,6 +35,11 @@ pub struct Accepted {
 }
 
 impl Effects {
+    /// The number of the accepted message's type, without a look at its text.
+    pub fn accepted_number(&self) -> u16 {
+        self.message.number
+    }
+
     /// Takes the accepted message out, so that it can be read while frames are written. Give it back afterwards: its
     /// buffer serves the next message.
     pub fn take_accepted(&mut self) -> Accepted {

@@ -172,7 +172,7 @@ impl<H: Handler> Guarded<H> {
         let stats = &self.shared.stats;
         stats.bytes_in.fetch_add(text.len() as u64, Ordering::Relaxed);
         let (number, counted) = match &verdict {
-            Verdict::Allow => (Some(connection.message(effects).number), Counted::Allow),
+            Verdict::Allow => (Some(effects.accepted_number()), Counted::Allow),
             Verdict::Answered => (None, Counted::Allow),
             Verdict::Refuse(_) => (None, Counted::Refuse),
             Verdict::Close(_) => (None, Counted::Close),

@@ -136,6 +136,11 @@ fn write_escaped(chars: Unescaped<'_>, out: &mut Vec<u8>) {
 }
 
 fn write_plain(text: &str, out: &mut Vec<u8>) {
+    // Nearly every text is its own canonical form and copied whole. 0xE2 begins U+2028 and U+2029, among others.
+    if text.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\' | 0x7f | 0xe2)) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
     out.reserve(text.len());
     for character in text.chars() {
         write_char(character, out);
@@ -166,6 +171,26 @@ fn write_char(character: char, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::json::{ScanLimits, Tape, scan};
+
+    #[test]
+    fn strings_are_copied_whole_only_where_nothing_is_escaped() {
+        for (name, text, want) in [
+            ("empty", "", r#""""#),
+            ("plain", "lobby", r#""lobby""#),
+            ("not ascii", "Größe 猫", r#""Größe 猫""#),
+            ("begins like U+2028", "a\u{20ac}\u{201c}", "\"a\u{20ac}\u{201c}\""),
+            ("quote", "a\"b", r#""a\"b""#),
+            ("backslash", "a\\b", r#""a\\b""#),
+            ("line feed", "a\nb", r#""a\nb""#),
+            ("control", "a\u{1}b", r#""a\u0001b""#),
+            ("delete", "a\u{7f}", r#""a\u007f""#),
+            ("line separator", "a\u{2028}\u{2029}", r#""a\u2028\u2029""#),
+        ] {
+            let mut out = Vec::new();
+            write_string(text, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), want, "{name}");
+        }
+    }
 
     fn canonical(text: &str) -> String {
         let mut tape = Tape::new();
