@@ -233,7 +233,7 @@ fn a_cookie_says_nothing_until_the_same_origin_is_proved() {
         ("wrong proof", json!({"type": "auth", "csrfToken": "AAAA"}), "csrf_invalid", 4403),
         ("no proof", json!({"type": "auth"}), "csrf_invalid", 4403),
         ("a token instead", json!({"type": "auth", "payload": {"token": TOKEN}}), "csrf_invalid", 4403),
-        ("a message at once", json!({"type": "echo", "payload": 1}), "unauthenticated", 4401),
+        ("a message at once", json!({"type": "echo", "payload": 1}), "csrf_invalid", 4403),
     ] {
         let mut peer = open();
         peer.send(&message);
