@@ -15,7 +15,7 @@ npm run --silent check --prefix packages/demo
 
 step "demo page: two people and every attack, in Chromium"
 log="$(mktemp)"
-target/debug/wsguard serve --dev --listen 127.0.0.1:0 --admin 127.0.0.1:0 2>"$log" &
+"${CARGO_TARGET_DIR:-target}/debug/wsguard" serve --dev --listen 127.0.0.1:0 --admin 127.0.0.1:0 2>"$log" &
 server=$!
 trap 'kill -KILL "$server" 2>/dev/null || true; rm -f "$log"' EXIT
 for _ in $(seq 100); do
