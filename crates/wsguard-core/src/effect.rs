@@ -20,6 +20,8 @@ pub struct Effects {
     pub records: Vec<Record>,
     /// Messages that a limit in shadow mode would have refused.
     pub shadowed: u32,
+    /// Room for a reply while it is put together; like all buffers here the thread's, not the connection's.
+    pub tail: Vec<u8>,
     pub(crate) message: Accepted,
     pub(crate) tape: Option<Tape>,
     pub(crate) classes: Vec<(NodeId, ContentClass)>,

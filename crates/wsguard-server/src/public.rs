@@ -179,14 +179,7 @@ impl Public {
 
     fn cookie(&self, headers: &HeaderMap) -> Option<String> {
         let name = &self.guard.policy().cookie_name;
-        let mut found = single(headers, COOKIE)?
-            .split(';')
-            .filter_map(|pair| pair.trim().split_once('='))
-            .filter(|(key, _)| **key == **name);
-        match (found.next(), found.next()) {
-            (Some((_, token)), None) => Some(token.to_owned()),
-            _ => None,
-        }
+        credential::cookie(header(headers, COOKIE), name).ok().flatten().map(str::to_owned)
     }
 
     fn not_found(&self, client: std::net::IpAddr, reason: &'static str) -> Reply {

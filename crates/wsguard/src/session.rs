@@ -92,8 +92,6 @@ pub(crate) struct Guarded<H> {
     state: State,
     handler: H,
     registered: Option<SessionId>,
-    /// Grows while a reply is written and is kept small in between.
-    tail: Vec<u8>,
 }
 
 enum State {
@@ -126,14 +124,7 @@ impl<H: Handler> Guarded<H> {
     pub(crate) fn new(shared: Arc<Shared>, admission: Admission, outbox: Outbox, handler: H) -> Self {
         shared.stats.connections_open.fetch_add(1, Ordering::Relaxed);
         shared.stats.connections_total.fetch_add(1, Ordering::Relaxed);
-        Self {
-            shared,
-            outbox,
-            state: State::Waiting(Some(Box::new(admission))),
-            handler,
-            registered: None,
-            tail: Vec::new(),
-        }
+        Self { shared, outbox, state: State::Waiting(Some(Box::new(admission))), handler, registered: None }
     }
 
     fn connection(&mut self) -> Option<&mut Connection> {
@@ -155,7 +146,7 @@ impl<H: Handler> Guarded<H> {
         self.shared.register(session, &subject, &self.outbox);
         self.shared.stats.sessions_total.fetch_add(1, Ordering::Relaxed);
         self.registered = Some(session);
-        let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut self.tail };
+        let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut effects.tail };
         self.handler.opened(&mut peer);
     }
 
@@ -210,7 +201,7 @@ impl<H: Handler> Guarded<H> {
         let accepted = effects.take_accepted();
         let message = accepted.message(self.shared.cx.policy());
         let id = message.id;
-        let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut self.tail };
+        let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut effects.tail };
         let handled = self.handler.message(message, &mut peer);
         match handled {
             Handled::Done => {

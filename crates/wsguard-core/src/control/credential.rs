@@ -183,7 +183,7 @@ fn query(text: Option<&str>) -> Result<Query<'_>, HandshakeRefusal> {
 }
 
 /// The value of the cookie `name`; two of that name are ambiguous and refused.
-fn cookie<'a>(header: Header<'a>, name: &str) -> Result<Option<&'a str>, HandshakeRefusal> {
+pub fn cookie<'a>(header: Header<'a>, name: &str) -> Result<Option<&'a str>, HandshakeRefusal> {
     let value = match header {
         Header::Absent => return Ok(None),
         Header::Invalid => return Err(malformed("cookies_malformed")),

@@ -2,7 +2,7 @@
 //!
 //! Attack: cross-site scripting through a message (CWE-79): a page assigns what a peer wrote to `innerHTML`, and it
 //! runs, loads, navigates, styles or names something (DOM clobbering). A gateway cannot know how a page renders a
-//! string, so a schema says what a field may hold ([`ContentClass`]), and chat about code (`vector<int>`,
+//! string, so a schema says what a field may hold ([`crate::schema::ContentClass`]), and chat about code (`vector<int>`,
 //! `a < b && c > d`) must survive.
 //!
 //! The judge follows the tokenizer of the HTML standard instead of searching for bad words. It needs no tree and only
@@ -21,45 +21,11 @@ mod clean;
 mod judge;
 mod names;
 
-use std::str::FromStr;
-
 pub use clean::{
     Cleaned, HTML_ATTRIBUTES_MAX, HTML_BYTES_MAX, HTML_NESTING_MAX, HTML_OPAQUE_BYTES_MAX, HTML_OPAQUE_TAGS_MAX,
     HTML_TAGS_MAX, MarkupError, clean_html,
 };
 pub use judge::{CLONES_MAX, is_harmless};
-
-/// What a schema lets a string field hold: the value of `"wsguard:content"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ContentClass {
-    /// Words of a person or a program; markup that a browser would act on is shown instead ([`neutralise`]).
-    Text,
-    /// HTML that a page means to render, cleaned against an allowlist ([`clean_html`]).
-    Html,
-    /// As `Text`, but what is not harmless ([`is_harmless`]) refuses the message.
-    Reject,
-    /// Passes as it is; the application vouches for its own output encoding.
-    Raw,
-}
-
-/// A content class that is none of `text`, `html`, `reject` and `raw`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected one of \"text\", \"html\", \"reject\", \"raw\"")]
-pub struct UnknownContentClass;
-
-impl FromStr for ContentClass {
-    type Err = UnknownContentClass;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "text" => Ok(Self::Text),
-            "html" => Ok(Self::Html),
-            "reject" => Ok(Self::Reject),
-            "raw" => Ok(Self::Raw),
-            _ => Err(UnknownContentClass),
-        }
-    }
-}
 
 /// What [`neutralise`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
