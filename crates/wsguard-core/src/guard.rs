@@ -7,41 +7,39 @@
 //! [`Connection::message`] after [`Verdict::Allow`], then sleep until [`Connection::deadline`] or the next event. After
 //! [`Verdict::Close`] the close frame stands in `effects.out`, and no further event is accepted.
 
+mod clock;
+mod entry;
+mod own;
 mod reply;
+mod view;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use wsguard_protocol::limits::{AUTH_EXPIRING_MS, FIRST_MESSAGE_BYTES_MAX};
+use wsguard_protocol::limits::FIRST_MESSAGE_BYTES_MAX;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
 pub use reply::tail_of;
+pub use view::Snapshot;
 
 use crate::control::csrf::Csrf;
-use crate::control::envelope::{self, Envelope};
-use crate::control::heartbeat::{Beat, Heartbeat};
-use crate::control::rate::{Bucket, Mode, Prefixes, Quota};
+use crate::control::envelope;
+use crate::control::heartbeat::Heartbeat;
+use crate::control::rate::{Bucket, Mode, Prefixes};
 use crate::control::session::{Seat, SessionId};
 use crate::control::{content, schema};
 use crate::effect::{Effects, Message, Record, frame_into, write_number};
-use crate::frame::{self, FrameError, Opcode};
-use crate::handshake::{Admission, Entry, too_many_sessions};
+use crate::frame::{self, FrameError};
 use crate::json::{self, Tape, Value};
 use crate::policy::{Context, Identity};
 use crate::probe::Probe;
-use crate::time::{Millis, Now, Tick, UnixMs};
+use crate::time::{Millis, Now, Tick};
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
 
 /// Refused frames that one connection may cause before it is closed with 1008.
 ///
 /// A page with a mistake in it sends a handful; a scanner sends thousands.
 const REFUSALS_IN_A_ROW_MAX: u32 = 256;
-
-/// Time that one refresh of the token costs. Each one checks a signature, and a token lives for minutes.
-const REFRESH_EVERY: Millis = Millis(5_000);
-
-/// Refreshes at once: a client that tries again after a bad token.
-const REFRESHES_AT_ONCE: u32 = 4;
 
 /// A WebSocket connection behind the guard.
 #[derive(Debug)]
@@ -124,45 +122,6 @@ enum Passed {
 }
 
 impl Connection {
-    /// The connection that begins with `admission`. Its first frames stand in `effects.out`; after
-    /// [`Verdict::Close`] it is over already.
-    pub fn open(cx: Arc<Context>, now: Now, admission: Admission, effects: &mut Effects) -> (Self, Verdict) {
-        let until = now.tick.after(cx.policy.heartbeat.first_message);
-        let mut connection = Self {
-            phase: Phase::Closed,
-            client: admission.client,
-            prefixes: admission.prefixes,
-            heart: Heartbeat::new(now.tick),
-            bytes: Bucket::default(),
-            refused_in_a_row: 0,
-            closing: false,
-            shadow_told: false,
-            cx,
-        };
-        let verdict = match admission.entry {
-            Entry::Open(identity, seat) => {
-                connection.begin_session(now, identity, seat, effects);
-                Verdict::Allow
-            }
-            Entry::FirstMessage => {
-                connection.phase = Phase::FirstMessage { until };
-                Verdict::Answered
-            }
-            Entry::Proof { identity, fingerprint } => {
-                connection.phase = Phase::Proof { until, identity, fingerprint };
-                Verdict::Answered
-            }
-            Entry::Refused(refusal) => {
-                let code = match refusal.control {
-                    ControlId::SessionCap => CloseCode::Replaced,
-                    _ => CloseCode::Unauthenticated,
-                };
-                connection.close(code, Some(refusal), effects)
-            }
-        };
-        (connection, verdict)
-    }
-
     /// Judges one text message. After [`Verdict::Allow`] it stands in [`Connection::message`].
     pub fn on_message(&mut self, now: Now, text: &str, effects: &mut Effects, probe: &mut impl Probe) -> Verdict {
         if self.closing {
@@ -241,8 +200,8 @@ impl Connection {
         };
         let id = envelope.id;
         match envelope.kind {
-            "ping" => return answer_ping(now, &envelope, effects),
-            "ack" => return accept_ack(&envelope),
+            "ping" => return own::answer_ping(now, &envelope, effects),
+            "ack" => return own::accept_ack(&envelope),
             "auth.refresh" => return self.accept_refresh(now, &envelope),
             "auth" => {
                 return Err(Refused::new(
@@ -345,103 +304,6 @@ impl Connection {
         charged
     }
 
-    /// The first message of a connection that is not authenticated: one try.
-    fn first<'t>(&self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
-        let refuse =
-            |code, reason, close| Err(Refused::new(ControlId::Credential, code, reason, envelope.id).closing(close));
-        let unauthenticated = |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
-        if let Phase::Proof { fingerprint, .. } = &self.phase {
-            return match envelope.csrf_token {
-                _ if envelope.kind != "auth" => {
-                    refuse(ErrorCode::CsrfInvalid, "first_message_not_auth", CloseCode::Forbidden)
-                }
-                Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved),
-                Some(_) => refuse(ErrorCode::CsrfInvalid, "proof_wrong", CloseCode::Forbidden),
-                None => refuse(ErrorCode::CsrfInvalid, "proof_missing", CloseCode::Forbidden),
-            };
-        }
-        if envelope.kind != "auth" {
-            return unauthenticated("first_message_not_auth");
-        }
-        let Some(token) = only_string(envelope.payload, "token") else {
-            return unauthenticated("auth_payload_invalid");
-        };
-        match self.cx.identify(now, token) {
-            Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity))),
-            Err(error) => unauthenticated(error.as_str()),
-        }
-    }
-
-    fn accept_refresh<'t>(&mut self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
-        let Phase::Open(session) = &mut self.phase else {
-            return Err(Refused::new(ControlId::Credential, ErrorCode::Internal, "no_session", envelope.id));
-        };
-        let Some(token) = only_string(envelope.payload, "token") else {
-            let reason = "refresh_payload_invalid";
-            return Err(Refused::new(ControlId::Credential, ErrorCode::InvalidMessage, reason, envelope.id));
-        };
-        let quota = Quota::per(1, REFRESH_EVERY, REFRESHES_AT_ONCE);
-        if let Err(wait) = quota.charge(&mut session.refreshes, now.tick, 1) {
-            let reason = "refreshes_of_session";
-            return Err(Refused::new(ControlId::RateType, ErrorCode::RateLimited, reason, envelope.id).after(wait));
-        }
-        match self.cx.identify(now, token) {
-            Ok(fresh) if fresh.claims.subject == session.identity.claims.subject => {
-                Ok(Passed::Refreshed(Arc::new(fresh)))
-            }
-            Ok(_) => Err(Refused::new(
-                ControlId::Credential,
-                ErrorCode::Forbidden,
-                "refresh_of_another_subject",
-                envelope.id,
-            )
-            .closing(CloseCode::Forbidden)),
-            Err(error) => {
-                Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, error.as_str(), envelope.id))
-            }
-        }
-    }
-
-    fn take_seat(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) -> Verdict {
-        match self.cx.seats.take(identity.print, self.cx.policy.sessions.per_subject) {
-            Some(seat) => {
-                self.begin_session(now, identity, seat, effects);
-                Verdict::Answered
-            }
-            None => self.close(CloseCode::Replaced, Some(too_many_sessions()), effects),
-        }
-    }
-
-    fn begin_session(&mut self, now: Now, identity: Arc<Identity>, seat: Seat, effects: &mut Effects) {
-        let policy = &self.cx.policy;
-        let id = SessionId(self.cx.random_id());
-        let mut session = Box::new(Session {
-            id,
-            started: now.tick,
-            last_message: now.tick,
-            seq: 0,
-            csrf: Csrf::new(&self.cx.csrf, id, now, policy.csrf_rotate_every),
-            expiring_at: None,
-            refreshes: Bucket::default(),
-            token_ends_at: Tick::NEVER,
-            identity,
-            _seat: seat,
-        });
-        session.schedule_end(now);
-        reply::write_welcome(&mut effects.out, id, &session.identity.claims, &session.csrf, policy);
-        self.phase = Phase::Open(session);
-        self.record("session_opened", effects);
-    }
-
-    fn refresh(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) {
-        if let Phase::Open(session) = &mut self.phase {
-            session.identity = identity;
-            session.schedule_end(now);
-            reply::write_auth(&mut effects.out, "auth.refreshed", session.identity.claims.expires_at);
-            self.record("token_refreshed", effects);
-        }
-    }
-
     fn refuse(&mut self, refused: Refused<'_>, bytes: usize, effects: &mut Effects) -> Verdict {
         let reference = self.cx.reference();
         let id = refused.id.map(reply::json_text);
@@ -528,88 +390,6 @@ impl Connection {
         self.phase = Phase::Closed;
     }
 
-    /// The peer gave a sign of life that is no message. Returns the time since the ping that waited for it, if one did.
-    pub fn on_sign_of_life(&mut self, now: Now) -> Option<Millis> {
-        self.heart.seen(now.tick)
-    }
-
-    /// A message has been under way for longer than [`crate::control::heartbeat::HeartbeatPolicy::message`].
-    pub fn on_message_overdue(&mut self, effects: &mut Effects) -> Verdict {
-        let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::InvalidMessage, "message_unfinished");
-        self.close(CloseCode::PolicyViolation, Some(refusal), effects)
-    }
-
-    /// When [`Connection::on_deadline`] has something to do, at the latest.
-    pub fn deadline(&self) -> Tick {
-        let policy = &self.cx.policy;
-        let beat = self.heart.deadline(&policy.heartbeat);
-        match &self.phase {
-            Phase::Closed => Tick::NEVER,
-            Phase::FirstMessage { until } | Phase::Proof { until, .. } => *until,
-            Phase::Open(session) => beat
-                .min(session.last_message.after(policy.sessions.idle))
-                .min(session.started.after(policy.sessions.max))
-                .min(session.csrf.rotates_at)
-                .min(session.token_ends_at)
-                .min(session.expiring_at.unwrap_or(Tick::NEVER)),
-        }
-    }
-
-    /// Does what is due at `now`.
-    pub fn on_deadline(&mut self, now: Now, effects: &mut Effects) -> Verdict {
-        if self.closing {
-            return Verdict::Answered;
-        }
-        let policy = &self.cx.policy;
-        let (idle, max, rotate) = (policy.sessions.idle, policy.sessions.max, policy.csrf_rotate_every);
-        let timed_out = |reason| Refusal::new(ControlId::Heartbeat, ErrorCode::Unauthenticated, reason);
-        match &mut self.phase {
-            Phase::Closed => return Verdict::Answered,
-            Phase::FirstMessage { until } | Phase::Proof { until, .. } => {
-                return if now.tick >= *until {
-                    self.close(CloseCode::TimedOut, Some(timed_out("first_message_missing")), effects)
-                } else {
-                    Verdict::Answered
-                };
-            }
-            Phase::Open(session) => {
-                let expired = |reason| Some(Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, reason));
-                if now.unix >= session.identity.ends_at {
-                    return self.close(CloseCode::Unauthenticated, expired("token_ended"), effects);
-                }
-                if now.tick >= session.started.after(max) {
-                    return self.close(CloseCode::Unauthenticated, expired("session_too_old"), effects);
-                }
-                if now.tick >= session.last_message.after(idle) {
-                    return self.close(CloseCode::TimedOut, expired("session_idle"), effects);
-                }
-                if now.tick >= session.token_ends_at {
-                    // The wall clock went back since the deadline was computed: the token is still good.
-                    session.schedule_end(now);
-                }
-                if session.expiring_at.is_some_and(|at| now.tick >= at) {
-                    session.expiring_at = None;
-                    reply::write_auth(&mut effects.out, "auth.expiring", session.identity.claims.expires_at);
-                }
-                if now.tick >= session.csrf.rotates_at {
-                    session.csrf.rotate(&self.cx.csrf, session.id, now, rotate);
-                    reply::write_csrf(&mut effects.out, &session.csrf);
-                }
-            }
-        }
-        match self.heart.beat(&self.cx.policy.heartbeat, now.tick) {
-            Beat::Quiet(_) => Verdict::Answered,
-            Beat::Ping => {
-                frame::write_frame(&mut effects.out, Opcode::Ping, b"");
-                Verdict::Answered
-            }
-            Beat::Dead => {
-                let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::SessionExpired, "peer_silent");
-                self.close(CloseCode::TimedOut, Some(refusal), effects)
-            }
-        }
-    }
-
     /// The message that [`Verdict::Allow`] let pass.
     pub fn message<'a>(&'a self, effects: &'a Effects) -> Message<'a> {
         effects.message.message(&self.cx.policy)
@@ -691,29 +471,6 @@ impl Connection {
         &self.cx
     }
 
-    /// The state for people to look at.
-    pub fn snapshot(&self, now: Now) -> Option<Snapshot> {
-        let Phase::Open(session) = &self.phase else {
-            return None;
-        };
-        let limiter = &self.cx.limiter;
-        let bytes = limiter.policy().bytes;
-        let [subject, prefix, prefix_bytes] = limiter.levels(Some(session.identity.print), self.prefixes, now.tick);
-        Some(Snapshot {
-            session: session.id,
-            subject: session.identity.claims.subject.clone(),
-            age: now.tick.since(session.started),
-            auth_expires_at: session.identity.claims.expires_at,
-            csrf_expires_at: session.csrf.expires_at,
-            buckets: [
-                subject,
-                ("bytes of this session", bytes, bytes.used(self.bytes, now.tick)),
-                prefix,
-                prefix_bytes,
-            ],
-        })
-    }
-
     fn about(&self, action: &'static str) -> Record {
         let mut record = Record::new(action);
         record.client = Some(self.client);
@@ -726,76 +483,5 @@ impl Connection {
 
     fn record(&self, action: &'static str, effects: &mut Effects) {
         effects.records.push(self.about(action));
-    }
-}
-
-/// The state of a session, for people to look at.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// The session.
-    pub session: SessionId,
-    /// Who.
-    pub subject: Box<str>,
-    /// How long it has lived.
-    pub age: Millis,
-    /// When its token ends.
-    pub auth_expires_at: UnixMs,
-    /// When its CSRF token rotates.
-    pub csrf_expires_at: UnixMs,
-    /// Name, quota and used share of each bucket.
-    pub buckets: [(&'static str, Quota, f32); 4],
-}
-
-impl Session {
-    /// Puts the end of the token, and the warning before it, on the tick clock.
-    fn schedule_end(&mut self, now: Now) {
-        let life = self.identity.claims.expires_at.since(now.unix);
-        let warning = Millis(AUTH_EXPIRING_MS.min(life.0 / 5));
-        self.token_ends_at = now.tick.after(self.identity.ends_at.since(now.unix));
-        self.expiring_at = Some(now.tick.after(Millis(life.0.saturating_sub(warning.0))));
-    }
-}
-
-/// The one string member `name` of an object that has no other.
-fn only_string<'t>(payload: Option<Value<'t>>, name: &str) -> Option<&'t str> {
-    let payload = payload.filter(|value| value.is_object())?;
-    let mut members = payload.members();
-    let member = members.next()?;
-    if members.next().is_some() || !member.key.str_eq(name) {
-        return None;
-    }
-    member.value.as_plain_str()
-}
-
-fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut Effects) -> Result<Passed, Refused<'t>> {
-    let wrong = || Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ping_payload_invalid", envelope.id);
-    let mut t = None;
-    if let Some(payload) = envelope.payload {
-        if !payload.is_object() {
-            return Err(wrong());
-        }
-        for member in payload.members() {
-            match member.value.as_u64_exact() {
-                Some(number) if member.key.str_eq("t") => t = Some(number),
-                _ => return Err(wrong()),
-            }
-        }
-    }
-    reply::write_pong(&mut effects.out, envelope.id, t, now.unix);
-    Ok(Passed::Answered)
-}
-
-/// The client has everything up to `seq`: nothing is kept for it, so there is nothing to trim.
-fn accept_ack<'t>(envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
-    let good = envelope.payload.filter(|payload| payload.is_object()).is_some_and(|payload| {
-        let mut members = payload.members();
-        let seq =
-            members.next().is_some_and(|member| member.key.str_eq("seq") && member.value.as_u64_exact().is_some());
-        seq && members.next().is_none()
-    });
-    if good {
-        Ok(Passed::Answered)
-    } else {
-        Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id))
     }
 }

@@ -1,0 +1,184 @@
+//! How a connection becomes a session and keeps its identity: admission, the first message, `auth.refresh`.
+
+use std::sync::Arc;
+
+use wsguard_protocol::limits::AUTH_EXPIRING_MS;
+use wsguard_protocol::{CloseCode, ErrorCode};
+
+use super::{Connection, Passed, Phase, Refused, Session, reply};
+use crate::control::csrf::Csrf;
+use crate::control::envelope::Envelope;
+use crate::control::heartbeat::Heartbeat;
+use crate::control::rate::{Bucket, Quota};
+use crate::control::session::{Seat, SessionId};
+use crate::effect::Effects;
+use crate::handshake::{Admission, Entry, too_many_sessions};
+use crate::json::Value;
+use crate::policy::{Context, Identity};
+use crate::time::{Millis, Now, Tick};
+use crate::verdict::{ControlId, Verdict};
+
+/// Time that one refresh of the token costs. Each one checks a signature, and a token lives for minutes.
+const REFRESH_EVERY: Millis = Millis(5_000);
+
+/// Refreshes at once: a client that tries again after a bad token.
+const REFRESHES_AT_ONCE: u32 = 4;
+
+impl Connection {
+    /// The connection that begins with `admission`. Its first frames stand in `effects.out`; after
+    /// [`Verdict::Close`] it is over already.
+    pub fn open(cx: Arc<Context>, now: Now, admission: Admission, effects: &mut Effects) -> (Self, Verdict) {
+        let until = now.tick.after(cx.policy.heartbeat.first_message);
+        let mut connection = Self {
+            phase: Phase::Closed,
+            client: admission.client,
+            prefixes: admission.prefixes,
+            heart: Heartbeat::new(now.tick),
+            bytes: Bucket::default(),
+            refused_in_a_row: 0,
+            closing: false,
+            shadow_told: false,
+            cx,
+        };
+        let verdict = match admission.entry {
+            Entry::Open(identity, seat) => {
+                connection.begin_session(now, identity, seat, effects);
+                Verdict::Allow
+            }
+            Entry::FirstMessage => {
+                connection.phase = Phase::FirstMessage { until };
+                Verdict::Answered
+            }
+            Entry::Proof { identity, fingerprint } => {
+                connection.phase = Phase::Proof { until, identity, fingerprint };
+                Verdict::Answered
+            }
+            Entry::Refused(refusal) => {
+                let code = match refusal.control {
+                    ControlId::SessionCap => CloseCode::Replaced,
+                    _ => CloseCode::Unauthenticated,
+                };
+                connection.close(code, Some(refusal), effects)
+            }
+        };
+        (connection, verdict)
+    }
+
+    /// The first message of a connection that is not authenticated: one try.
+    pub(super) fn first<'t>(&self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+        let refuse =
+            |code, reason, close| Err(Refused::new(ControlId::Credential, code, reason, envelope.id).closing(close));
+        let unauthenticated = |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
+        if let Phase::Proof { fingerprint, .. } = &self.phase {
+            return match envelope.csrf_token {
+                _ if envelope.kind != "auth" => {
+                    refuse(ErrorCode::CsrfInvalid, "first_message_not_auth", CloseCode::Forbidden)
+                }
+                Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved),
+                Some(_) => refuse(ErrorCode::CsrfInvalid, "proof_wrong", CloseCode::Forbidden),
+                None => refuse(ErrorCode::CsrfInvalid, "proof_missing", CloseCode::Forbidden),
+            };
+        }
+        if envelope.kind != "auth" {
+            return unauthenticated("first_message_not_auth");
+        }
+        let Some(token) = only_string(envelope.payload, "token") else {
+            return unauthenticated("auth_payload_invalid");
+        };
+        match self.cx.identify(now, token) {
+            Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity))),
+            Err(error) => unauthenticated(error.as_str()),
+        }
+    }
+
+    pub(super) fn accept_refresh<'t>(&mut self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+        let Phase::Open(session) = &mut self.phase else {
+            return Err(Refused::new(ControlId::Credential, ErrorCode::Internal, "no_session", envelope.id));
+        };
+        let Some(token) = only_string(envelope.payload, "token") else {
+            let reason = "refresh_payload_invalid";
+            return Err(Refused::new(ControlId::Credential, ErrorCode::InvalidMessage, reason, envelope.id));
+        };
+        let quota = Quota::per(1, REFRESH_EVERY, REFRESHES_AT_ONCE);
+        if let Err(wait) = quota.charge(&mut session.refreshes, now.tick, 1) {
+            let reason = "refreshes_of_session";
+            return Err(Refused::new(ControlId::RateType, ErrorCode::RateLimited, reason, envelope.id).after(wait));
+        }
+        match self.cx.identify(now, token) {
+            Ok(fresh) if fresh.claims.subject == session.identity.claims.subject => {
+                Ok(Passed::Refreshed(Arc::new(fresh)))
+            }
+            Ok(_) => Err(Refused::new(
+                ControlId::Credential,
+                ErrorCode::Forbidden,
+                "refresh_of_another_subject",
+                envelope.id,
+            )
+            .closing(CloseCode::Forbidden)),
+            Err(error) => {
+                Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, error.as_str(), envelope.id))
+            }
+        }
+    }
+
+    pub(super) fn take_seat(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) -> Verdict {
+        match self.cx.seats.take(identity.print, self.cx.policy.sessions.per_subject) {
+            Some(seat) => {
+                self.begin_session(now, identity, seat, effects);
+                Verdict::Answered
+            }
+            None => self.close(CloseCode::Replaced, Some(too_many_sessions()), effects),
+        }
+    }
+
+    pub(super) fn begin_session(&mut self, now: Now, identity: Arc<Identity>, seat: Seat, effects: &mut Effects) {
+        let policy = &self.cx.policy;
+        let id = SessionId(self.cx.random_id());
+        let mut session = Box::new(Session {
+            id,
+            started: now.tick,
+            last_message: now.tick,
+            seq: 0,
+            csrf: Csrf::new(&self.cx.csrf, id, now, policy.csrf_rotate_every),
+            expiring_at: None,
+            refreshes: Bucket::default(),
+            token_ends_at: Tick::NEVER,
+            identity,
+            _seat: seat,
+        });
+        session.schedule_end(now);
+        reply::write_welcome(&mut effects.out, id, &session.identity.claims, &session.csrf, policy);
+        self.phase = Phase::Open(session);
+        self.record("session_opened", effects);
+    }
+
+    pub(super) fn refresh(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) {
+        if let Phase::Open(session) = &mut self.phase {
+            session.identity = identity;
+            session.schedule_end(now);
+            reply::write_auth(&mut effects.out, "auth.refreshed", session.identity.claims.expires_at);
+            self.record("token_refreshed", effects);
+        }
+    }
+}
+
+impl Session {
+    /// Puts the end of the token, and the warning before it, on the tick clock.
+    pub(super) fn schedule_end(&mut self, now: Now) {
+        let life = self.identity.claims.expires_at.since(now.unix);
+        let warning = Millis(AUTH_EXPIRING_MS.min(life.0 / 5));
+        self.token_ends_at = now.tick.after(self.identity.ends_at.since(now.unix));
+        self.expiring_at = Some(now.tick.after(Millis(life.0.saturating_sub(warning.0))));
+    }
+}
+
+/// The one string member `name` of an object that has no other.
+fn only_string<'t>(payload: Option<Value<'t>>, name: &str) -> Option<&'t str> {
+    let payload = payload.filter(|value| value.is_object())?;
+    let mut members = payload.members();
+    let member = members.next()?;
+    if members.next().is_some() || !member.key.str_eq(name) {
+        return None;
+    }
+    member.value.as_plain_str()
+}

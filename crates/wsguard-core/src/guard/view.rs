@@ -1,0 +1,48 @@
+//! The state of a connection for people to look at.
+
+use super::{Connection, Phase};
+use crate::control::rate::Quota;
+use crate::control::session::SessionId;
+use crate::time::{Millis, Now, UnixMs};
+
+/// The state of a session, for people to look at.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The session.
+    pub session: SessionId,
+    /// Who.
+    pub subject: Box<str>,
+    /// How long it has lived.
+    pub age: Millis,
+    /// When its token ends.
+    pub auth_expires_at: UnixMs,
+    /// When its CSRF token rotates.
+    pub csrf_expires_at: UnixMs,
+    /// Name, quota and used share of each bucket.
+    pub buckets: [(&'static str, Quota, f32); 4],
+}
+
+impl Connection {
+    /// The state for people to look at.
+    pub fn snapshot(&self, now: Now) -> Option<Snapshot> {
+        let Phase::Open(session) = &self.phase else {
+            return None;
+        };
+        let limiter = &self.cx.limiter;
+        let bytes = limiter.policy().bytes;
+        let [subject, prefix, prefix_bytes] = limiter.levels(Some(session.identity.print), self.prefixes, now.tick);
+        Some(Snapshot {
+            session: session.id,
+            subject: session.identity.claims.subject.clone(),
+            age: now.tick.since(session.started),
+            auth_expires_at: session.identity.claims.expires_at,
+            csrf_expires_at: session.csrf.expires_at,
+            buckets: [
+                subject,
+                ("bytes of this session", bytes, bytes.used(self.bytes, now.tick)),
+                prefix,
+                prefix_bytes,
+            ],
+        })
+    }
+}
