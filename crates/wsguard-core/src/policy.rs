@@ -12,13 +12,16 @@ use crate::control::credential::Methods;
 use crate::control::heartbeat::HeartbeatPolicy;
 use crate::control::host::HostPattern;
 use crate::control::origin::Origin;
-use crate::control::rate::{Limiter, Print, PrintKey, Quota, RatePolicy};
+use crate::control::penalty::{Penalties, PenaltyPolicy};
+use crate::control::rate::{Limiter, Mode, Print, PrintKey, Quota, RatePolicy};
 use crate::control::session::{Seats, SessionPolicy};
+use crate::control::shadow::{ShadowCounts, ShadowSet};
 use crate::frame::FrameLimits;
 use crate::json::ScanLimits;
 use crate::schema::{CompiledSchema, ContentClass, SchemaError};
 use crate::time::{Millis, UnixMs};
 use crate::token::{Claims, CsrfKey, KeyRing, TokenPolicy};
+use crate::verdict::ControlId;
 
 /// Randomness, given from outside: the core has none of its own, so that a run can be repeated.
 pub trait Random: Send + Sync {
@@ -167,6 +170,11 @@ pub struct Policy {
     pub scan: ScanLimits,
     /// Quotas.
     pub rate: RatePolicy,
+    /// The ladder.
+    pub penalty: PenaltyPolicy,
+    /// Controls that only say what they would have refused. The three rate controls are in shadow too where
+    /// [`RatePolicy::mode`] says so.
+    pub shadow: ShadowSet,
     /// Life of sessions.
     pub sessions: SessionPolicy,
     /// Pings and deadlines.
@@ -197,6 +205,8 @@ impl Policy {
             frames: FrameLimits { message_bytes_max: MESSAGE_BYTES_MAX, ..FrameLimits::default() },
             scan: ScanLimits::default(),
             rate: RatePolicy::default(),
+            penalty: PenaltyPolicy::default(),
+            shadow: ShadowSet::default(),
             sessions: SessionPolicy::default(),
             heartbeat: HeartbeatPolicy::default(),
             csrf_rotate_every: Millis::from_secs(15 * 60),
@@ -205,6 +215,12 @@ impl Policy {
             messages: Vec::new(),
             by_name: Vec::new(),
         }
+    }
+
+    /// Whether `control` only says what it would have refused.
+    pub fn shadows(&self, control: ControlId) -> bool {
+        let is_rate = matches!(control, ControlId::HandshakeRate | ControlId::Rate | ControlId::RateType);
+        self.shadow.contains(control) || is_rate && self.rate.mode == Mode::Shadow
     }
 
     /// Adds a message type.
@@ -265,6 +281,8 @@ pub struct Secrets {
 pub struct Context {
     pub(crate) policy: Policy,
     pub(crate) limiter: Limiter,
+    pub(crate) penalties: Penalties,
+    pub(crate) shadow: ShadowCounts,
     pub(crate) seats: Arc<Seats>,
     pub(crate) csrf: CsrfKey,
     pub(crate) random: Box<dyn Random>,
@@ -280,6 +298,8 @@ impl Context {
     /// A context for `policy`.
     pub fn new(policy: Policy, secrets: &Secrets, random: Box<dyn Random>) -> Self {
         Self {
+            penalties: Penalties::new(policy.penalty.table_keys, PrintKey::new(secrets.prints)),
+            shadow: ShadowCounts::default(),
             limiter: Limiter::new(policy.rate.clone(), PrintKey::new(secrets.prints)),
             csrf: CsrfKey::new(&secrets.csrf),
             seats: Arc::default(),
@@ -296,6 +316,16 @@ impl Context {
     /// The buckets.
     pub fn limiter(&self) -> &Limiter {
         &self.limiter
+    }
+
+    /// Standings and bans.
+    pub fn penalties(&self) -> &Penalties {
+        &self.penalties
+    }
+
+    /// What controls in shadow would have refused.
+    pub fn shadow(&self) -> &ShadowCounts {
+        &self.shadow
     }
 
     /// 16 random bytes: a session id, a ticket.

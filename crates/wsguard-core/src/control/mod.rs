@@ -11,6 +11,8 @@ pub mod envelope;
 pub mod heartbeat;
 pub mod host;
 pub mod origin;
+pub mod penalty;
 pub mod rate;
 pub(crate) mod schema;
 pub mod session;
+pub mod shadow;
