@@ -226,7 +226,7 @@ impl Writer {
             told: Vec::new(),
             key,
             checkpoints: checkpoints.map(sink::Checkpoints::open).transpose()?,
-            signed: (found.chain.seq, unix_ms()),
+            signed: (0, unix_ms()),
         };
         writer.begin(&found);
         Ok(writer)
@@ -252,6 +252,8 @@ impl Writer {
             let _ = write!(self.line, ",\"wsguard.log.torn_bytes\":{}}}", found.torn_bytes);
         }
         self.seal();
+        // Vouches for the tail of the run before, too.
+        self.sign();
     }
 
     fn run(&mut self, commands: &Receiver<Command>) {

@@ -29,7 +29,7 @@ struct Verify {
     /// The files of one log, in any order: the current one and its rotated ones.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The public key of the checkpoints (`security.jsonl.key.pub`), kept where those who can write the log cannot write.
+    /// The public key of the checkpoints (`security.key.pub`), kept where those who can write the log cannot write.
     #[arg(long, value_name = "FILE.pub")]
     key: Vec<PathBuf>,
     /// Verify the hashes alone. Whoever can write the files can also make the hashes good again.
@@ -64,8 +64,9 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     } else {
         output::result(report(&verified, !keys.is_empty(), arguments.checkpoints.is_some()))
     };
+    let proved = verified.fault.is_none() && (keys.is_empty() || verified.signed_to.is_some());
     match printed {
-        Exit::Good if verified.fault.is_some() => Exit::Failed,
+        Exit::Good if !proved => Exit::Failed,
         other => other,
     }
 }
@@ -75,6 +76,9 @@ fn report(verified: &Verified, signed: bool, shipped: bool) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
     match &verified.fault {
+        None if signed && verified.signed_to.is_none() => {
+            let _ = write!(text, "{RED}unproven{RED:#}");
+        }
         None => {
             let _ = write!(text, "{BOLD}whole{BOLD:#}");
         }
@@ -132,7 +136,13 @@ mod tests {
                 vec!["whole", "1 to 9", "2 checkpoints, good up to entry 8", "found again"],
             ),
             ("unsigned", Verified { signed_to: None, ..whole.clone() }, false, false, vec!["not checked", "A cut end"]),
-            ("no checkpoint", Verified { signed_to: None, ..whole.clone() }, true, false, vec!["nothing vouches"]),
+            (
+                "no checkpoint",
+                Verified { signed_to: None, ..whole.clone() },
+                true,
+                false,
+                vec!["unproven", "nothing vouches"],
+            ),
             (
                 "one",
                 Verified { fault: fault(Some(5)), ..whole.clone() },

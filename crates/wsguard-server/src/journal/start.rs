@@ -64,9 +64,8 @@ fn load(path: &Path) -> Result<SigningKey, JournalError> {
 
 /// The signing key beside the log: made at the first start, so that every log in a file is vouched for.
 fn made_beside(log: &Path) -> Result<PathBuf, JournalError> {
-    let mut path = log.as_os_str().to_owned();
-    path.push(".key");
-    let path = PathBuf::from(path);
+    // `security.jsonl*` is the log and its rotated files, and not this key.
+    let path = log.with_extension("key");
     if !path.exists() {
         keys::generate(Algorithm::EdDsa)
             .and_then(|key| keys::write_key_files(&path, &key))

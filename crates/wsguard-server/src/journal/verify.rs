@@ -224,13 +224,20 @@ impl Reading<'_> {
             // What stood before the first file given is its own word; a checkpoint covers it.
             self.chain = Chain { seq: chained.seq.saturating_sub(1), head: chained.prev.unwrap_or_default() };
             self.vouched = self.chain.seq;
+            if chained.prev.is_none() {
+                // Every file begins with a line that names its predecessor: what stood before this one was cut off.
+                self.fault(FaultKind::Missing, place, 1, Some(chained.seq));
+                self.chain = Chain { seq: chained.seq, head: chained.hash };
+                self.verified.last = chained.seq;
+                return;
+            }
         }
         let Chain { seq: last, head } = self.chain;
         let expected = last.saturating_add(1);
         let follows = chained.seq == expected && chained.follows(&head) && (!opens_file || chained.prev == Some(head));
         if let Some((odd, bytes)) = self.odd.take() {
             let says_torn = format!("\"wsguard.log.torn_bytes\":{bytes},");
-            if follows && chained.body.contains(&says_torn) {
+            if chained.body.contains(&says_torn) {
                 self.verified.torn.push(odd);
             } else {
                 self.fault(FaultKind::Foreign, &odd, expected, None);

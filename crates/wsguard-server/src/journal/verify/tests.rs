@@ -119,7 +119,7 @@ type Tampering<'a> = (&'a str, fn(&mut Vec<String>), Option<(FaultKind, u64, Opt
 
 #[test]
 fn each_way_to_tamper_is_found_at_its_place() {
-    // Line 1 opens, 2 to 1000 are entries, 1001 is the first checkpoint, and so on; the log ends with a checkpoint.
+    // Line 1 opens, line 2 is its checkpoint, 3 to 1002 are entries, 1003 is a checkpoint, and so on to the last line.
     let case = Case::new("tamper");
     case.run(2_500, u64::MAX);
     let whole = fs::read_to_string(case.log()).unwrap();
@@ -129,24 +129,24 @@ fn each_way_to_tamper_is_found_at_its_place() {
         ("nothing", |_| {}, None),
         (
             "a name",
-            |lines| lines[499] = lines[499].replace("subject 498", "subject xxx"),
+            |lines| lines[499] = lines[499].replace("subject 497", "subject xxx"),
             Some((FaultKind::Changed, 500, Some(500))),
         ),
         ("one line away", |lines| drop(lines.remove(499)), Some((FaultKind::Missing, 500, Some(501)))),
         ("two lines away", |lines| drop(lines.drain(499..501)), Some((FaultKind::Missing, 500, Some(502)))),
         ("a line twice", |lines| lines.insert(500, lines[499].clone()), Some((FaultKind::OutOfOrder, 500, Some(500)))),
-        ("two lines swapped", |lines| lines.swap(499, 500), Some((FaultKind::Missing, 500, Some(1_000)))),
+        ("two lines swapped", |lines| lines.swap(499, 500), Some((FaultKind::Missing, 500, Some(1_002)))),
         (
             "a line of somebody else",
             |lines| lines.insert(500, "{\"event.action\":\"x\"}".to_owned()),
-            Some((FaultKind::Foreign, 501, Some(1_000))),
+            Some((FaultKind::Foreign, 501, Some(1_002))),
         ),
-        ("a checkpoint away", |lines| drop(lines.remove(1_000)), Some((FaultKind::Missing, 1_001, Some(1_002)))),
-        ("the beginning away", |lines| drop(lines.drain(0..10)), None),
+        ("a checkpoint away", |lines| drop(lines.remove(1_002)), Some((FaultKind::Missing, 1_003, Some(1_004)))),
+        ("the beginning away", |lines| drop(lines.drain(0..10)), Some((FaultKind::Missing, 1, Some(11)))),
         (
             "changes in two parts",
             |lines| {
-                lines[499] = lines[499].replace("subject 498", "subject xxx");
+                lines[499] = lines[499].replace("subject 497", "subject xxx");
                 lines[1_499] = lines[1_499].replace("subject", "SUBJECT");
             },
             Some((FaultKind::Changed, 500, Some(500))),
@@ -154,10 +154,10 @@ fn each_way_to_tamper_is_found_at_its_place() {
         (
             "two changes in one part",
             |lines| {
-                lines[499] = lines[499].replace("subject 498", "subject xxx");
+                lines[499] = lines[499].replace("subject 497", "subject xxx");
                 lines[599] = lines[599].replace("subject", "SUBJECT");
             },
-            Some((FaultKind::Changed, 500, Some(1_000))),
+            Some((FaultKind::Changed, 500, Some(1_002))),
         ),
     ];
     for (name, change, want) in cases {
@@ -189,7 +189,7 @@ fn a_log_written_anew_fails_at_the_next_checkpoint() {
             *line = fresh;
         }
     });
-    assert_eq!(affected(&case.verified()), Some((FaultKind::CheckpointForged, 1, None)));
+    assert_eq!(affected(&case.verified()), Some((FaultKind::CheckpointForged, 2, None)));
     let unsigned = verify(&case.files(), &[], None).unwrap();
     assert_eq!((unsigned.fault, unsigned.signed_to), (None, None), "the chain alone has no secret");
     let foreign = Case::new("foreign-key");
@@ -203,21 +203,21 @@ fn a_cut_tail_shows_against_shipped_checkpoints_alone() {
     case.run(1_500, u64::MAX);
     case.edit(|lines| lines.truncate(1_200));
     let verified = case.verified();
-    assert_eq!((verified.fault, verified.signed_to, verified.last), (None, Some(1_000), 1_200));
+    assert_eq!((verified.fault, verified.signed_to, verified.last), (None, Some(1_002), 1_200));
     let verified = verify(&case.files(), &case.public(), Some(&case.shipped())).unwrap();
-    assert_eq!(affected(&verified), Some((FaultKind::ShippedCheckpointDisagrees, 1_001, None)));
+    assert_eq!(affected(&verified), Some((FaultKind::ShippedCheckpointDisagrees, 1_003, None)));
 
     let forged = case.directory.join("forged.jsonl");
     fs::write(
         &forged,
         fs::read_to_string(case.shipped())
             .unwrap()
-            .replace("\"wsguard.checkpoint.seq\":1000", "\"wsguard.checkpoint.seq\":999"),
+            .replace("\"wsguard.checkpoint.seq\":1002", "\"wsguard.checkpoint.seq\":999"),
     )
     .unwrap();
     assert!(matches!(
         verify(&case.files(), &case.public(), Some(&forged)),
-        Err(VerifyError::NoCheckpoint { line: 1, .. })
+        Err(VerifyError::NoCheckpoint { line: 2, .. })
     ));
 }
 
