@@ -1,4 +1,4 @@
-//! Suites that others wrote, fetched by `testkit/suites/install.sh`: JSONTestSuite against the scanner, and the
+//! Suites that others wrote, fetched by `testkit/suites/install.sh`: the parsing suite of Seriot against the scanner, and the
 //! JSON-Schema-Test-Suite against the validator and the `jsonschema` crate.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -48,8 +48,9 @@ fn the_scanner_agrees_with_the_parsing_suite() {
             json::write_canonical(document.root(), &mut canonical);
             String::from_utf8(canonical).unwrap()
         });
-        *judged.entry(&name[..2]).or_insert(0_u32) += 1;
-        match (&name[..1], &scanned) {
+        let expected = name.split('_').next().unwrap();
+        *judged.entry(expected).or_insert(0_u32) += 1;
+        match (expected, &scanned) {
             ("y", Ok(canonical)) => {
                 let (ours, theirs): (Value, Value) =
                     (serde_json::from_str(canonical).unwrap(), serde_json::from_str(text).unwrap());
@@ -68,7 +69,7 @@ fn the_scanner_agrees_with_the_parsing_suite() {
             (_, Err(_)) => {}
         }
     }
-    assert!(judged["y_"] >= 90 && judged["n_"] >= 180 && judged["i_"] >= 30, "{judged:?}");
+    assert!(judged["y"] >= 90 && judged["n"] >= 180 && judged["i"] >= 30, "{judged:?}");
     let stricter: Vec<_> = stricter.iter().map(String::as_str).collect();
     assert_eq!(stricter, STRICTER, "what the guard refuses though the grammar allows it");
 }
@@ -122,7 +123,7 @@ fn the_validator_agrees_with_the_schema_suite_and_the_jsonschema_crate() {
                 }
                 // A number beyond 2^53 is refused by design, where the schema does not permit it.
                 let wide = document.wide_numbers() > 0 && valid;
-                if ours != valid && !wide || theirs.is_some_and(|theirs| theirs != ours) && !wide {
+                if !wide && (ours != valid || theirs.is_some_and(|theirs| theirs != ours)) {
                     wrong.push(format!(
                         "{about}: {}: ours {ours}, theirs {theirs:?}, suite {valid}",
                         test["description"]
