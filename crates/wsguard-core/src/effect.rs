@@ -28,6 +28,7 @@ pub struct Effects {
     pub pause: Option<Millis>,
     /// Room for a reply while it is put together; like all buffers here the thread's, not the connection's.
     pub tail: Vec<u8>,
+    pub(crate) in_shadow: Vec<(ControlId, Reason)>,
     pub(crate) message: Accepted,
     pub(crate) tape: Option<Tape>,
     pub(crate) classes: Vec<(NodeId, ContentClass)>,
@@ -45,6 +46,11 @@ pub struct Accepted {
 }
 
 impl Effects {
+    /// Notes that `control` let pass, being in shadow, what it would have refused for `reason`.
+    pub(crate) fn passed_in_shadow(&mut self, control: ControlId, reason: impl Into<Reason>) {
+        self.in_shadow.push((control, reason.into()));
+    }
+
     /// Asks not to read for `length`, or longer where that was asked for already.
     pub(crate) fn ask_pause(&mut self, length: Millis) {
         self.pause = Some(self.pause.map_or(length, |asked| asked.max(length)));

@@ -14,7 +14,9 @@ use wsguard_protocol::ErrorCode;
 
 use crate::control::authorization::Permissions;
 use crate::control::credential::{self, Offer, Offered};
-use crate::control::rate::{Mode, Prefixes};
+use crate::control::origin::Origin;
+use crate::control::penalty::{Payer, Weight};
+use crate::control::rate::Prefixes;
 use crate::control::session::Seat;
 use crate::control::{host, origin};
 use crate::policy::{Context, Identity};
@@ -149,23 +151,17 @@ pub struct Waiting {
 
 /// Judges a handshake.
 pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
-    let prefixes = cx.limiter.prefixes_of(request.client);
-    if let Err((bucket, wait)) = cx.limiter.handshake(prefixes, now.tick)
-        && cx.policy.rate.mode == Mode::Enforce
-    {
-        return refuse(429, Refusal::new(ControlId::HandshakeRate, ErrorCode::RateLimited, bucket).retry_after(wait));
-    }
-    if let Err(refusal) = host::inspect(&cx.policy.hosts, request.host) {
-        return refuse(403, refusal);
-    }
-    let origin = match origin::inspect(&cx.policy.origins, request.origin) {
-        Ok(origin) => origin.and_then(|index| cx.policy.origins.get(index)),
-        Err(refusal) => return refuse(403, refusal),
+    let Gate { prefixes, origin } = match gate(cx, now, request.client, request.host, request.origin) {
+        Ok(gate) => gate,
+        Err(refusal) => return Step::Refuse(refusal),
     };
     let found = credential::find(request, cx.policy.methods, &cx.policy.cookie_name, cx.policy.allow_query_token);
     let Offered { offer, subprotocol } = match found {
         Ok(offered) => offered,
-        Err(refusal) => return Step::Refuse(refusal),
+        Err(refusal) => {
+            cx.charge_prefix(now, request.client, &refusal.refusal);
+            return Step::Refuse(refusal);
+        }
     };
     let waiting = Waiting {
         subprotocol,
@@ -181,19 +177,20 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
             Ok(_) if origin.is_none() => {
                 refuse(403, Refusal::new(ControlId::Origin, ErrorCode::Forbidden, "origin_missing_with_cookie"))
             }
+            Ok(identity) if cx.kept_out(&identity, now).is_some() => waiting.kept_out(cx, now, &identity, false),
             Ok(identity) => {
                 waiting.admit(Entry::Proof { identity: Arc::new(identity), fingerprint: token::fingerprint(token) })
             }
             Err(_) if cx.policy.methods.first_message => waiting.admit(Entry::FirstMessage),
-            Err(error) => waiting.unauthenticated(error.as_str(), false),
+            Err(error) => waiting.unauthenticated(cx, now, error.as_str(), false),
         },
         Offer::Bearer(token) | Offer::Query(token) => match cx.identify(now, token) {
-            Ok(identity) => waiting.seated(cx, identity),
-            Err(error) => waiting.unauthenticated(error.as_str(), false),
+            Ok(identity) => waiting.seated(cx, now, identity, false),
+            Err(error) => waiting.unauthenticated(cx, now, error.as_str(), false),
         },
         Offer::Subprotocol(token) => match cx.identify(now, token) {
-            Ok(identity) => waiting.seated(cx, identity),
-            Err(error) => waiting.unauthenticated(error.as_str(), true),
+            Ok(identity) => waiting.seated(cx, now, identity, true),
+            Err(error) => waiting.unauthenticated(cx, now, error.as_str(), true),
         },
         Offer::Ticket(ticket) => Step::Redeem { ticket: token::fingerprint(ticket), waiting },
     }
@@ -201,6 +198,62 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
 
 fn refuse(status: u16, refusal: Refusal) -> Step {
     Step::Refuse(HandshakeRefusal { status, refusal })
+}
+
+/// What is known of a request that passed [`gate`].
+#[derive(Debug)]
+pub struct Gate<'a> {
+    /// The listed origin that asks; `None` where the request names none.
+    pub origin: Option<&'a Origin>,
+    pub(crate) prefixes: Prefixes,
+}
+
+/// The controls before any credential: rate, Host, Origin, and whether the address is kept out.
+///
+/// Every route that reads a credential passes it. A request with a foreign Host or Origin is charged to a bucket of its
+/// own and to nothing else: any web page can send such from a visitor's address, and must use up neither that visitor's
+/// handshakes nor its standing.
+///
+/// # Errors
+/// 403 for Host and Origin, 429 with the time to wait for the rest.
+pub fn gate<'a>(
+    cx: &'a Context,
+    now: Now,
+    client: IpAddr,
+    host: Header<'_>,
+    origin: Header<'_>,
+) -> Result<Gate<'a>, HandshakeRefusal> {
+    let prefixes = cx.limiter.prefixes_of(client);
+    let foreign = match (host::inspect(&cx.policy.hosts, host), origin::inspect(&cx.policy.origins, origin)) {
+        (Ok(_), Ok(origin)) => Ok(origin.and_then(|index| cx.policy.origins.get(index))),
+        (Err(refusal), _) | (Ok(_), Err(refusal)) => Err(refusal),
+    };
+    let charged = match foreign {
+        Ok(_) => cx.limiter.handshake(prefixes, now.tick),
+        Err(_) => cx.limiter.foreign(prefixes, now.tick),
+    };
+    if let Err((bucket, wait)) = charged {
+        if cx.policy.shadows(ControlId::HandshakeRate) {
+            cx.shadow.count(ControlId::HandshakeRate, bucket);
+        } else {
+            if bucket == "handshakes_of_prefix" {
+                let weight = Weight::of_excess(&cx.policy.rate.handshakes, 1);
+                let payer = Payer::Prefix(prefixes.fine, client);
+                let _ = cx.penalties.offend(&cx.policy.penalty, now, payer, None, weight, ControlId::HandshakeRate);
+            }
+            let refusal = Refusal::new(ControlId::HandshakeRate, ErrorCode::RateLimited, bucket).retry_after(wait);
+            return Err(HandshakeRefusal { status: 429, refusal });
+        }
+    }
+    let origin = foreign.map_err(|refusal| HandshakeRefusal { status: 403, refusal })?;
+    if let Some(left) = cx.penalties.banned(prefixes.fine, now.tick) {
+        return Err(HandshakeRefusal { status: 429, refusal: kept_out("prefix_kept_out", left) });
+    }
+    Ok(Gate { origin, prefixes })
+}
+
+pub(crate) fn kept_out(reason: &'static str, left: Millis) -> Refusal {
+    Refusal::new(ControlId::Penalty, ErrorCode::RateLimited, reason).retry_after(left)
 }
 
 impl Waiting {
@@ -211,28 +264,45 @@ impl Waiting {
                 let refusal = Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_store_unavailable");
                 return refuse(503, refusal.retry_after(Millis(1_000)));
             }
-            Ok(None) => return self.unauthenticated("ticket_unknown_or_used", true),
+            Ok(None) => return self.unauthenticated(cx, now, "ticket_unknown_or_used", true),
             Ok(Some(grant)) => grant,
         };
         if grant.origin != self.origin {
-            return self.unauthenticated("ticket_of_another_origin", true);
+            return self.unauthenticated(cx, now, "ticket_of_another_origin", true);
         }
         match cx.identify(now, &grant.token) {
-            Ok(identity) => self.seated(cx, identity),
-            Err(error) => self.unauthenticated(error.as_str(), true),
+            Ok(identity) => self.seated(cx, now, identity, true),
+            Err(error) => self.unauthenticated(cx, now, error.as_str(), true),
         }
     }
 
-    fn seated(self, cx: &Context, identity: Identity) -> Step {
-        match cx.seats.take(identity.print, cx.policy.sessions.per_subject) {
+    fn seated(self, cx: &Context, now: Now, identity: Identity, tell_browser: bool) -> Step {
+        if cx.kept_out(&identity, now).is_some() {
+            return self.kept_out(cx, now, &identity, tell_browser);
+        }
+        match cx.take_seat(&identity) {
             Some(seat) => self.admit(Entry::Open(Arc::new(identity), seat)),
-            None if self.subprotocol => self.admit(Entry::Refused(too_many_sessions())),
-            None => refuse(429, too_many_sessions().retry_after(Millis(10_000))),
+            None => {
+                cx.charge_subject(now, &identity, ControlId::SessionCap);
+                if self.subprotocol {
+                    self.admit(Entry::Refused(too_many_sessions()))
+                } else {
+                    refuse(429, too_many_sessions().retry_after(Millis(10_000)))
+                }
+            }
         }
     }
 
-    fn unauthenticated(self, reason: &'static str, tell_browser: bool) -> Step {
+    /// Refuses an identity that is kept out: 429, or over the socket where a browser could not see that.
+    fn kept_out(self, cx: &Context, now: Now, identity: &Identity, tell_browser: bool) -> Step {
+        let left = cx.kept_out(identity, now).unwrap_or(Millis(1));
+        let refusal = kept_out("subject_kept_out", left);
+        if tell_browser && self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(429, refusal) }
+    }
+
+    fn unauthenticated(self, cx: &Context, now: Now, reason: &'static str, tell_browser: bool) -> Step {
         let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason);
+        cx.charge_prefix(now, self.client, &refusal);
         if tell_browser && self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(401, refusal) }
     }
 
@@ -246,6 +316,36 @@ pub(crate) fn too_many_sessions() -> Refusal {
 }
 
 impl Context {
+    /// How long `identity` stays out; `None` when it may come in.
+    pub(crate) fn kept_out(&self, identity: &Identity, now: Now) -> Option<Millis> {
+        self.penalties.banned(identity.print, now.tick)
+    }
+
+    /// A seat for `identity`; where the cap is in shadow there always is one.
+    pub(crate) fn take_seat(&self, identity: &Identity) -> Option<Seat> {
+        let cap = self.policy.sessions.per_subject;
+        self.seats.take(identity.print, cap).or_else(|| {
+            if !self.policy.shadows(ControlId::SessionCap) {
+                return None;
+            }
+            self.shadow.count(ControlId::SessionCap, "sessions_of_subject");
+            self.seats.take(identity.print, u32::MAX)
+        })
+    }
+
+    /// Charges a refusal before any verified credential to the address prefix.
+    pub fn charge_prefix(&self, now: Now, client: IpAddr, refusal: &Refusal) {
+        let payer = Payer::Prefix(self.limiter.prefixes_of(client).fine, client);
+        let weight = Weight::of(refusal.control);
+        let _ = self.penalties.offend(&self.policy.penalty, now, payer, None, weight, refusal.control);
+    }
+
+    /// Charges a refusal of a handshake to the verified identity that it brought.
+    pub(crate) fn charge_subject(&self, now: Now, identity: &Identity, control: ControlId) {
+        let payer = Payer::Subject(identity.print, &identity.claims.subject);
+        let _ = self.penalties.offend(&self.policy.penalty, now, payer, None, Weight::of(control), control);
+    }
+
     /// Who `token` stands for.
     pub fn identify(&self, now: Now, token: &str) -> Result<Identity, TokenError> {
         let claims = match &self.policy.static_token {

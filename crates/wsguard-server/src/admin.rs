@@ -139,6 +139,14 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         stats.refusals().map(|(control, count)| (control.to_owned(), json!(count))).collect();
     let handshakes: serde_json::Map<String, Value> =
         stats.handshakes_refused().map(|(status, count)| (status.to_string(), json!(count))).collect();
+    let ladder = admin.guard.context().penalties();
+    let penalties: serde_json::Map<String, Value> =
+        ladder.counts().into_iter().map(|(step, count, _)| (step.to_owned(), json!(count))).collect();
+    let bans: serde_json::Map<String, Value> = ladder
+        .in_force(wsguard::now().tick)
+        .into_iter()
+        .map(|(kind, count)| (kind.to_owned(), json!(count)))
+        .collect();
     Json(json!({
         "uptimeMs": u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "draining": handle.is_draining(),
@@ -151,6 +159,9 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         "queueDrops": stats.queue_drops(),
         "panics": stats.panics(),
         "shadowed": stats.shadowed(),
+        "shadow": crate::shadow::by_control(&admin.guard),
+        "penalties": penalties,
+        "bans": bans,
         "log": {"dropped": admin.journal.dropped(), "writeFailures": admin.journal.write_failures()},
     }))
 }

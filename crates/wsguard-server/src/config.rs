@@ -23,6 +23,7 @@ mod admin_key;
 mod check;
 mod error;
 mod limit;
+mod penalty;
 mod read;
 mod source;
 #[cfg(test)]
@@ -37,7 +38,9 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
+use wsguard_core::control::penalty::PenaltyPolicy;
 pub use wsguard_core::control::rate::Mode;
+use wsguard_core::control::shadow::ShadowSet;
 use wsguard_core::time::Millis;
 use wsguard_protocol::limits as protocol;
 
@@ -105,8 +108,10 @@ pub struct Config {
     pub session: Session,
     /// `rate.*`
     pub rate: Rate,
-    /// `penalty.mode`
-    pub penalty_mode: Mode,
+    /// `penalty.*`
+    pub penalty: PenaltyPolicy,
+    /// `shadow.controls`
+    pub shadow: ShadowSet,
     /// `anomaly.mode`
     pub anomaly_mode: Mode,
     /// `heartbeat.interval`: between two pings; 25 s by default.
@@ -390,7 +395,8 @@ impl Config {
                 resume_window: reader.time(&limit::SESSION_RESUME_WINDOW),
             },
             rate: Rate::read(reader),
-            penalty_mode: mode(reader, "penalty.mode"),
+            penalty: penalty::read(reader),
+            shadow: penalty::read_shadow(reader),
             anomaly_mode: mode(reader, "anomaly.mode"),
             heartbeat_interval: reader.time(&limit::HEARTBEAT_INTERVAL),
             heartbeat_timeout: reader.time(&limit::HEARTBEAT_TIMEOUT),

@@ -13,6 +13,7 @@ mod public;
 pub mod schemas;
 mod serve;
 mod setup;
+mod shadow;
 pub mod tls;
 
 pub use serve::{Listening, ServeError, ServeOptions, environment, serve};

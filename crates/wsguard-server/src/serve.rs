@@ -182,9 +182,11 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         let administering = tokio::spawn(async move {
             admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await;
         });
+        let shadows = tokio::spawn(crate::shadow::watch(guard.clone(), Arc::clone(&journal)));
         on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
         until_told_to_end(signals, &guard, Duration::from_millis(config.server.drain.0), accepting).await;
         administering.abort();
+        shadows.abort();
         if !journal.end(Duration::from_secs(2)) {
             tracing::warn!("the security log was not written to its end");
         }

@@ -86,6 +86,8 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
             policy.rate.handshakes = Quota::per(rate.handshakes, rate.handshake_window, rate.handshakes);
             policy.rate.prefix_factor = rate.prefix_factor;
             policy.rate.server = Quota::new(rate.global_messages_per_second, rate.global_messages_per_second);
+            policy.penalty = config.penalty.clone();
+            policy.shadow = config.shadow;
             policy.sessions.idle = config.session.idle;
             policy.sessions.max = config.session.max;
             policy.sessions.per_subject = config.session.per_subject;

@@ -53,15 +53,17 @@ impl Journal for TracingJournal {
             bytes,
             close_code,
             message_id: _,
+            note,
         } = record;
         let control = refusal.as_ref().map(|refusal| refusal.control).or(control).map(ControlId::as_str);
-        let reason = refusal.as_ref().map(|refusal| refusal.reason.word);
-        let detail = refusal.as_ref().and_then(|refusal| refusal.reason.detail.as_deref());
+        let said = refusal.as_ref().map(|refusal| &refusal.reason).or(note.as_ref());
+        let reason = said.map(|reason| reason.word);
+        let detail = said.and_then(|reason| reason.detail.as_deref());
         let reference = reference.map(|reference| reference.to_string());
         if refusal.is_some() {
             tracing::warn!(target: "wsguard", action, control, reason, detail, reference, ?client, session, ?subject, ?message_type, bytes, close_code);
         } else {
-            tracing::debug!(target: "wsguard", action, ?client, session, ?subject, ?message_type, close_code);
+            tracing::debug!(target: "wsguard", action, control, reason, detail, ?client, session, ?subject, ?message_type, close_code);
         }
     }
 }
@@ -444,6 +446,15 @@ impl Shared {
         self.shard(id, |sessions| sessions.remove(&id));
     }
 
+    /// Gives every open session to `act`: its id, its subject, and how to reach it.
+    pub(crate) fn each_session(&self, mut act: impl FnMut(SessionId, &str, &Outbox)) {
+        for shard in &self.sessions {
+            for (id, (subject, outbox)) in shard.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                act(*id, subject, outbox);
+            }
+        }
+    }
+
     fn shard<T>(&self, id: SessionId, act: impl FnOnce(&mut Sessions) -> T) -> T {
         let [first, ..] = id.0;
         match self.sessions.get(usize::from(first) % SHARDS) {
@@ -462,7 +473,7 @@ impl Shared {
 
 /// Operates a guard from outside: disconnects, drains, counts, watches.
 #[derive(Clone, Debug)]
-pub struct GuardHandle(Guard);
+pub struct GuardHandle(pub(crate) Guard);
 
 impl GuardHandle {
     /// Counters since the start.

@@ -44,6 +44,7 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+mod bans;
 mod clock;
 pub mod driver;
 mod guard;
@@ -63,6 +64,11 @@ pub use socket::{GuardedSocket, Incoming, SendError};
 pub use stats::{ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
 pub use wsguard_protocol as protocol;
+
+/// The driver's two clocks: what the core is to be asked with.
+pub fn now() -> core::time::Now {
+    clock::now()
+}
 
 /// The driver's monotonic clock in milliseconds: what limits are kept in.
 pub fn monotonic_ms() -> u64 {

@@ -164,7 +164,9 @@ pub fn refuse(guard: &Guard, client: IpAddr, refused: &HandshakeRefusal) -> Smal
     record.reference = Some(reference);
     record.refusal = Some(refused.refusal.clone());
     guard.0.stats.handshake_refused(refused.status);
-    guard.0.record(clock::now().unix, record);
+    let now = clock::now();
+    guard.0.record(now.unix, record);
+    guard.0.tell_bans(now);
     let body = format!(r#"{{"error":{{"code":"{}","ref":"{reference}"}}}}"#, refused.refusal.code);
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);

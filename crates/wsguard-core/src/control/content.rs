@@ -17,7 +17,7 @@ use crate::verdict::Reason;
 /// content control in shadow lets pass. Markup in a key cannot be made harmless and is refused even so.
 pub(crate) fn write_neutralised(payload: Value<'_>, effects: &mut Effects) -> Result<(), Reason> {
     let mut replaced: Vec<(NodeId, String)> = Vec::new();
-    for value in payload.subtree().filter(Value::has_markup) {
+    for value in payload.subtree().filter(|value| value.has_markup()) {
         effects.text.clear();
         value.unescape_into(&mut effects.text);
         if markup::neutralise(&effects.text, &mut effects.cleaned) == Neutralised::Changed {

@@ -280,6 +280,11 @@ impl PenaltyPolicy {
         Millis(weight.0.saturating_sub(floor.0).div_ceil(per_ms))
     }
 
+    /// How long an identity of `weight` stays on the rung `drop` if it offends no more.
+    pub(crate) fn drop_left(&self, weight: Weight) -> Millis {
+        self.time_down_to(weight, self.begins_at(Rung::Drop, 1))
+    }
+
     /// How long the `offences`-th offence, counted from one, keeps a peer out.
     pub fn length_of(&self, offences: u8) -> Millis {
         match offences {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wsguard_protocol::limits::AUTH_EXPIRING_MS;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
+use super::penalty::Held;
 use super::{Connection, Passed, Phase, Refused, Session, reply};
 use crate::control::csrf::Csrf;
 use crate::control::envelope::Envelope;
@@ -12,7 +13,8 @@ use crate::control::heartbeat::Heartbeat;
 use crate::control::rate::{Bucket, Quota};
 use crate::control::session::{Seat, SessionId};
 use crate::effect::Effects;
-use crate::handshake::{Admission, Entry, too_many_sessions};
+use crate::control::shadow::ShadowSet;
+use crate::handshake::{Admission, Entry, kept_out, too_many_sessions};
 use crate::json::Value;
 use crate::policy::{Context, Identity};
 use crate::time::{Millis, Now, Tick};
@@ -37,7 +39,8 @@ impl Connection {
             bytes: Bucket::default(),
             refused_in_a_row: 0,
             closing: false,
-            shadow_told: false,
+            shadow_told: ShadowSet::default(),
+            held: Held::default(),
             cx,
         };
         let verdict = match admission.entry {
@@ -56,6 +59,7 @@ impl Connection {
             Entry::Refused(refusal) => {
                 let code = match refusal.control {
                     ControlId::SessionCap => CloseCode::Replaced,
+                    ControlId::Penalty => CloseCode::RateLimited,
                     _ => CloseCode::Unauthenticated,
                 };
                 connection.close(code, Some(refusal), effects)
@@ -122,12 +126,18 @@ impl Connection {
     }
 
     pub(super) fn take_seat(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) -> Verdict {
-        match self.cx.seats.take(identity.print, self.cx.policy.sessions.per_subject) {
+        if let Some(left) = self.cx.kept_out(&identity, now) {
+            return self.close(CloseCode::RateLimited, Some(kept_out("subject_kept_out", left)), effects);
+        }
+        match self.cx.take_seat(&identity) {
             Some(seat) => {
                 self.begin_session(now, identity, seat, effects);
                 Verdict::Answered
             }
-            None => self.close(CloseCode::Replaced, Some(too_many_sessions()), effects),
+            None => {
+                self.cx.charge_subject(now, &identity, ControlId::SessionCap);
+                self.close(CloseCode::Replaced, Some(too_many_sessions()), effects)
+            }
         }
     }
 
@@ -149,6 +159,7 @@ impl Connection {
         session.schedule_end(now);
         reply::write_welcome(&mut effects.out, id, &session.identity.claims, &session.csrf, policy);
         self.phase = Phase::Open(session);
+        self.take_standing_up(now);
         self.record("session_opened", effects);
     }
 

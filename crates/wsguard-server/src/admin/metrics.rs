@@ -47,7 +47,7 @@ impl Collector for Snapshot {
             ("sessions", "Sessions since the start", stats.sessions_total()),
             ("message_bytes", "Bytes of messages read", stats.bytes_in()),
             ("queue_drops", "Connections cut off because they did not read", stats.queue_drops()),
-            ("shadowed", "Messages that limits in shadow mode would have refused", stats.shadowed()),
+            ("shadowed", "Messages that controls in shadow would have refused", stats.shadowed()),
             ("panics", "Connection tasks that panicked", stats.panics()),
             ("log_dropped", "Security log entries that found the queue full", self.log_dropped),
         ] {
@@ -74,6 +74,32 @@ impl Collector for Snapshot {
         let mut family = encoder.encode_descriptor("refusals", "Refusals by control", None, MetricType::Counter)?;
         for (control, count) in stats.refusals() {
             ConstCounter::new(count).encode(family.encode_family(&[("control", control)])?)?;
+        }
+
+        let penalties = self.guard.context().penalties();
+        for (family, help, counts) in [
+            ("penalties", "Steps of the ladder that were reached", penalties.counts().map(|(step, count, _)| (step, count))),
+            (
+                "penalties_shadowed",
+                "Steps that the ladder in shadow mode would have reached",
+                penalties.counts().map(|(step, _, count)| (step, count)),
+            ),
+        ] {
+            let mut family = encoder.encode_descriptor(family, help, None, MetricType::Counter)?;
+            for (step, count) in counts {
+                ConstCounter::new(count).encode(family.encode_family(&[("step", step)])?)?;
+            }
+        }
+        let mut family = encoder.encode_descriptor("bans", "Bans in force by kind", None, MetricType::Gauge)?;
+        for (kind, count) in penalties.in_force(wsguard::now().tick) {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            ConstGauge::new(count).encode(family.encode_family(&[("kind", kind)])?)?;
+        }
+        let help = "What controls in shadow would have refused, by reason";
+        let mut family = encoder.encode_descriptor("shadow_refusals", help, None, MetricType::Counter)?;
+        for (control, reason, count) in self.guard.context().shadow().seen() {
+            let labels = [("control", control.as_str()), ("reason", reason)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
 
         let help = "Round-trip times of pings in milliseconds";

@@ -55,6 +55,7 @@ const KEYS: &[Key] = &[
     key("auth.allow_query_token", Shape::One, false),
     key("rate.mode", Shape::One, false),
     key("penalty.mode", Shape::One, false),
+    key("shadow.controls", Shape::List, false),
     key("anomaly.mode", Shape::One, false),
     key("messages.dir", Shape::One, false),
     key("log.format", Shape::One, false),

@@ -101,6 +101,7 @@ impl Entry {
             message_id: _,
             bytes,
             close_code,
+            note,
         } = record;
         let outcome = if refusal.is_some() { Outcome::Failure } else { Outcome::Success };
         let mut entry = Self {
@@ -119,6 +120,9 @@ impl Entry {
             entry.code = Some(refusal.code.as_str());
             entry.reason = Some(refusal.reason.word);
             entry.detail = refusal.reason.detail.map(Into::into);
+        } else if let Some(note) = note {
+            entry.reason = Some(note.word);
+            entry.detail = note.detail.map(Into::into);
         }
         entry
     }
