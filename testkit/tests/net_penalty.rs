@@ -237,7 +237,12 @@ fn foreign_pages_lock_nobody_out() {
 
 #[test]
 fn an_unverified_subject_pays_for_nothing() {
-    let world = World::dev(&[("WSGUARD_PENALTY__CLOSE_AT", "20"), ("WSGUARD_PENALTY__SLOW_AT", "5"), ("WSGUARD_PENALTY__DROP_AT", "10"), ("WSGUARD_PENALTY__DWELL", "0ms")]);
+    let world = World::dev(&[
+        ("WSGUARD_PENALTY__CLOSE_AT", "20"),
+        ("WSGUARD_PENALTY__SLOW_AT", "5"),
+        ("WSGUARD_PENALTY__DROP_AT", "10"),
+        ("WSGUARD_PENALTY__DWELL", "0ms"),
+    ]);
     let good = world.token("ann", "15m");
     // The same claims, another signature.
     let (signed, signature) = good.rsplit_once('.').unwrap();

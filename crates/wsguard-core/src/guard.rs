@@ -103,7 +103,14 @@ struct Refused<'a> {
 
 impl<'a> Refused<'a> {
     fn new(control: ControlId, code: ErrorCode, reason: impl Into<Reason>, id: Option<Value<'a>>) -> Self {
-        Self { refusal: Box::new(Refusal::new(control, code, reason)), id, kind: None, close: None, weight: None, quiet: false }
+        Self {
+            refusal: Box::new(Refusal::new(control, code, reason)),
+            id,
+            kind: None,
+            close: None,
+            weight: None,
+            quiet: false,
+        }
     }
 
     fn closing(mut self, code: CloseCode) -> Self {
@@ -283,8 +290,7 @@ impl Connection {
         if let Some(payload) = envelope.payload {
             let refuse =
                 |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind);
-            let written =
-                content::write_checked(self.cx.policy.content_default, message, document, payload, effects);
+            let written = content::write_checked(self.cx.policy.content_default, message, document, payload, effects);
             match written {
                 Err(reason) if self.cx.policy.shadows(ControlId::Content) => {
                     content::write_neutralised(payload, effects).map_err(refuse)?;

@@ -225,8 +225,8 @@ pub fn gate<'a>(
 ) -> Result<Gate<'a>, HandshakeRefusal> {
     let prefixes = cx.limiter.prefixes_of(client);
     let foreign = match (host::inspect(&cx.policy.hosts, host), origin::inspect(&cx.policy.origins, origin)) {
-        (Ok(_), Ok(origin)) => Ok(origin.and_then(|index| cx.policy.origins.get(index))),
-        (Err(refusal), _) | (Ok(_), Err(refusal)) => Err(refusal),
+        (Ok(()), Ok(origin)) => Ok(origin.and_then(|index| cx.policy.origins.get(index))),
+        (Err(refusal), _) | (Ok(()), Err(refusal)) => Err(refusal),
     };
     let charged = match foreign {
         Ok(_) => cx.limiter.handshake(prefixes, now.tick),
@@ -280,16 +280,14 @@ impl Waiting {
         if cx.kept_out(&identity, now).is_some() {
             return self.kept_out(cx, now, &identity, tell_browser);
         }
-        match cx.take_seat(&identity) {
-            Some(seat) => self.admit(Entry::Open(Arc::new(identity), seat)),
-            None => {
-                cx.charge_subject(now, &identity, ControlId::SessionCap);
-                if self.subprotocol {
-                    self.admit(Entry::Refused(too_many_sessions()))
-                } else {
-                    refuse(429, too_many_sessions().retry_after(Millis(10_000)))
-                }
-            }
+        if let Some(seat) = cx.take_seat(&identity) {
+            return self.admit(Entry::Open(Arc::new(identity), seat));
+        }
+        cx.charge_subject(now, &identity, ControlId::SessionCap);
+        if self.subprotocol {
+            self.admit(Entry::Refused(too_many_sessions()))
+        } else {
+            refuse(429, too_many_sessions().retry_after(Millis(10_000)))
         }
     }
 

@@ -142,11 +142,8 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
     let ladder = admin.guard.context().penalties();
     let penalties: serde_json::Map<String, Value> =
         ladder.counts().into_iter().map(|(step, count, _)| (step.to_owned(), json!(count))).collect();
-    let bans: serde_json::Map<String, Value> = ladder
-        .in_force(wsguard::now().tick)
-        .into_iter()
-        .map(|(kind, count)| (kind.to_owned(), json!(count)))
-        .collect();
+    let bans: serde_json::Map<String, Value> =
+        ladder.in_force(wsguard::now().tick).into_iter().map(|(kind, count)| (kind.to_owned(), json!(count))).collect();
     Json(json!({
         "uptimeMs": u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "draining": handle.is_draining(),

@@ -92,7 +92,7 @@ impl Public {
     async fn ticket(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Reply {
         let origin = match self.gate(client, headers) {
             Ok(origin) => origin,
-            Err(refused) => return refused,
+            Err(refused) => return self.refuse(client, refused.status, refused.refusal),
         };
         let unauthenticated = |reason| self.unauthenticated(client, reason);
         let token = match single(headers, AUTHORIZATION) {
@@ -124,7 +124,7 @@ impl Public {
     fn session_proof(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Reply {
         let origin = match self.gate(client, headers) {
             Ok(origin) => origin,
-            Err(refused) => return refused,
+            Err(refused) => return self.refuse(client, refused.status, refused.refusal),
         };
         let foreign = |reason| self.refuse(client, 403, Refusal::new(ControlId::Origin, ErrorCode::Forbidden, reason));
         if origin.is_none() {
@@ -148,12 +148,10 @@ impl Public {
     }
 
     /// What [`handshake::gate`] says before any signature is checked; the listed origin that asks, where one does.
-    fn gate(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Result<Option<String>, Reply> {
+    fn gate(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Result<Option<String>, HandshakeRefusal> {
         let (host, origin) = (header(headers, HOST), header(headers, ORIGIN));
-        match handshake::gate(self.guard.context(), wsguard::now(), client, host, origin) {
-            Ok(gate) => Ok(gate.origin.map(|origin| origin.as_str().to_owned())),
-            Err(HandshakeRefusal { status, refusal }) => Err(self.refuse(client, status, refusal)),
-        }
+        let gate = handshake::gate(self.guard.context(), wsguard::now(), client, host, origin)?;
+        Ok(gate.origin.map(|origin| origin.as_str().to_owned()))
     }
 
     fn unauthenticated(&self, client: std::net::IpAddr, reason: &'static str) -> Reply {

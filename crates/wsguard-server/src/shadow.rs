@@ -28,7 +28,8 @@ pub(crate) async fn watch(guard: Guard, journal: Arc<Journal>) {
         guard.handle().sweep_bans();
         let counts = counts(&guard);
         if let Some(detail) = difference(&told, &counts) {
-            let entry = Entry { detail: Some(detail), ..Entry::new(wsguard::now().unix.0, "shadow_summary", Outcome::Unknown) };
+            let entry =
+                Entry { detail: Some(detail), ..Entry::new(wsguard::now().unix.0, "shadow_summary", Outcome::Unknown) };
             journal.record(entry);
         }
         told = counts;

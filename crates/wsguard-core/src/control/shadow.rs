@@ -107,7 +107,11 @@ impl ShadowCounts {
     /// Control, reason and count of what was not refused, those that happened.
     pub fn seen(&self) -> impl Iterator<Item = (ControlId, &'static str, u64)> + '_ {
         let counts = self.0.iter().map(|counter| counter.load(Ordering::Relaxed));
-        REASONS.into_iter().zip(counts).filter(|(_, count)| *count > 0).map(|((control, word), count)| (control, word, count))
+        REASONS
+            .into_iter()
+            .zip(counts)
+            .filter(|(_, count)| *count > 0)
+            .map(|((control, word), count)| (control, word, count))
     }
 }
 

@@ -12,8 +12,8 @@ use crate::control::envelope::Envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::rate::{Bucket, Quota};
 use crate::control::session::{Seat, SessionId};
-use crate::effect::Effects;
 use crate::control::shadow::ShadowSet;
+use crate::effect::Effects;
 use crate::handshake::{Admission, Entry, kept_out, too_many_sessions};
 use crate::json::Value;
 use crate::policy::{Context, Identity};
@@ -129,16 +129,12 @@ impl Connection {
         if let Some(left) = self.cx.kept_out(&identity, now) {
             return self.close(CloseCode::RateLimited, Some(kept_out("subject_kept_out", left)), effects);
         }
-        match self.cx.take_seat(&identity) {
-            Some(seat) => {
-                self.begin_session(now, identity, seat, effects);
-                Verdict::Answered
-            }
-            None => {
-                self.cx.charge_subject(now, &identity, ControlId::SessionCap);
-                self.close(CloseCode::Replaced, Some(too_many_sessions()), effects)
-            }
-        }
+        let Some(seat) = self.cx.take_seat(&identity) else {
+            self.cx.charge_subject(now, &identity, ControlId::SessionCap);
+            return self.close(CloseCode::Replaced, Some(too_many_sessions()), effects);
+        };
+        self.begin_session(now, identity, seat, effects);
+        Verdict::Answered
     }
 
     pub(super) fn begin_session(&mut self, now: Now, identity: Arc<Identity>, seat: Seat, effects: &mut Effects) {

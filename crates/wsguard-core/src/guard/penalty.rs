@@ -168,7 +168,11 @@ impl Connection {
         };
         let Answer { step, climbed, weight } = self.cx.penalties.offend(policy, now, payer, own, weight, control);
         let shadow = policy.mode == Mode::Shadow;
-        if climbed && let Some(name) = step.name() {
+        // A warning is the refusal's own record; what goes beyond it has a line of its own.
+        if climbed
+            && step != Step::Warn
+            && let Some(name) = step.name()
+        {
             let mut record = self.about(if shadow { "penalty_in_shadow" } else { "penalty_step" });
             record.control = Some(ControlId::Penalty);
             record.note = Some(Reason::with(name, format!("{} points, last for {}", weight.whole(), control.as_str())));
@@ -186,6 +190,19 @@ impl Connection {
             Step::None | Step::Warn | Step::Close(_) | Step::Ban(_) => {}
         }
         step
+    }
+
+    /// Charges `weight` for something that refused no message by itself, such as a suspicious manner, and closes with 4429
+    /// where the ladder ends there. The caller sends what stands in `effects.out`.
+    pub fn charge_conduct(&mut self, now: Now, weight: Weight, control: ControlId, effects: &mut Effects) -> Verdict {
+        match self.penalize(now, weight, control, effects).kept_out() {
+            None => Verdict::Answered,
+            Some(length) => {
+                let reason = Reason::with("penalties_used_up", format!("last: {}", control.as_str()));
+                let refusal = Refusal::new(ControlId::Penalty, ErrorCode::RateLimited, reason).retry_after(length);
+                self.close(CloseCode::RateLimited, Some(refusal), effects)
+            }
+        }
     }
 
     /// Asks not to read for `length`. The peer cannot be heard meanwhile, so its silence must not count.

@@ -78,7 +78,11 @@ impl Collector for Snapshot {
 
         let penalties = self.guard.context().penalties();
         for (family, help, counts) in [
-            ("penalties", "Steps of the ladder that were reached", penalties.counts().map(|(step, count, _)| (step, count))),
+            (
+                "penalties",
+                "Steps of the ladder that were reached",
+                penalties.counts().map(|(step, count, _)| (step, count)),
+            ),
             (
                 "penalties_shadowed",
                 "Steps that the ladder in shadow mode would have reached",

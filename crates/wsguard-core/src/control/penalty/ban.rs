@@ -85,7 +85,9 @@ impl FromStr for BanKey {
                 let (address, length) = network.split_once('/').map_or((network, None), |(a, l)| (a, Some(l)));
                 let address: IpAddr = address.parse().map_err(|_| BanKeyInvalid)?;
                 match (address.to_canonical(), length) {
-                    (_, None) | (IpAddr::V4(_), Some("32")) | (IpAddr::V6(_), Some("64")) => Ok(Self::prefix_of(address)),
+                    (_, None) | (IpAddr::V4(_), Some("32")) | (IpAddr::V6(_), Some("64")) => {
+                        Ok(Self::prefix_of(address))
+                    }
                     _ => Err(BanKeyInvalid),
                 }
             }
@@ -246,7 +248,9 @@ impl Bans {
             });
             self.held.store(bans.len(), Ordering::Relaxed);
         }
-        ended.into_iter().for_each(|ban| self.tell(News::Ended(ban)));
+        for ban in ended {
+            self.tell(News::Ended(ban));
+        }
     }
 
     fn tell(&self, news: News) {

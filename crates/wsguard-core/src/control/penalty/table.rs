@@ -59,14 +59,18 @@ impl Standing {
         self.weight = Weight(self.weight.0.saturating_add(weight.0)).min(policy.most(factor));
         let reaches = policy.reaches(self.weight, factor);
         // Warn and slow come at once: what slows costs nobody a message. Beyond, each rung has had its time first.
-        while self.rung < reaches && (self.rung < Rung::Slow || now >= self.since.after(policy.dwell)) {
+        while weight > Weight::ZERO
+            && self.rung < reaches
+            && (self.rung < Rung::Slow || now >= self.since.after(policy.dwell))
+        {
             self.rung = self.rung.above();
             self.since = now;
             if self.rung > Rung::Slow {
                 break;
             }
         }
-        let judged = Judged { rung: self.rung, climbed: self.rung > before, weight: self.weight, offences: self.offences };
+        let judged =
+            Judged { rung: self.rung, climbed: self.rung > before, weight: self.weight, offences: self.offences };
         if self.rung < Rung::Close {
             return judged;
         }
@@ -120,27 +124,10 @@ impl Standings {
         weight: Weight,
     ) -> Option<Judged> {
         let mut slots = self.set(print)?.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = match slots.iter().position(|slot| slot.print == print.bits()) {
+        let known = slots.iter().position(|slot| slot.print == print.bits());
+        let place = match known {
             Some(place) => place,
-            None => {
-                for slot in slots.iter_mut() {
-                    slot.standing.settle(policy, factor, now);
-                }
-                // Whoever only has remembered offences goes last: a spray must not buy an offender a clean sheet.
-                let (place, slot) = slots.iter_mut().enumerate().min_by_key(|(_, slot)| {
-                    let standing = &slot.standing;
-                    (standing.offences, standing.weight, standing.forget_at)
-                })?;
-                if !slot.standing.is_fresh() {
-                    let left = slot.standing.weight.0.checked_sub(weight.0).filter(|left| *left > 0);
-                    if let Some(left) = left {
-                        slot.standing.weight = Weight(left);
-                        return None;
-                    }
-                }
-                *slot = Slot { print: print.bits(), standing: Standing::default() };
-                place
-            }
+            None => make_place(&mut slots, policy, factor, print, now, weight)?,
         };
         slots.get_mut(place).map(|slot| slot.standing.charge(policy, factor, now, weight))
     }
@@ -181,4 +168,31 @@ impl Standings {
         #[expect(clippy::cast_possible_truncation, reason = "the mask keeps the low bits only")]
         self.sets.get(print.bits() as usize & mask)
     }
+}
+
+/// The slot that a newcomer of `weight` takes; `None` when it only wore another down.
+fn make_place(
+    slots: &mut [Slot; WAYS],
+    policy: &PenaltyPolicy,
+    factor: u32,
+    print: Print,
+    now: Tick,
+    weight: Weight,
+) -> Option<usize> {
+    for slot in slots.iter_mut() {
+        slot.standing.settle(policy, factor, now);
+    }
+    // Whoever only has remembered offences goes last: a spray must not buy an offender a clean sheet.
+    let (place, slot) = slots.iter_mut().enumerate().min_by_key(|(_, slot)| {
+        let standing = &slot.standing;
+        (standing.offences, standing.weight, standing.forget_at)
+    })?;
+    if !slot.standing.is_fresh()
+        && let Some(left) = slot.standing.weight.0.checked_sub(weight.0).filter(|left| *left > 0)
+    {
+        slot.standing.weight = Weight(left);
+        return None;
+    }
+    *slot = Slot { print: print.bits(), standing: Standing::default() };
+    Some(place)
 }
