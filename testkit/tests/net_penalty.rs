@@ -334,3 +334,51 @@ fn the_ladder_in_shadow_counts_its_steps() {
         }
     }
 }
+
+#[test]
+fn a_flood_that_reads_nothing_meets_the_ladder_before_its_full_queue() {
+    // The least that a send queue can be.
+    let world =
+        World::dev(&[("WSGUARD_SERVER__SEND_QUEUE_MESSAGES", "64"), ("WSGUARD_SERVER__SEND_QUEUE_BYTES", "64KiB")]);
+    let mut peer = world.join("ann");
+    let said = json!({"type": "chat", "csrfToken": peer.csrf(), "payload": {"message": "x".repeat(200)}}).to_string();
+    let tick = masked(0x81, said.as_bytes()).repeat(20);
+    let began = Instant::now();
+    // A hundred milliseconds each: ten times the quota.
+    while began.elapsed() < Duration::from_secs(8) {
+        peer.send_bytes(&tick);
+        thread::sleep(Duration::from_millis(100));
+    }
+    let closed = loop {
+        let frame = peer.read_frame().expect("a close frame before the end of the stream");
+        if frame.opcode == 8 {
+            break frame.close_code();
+        }
+    };
+    assert_eq!(closed, Some(4429));
+    assert_eq!(stats(&world)["queueDrops"], 0);
+}
+
+#[test]
+fn the_modes_of_a_measurement_refuse_nothing() {
+    let world = World::dev(&[
+        ("WSGUARD_RATE__MODE", "shadow"),
+        ("WSGUARD_PENALTY__MODE", "shadow"),
+        ("WSGUARD_ANOMALY__MODE", "shadow"),
+        ("WSGUARD_SERVER__WORKERS", "1"),
+    ]);
+    let mut peer = world.join("ann");
+    let message = json!({"type": "echo", "csrfToken": peer.csrf(), "payload": 1}).to_string();
+    let bytes = masked(0x81, message.as_bytes()).repeat(100);
+    for _ in 0..50 {
+        peer.send_bytes(&bytes);
+        for _ in 0..100 {
+            assert_eq!(peer.expect("echo"), 1);
+        }
+    }
+    let seen = stats(&world);
+    let (total, shadowed) = (&seen["messages"]["echo"]["allow"], &seen["shadow"]["rate"]["messages_of_subject"]);
+    assert_eq!(total, 5_000, "{seen}");
+    assert!(shadowed.as_u64().unwrap() > 4_000, "{seen}");
+    assert_eq!((&seen["refusals"]["rate"], &seen["penalties"]["warn"]), (&json!(0), &json!(0)));
+}
