@@ -237,6 +237,48 @@ fn a_flood_is_warned_slowed_discarded_and_closed() {
     assert!(counted.any(|detail| detail.ends_with("more since the last that was told")), "the others are counted");
 }
 
+/// When a peer that sends `per_second` messages evenly is closed, in milliseconds; its quota is 20 a second.
+fn closed_after(per_second: u64, patience_ms: u64) -> Option<u64> {
+    let cx = context(20, 60);
+    let mut peer = Peer::open(&cx, at(0)).unwrap();
+    let (mut paused_until, mut sent) = (0, 0);
+    (0..patience_ms).step_by(5).find(|ms| {
+        let due = ms * per_second / 1_000;
+        // What was sent during a pause waits in TCP.
+        while *ms >= paused_until && sent < due {
+            sent += 1;
+            peer.effects.records.clear();
+            if matches!(peer.say(at(*ms)), Verdict::Close(_)) {
+                return true;
+            }
+            if sent == due
+                && let Some(pause) = peer.effects.pause.take()
+            {
+                paused_until = ms + pause.0;
+            }
+        }
+        false
+    })
+}
+
+#[test]
+fn the_excess_decides_how_soon_it_ends() {
+    for (name, per_second, want) in [
+        ("its quota", 20, None),
+        ("a quarter more", 25, None),
+        ("twice", 40, Some(15_000..30_000)),
+        ("five times", 100, Some(3_000..9_000)),
+        ("ten times", 200, Some(2_000..6_000)),
+        ("a hundred times", 2_000, Some(2_000..6_000)),
+    ] {
+        let closed = closed_after(per_second, 120_000);
+        match want {
+            None => assert_eq!(closed, None, "{name}"),
+            Some(range) => assert!(closed.is_some_and(|ms| range.contains(&ms)), "{name}: {closed:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_burst_however_large_closes_nothing() {
     let cx = context(20, 60);

@@ -55,9 +55,10 @@ fn bit_of(control: ControlId) -> u8 {
 }
 
 /// Why something would have been refused. Words that are not here share the last row of their control.
-const REASONS: [(ControlId, &str); 24] = [
+const REASONS: [(ControlId, &str); 25] = [
     (ControlId::HandshakeRate, "handshakes_of_prefix"),
     (ControlId::HandshakeRate, "handshakes_of_wide_prefix"),
+    (ControlId::HandshakeRate, "foreign_handshakes_of_prefix"),
     (ControlId::HandshakeRate, "handshake_table_full"),
     (ControlId::HandshakeRate, OTHER),
     (ControlId::SessionCap, "sessions_of_subject"),
