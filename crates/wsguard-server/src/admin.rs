@@ -127,9 +127,9 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
     let policy = admin.guard.policy();
     let messages: serde_json::Map<String, Value> = stats
         .messages()
-        .map(|(number, verdicts)| {
-            let name = metrics::type_name(policy, number);
-            (name.to_owned(), verdicts.iter().map(|(verdict, count)| ((*verdict).to_owned(), json!(count))).collect())
+        .filter_map(|(number, verdicts)| {
+            let counts = verdicts.iter().map(|(verdict, count)| ((*verdict).to_owned(), json!(count))).collect();
+            Some((metrics::type_name(&policy, number)?.to_owned(), counts))
         })
         .collect();
     let refusals: serde_json::Map<String, Value> =
