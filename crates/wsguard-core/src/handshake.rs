@@ -212,15 +212,15 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
                 waiting.admit(Entry::Proof { identity: Arc::new(identity), fingerprint: token::fingerprint(token) })
             }
             Err(_) if policy.methods.first_message => waiting.by(Way::FirstMessage).admit(Entry::FirstMessage),
-            Err(error) => waiting.unauthenticated(error.as_str(), false),
+            Err(error) => waiting.unauthenticated(error, false),
         },
         Offer::Bearer(token) | Offer::Query(token) => match cx.identify_under(&policy, now, token) {
             Ok(identity) => waiting.seated(cx, identity),
-            Err(error) => waiting.unauthenticated(error.as_str(), false),
+            Err(error) => waiting.unauthenticated(error, false),
         },
         Offer::Subprotocol(token) => match cx.identify_under(&policy, now, token) {
             Ok(identity) => waiting.seated(cx, identity),
-            Err(error) => waiting.unauthenticated(error.as_str(), true),
+            Err(error) => waiting.unauthenticated(error, true),
         },
         Offer::Ticket(ticket) => Step::Redeem { ticket: token::fingerprint(ticket), waiting },
     }
@@ -238,15 +238,15 @@ impl Waiting {
                 let refusal = Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_store_unavailable");
                 return refuse(503, refusal.retry_after(Millis(1_000)));
             }
-            Ok(None) => return self.unauthenticated("ticket_unknown_or_used", true),
+            Ok(None) => return self.bad_ticket("ticket_unknown_or_used"),
             Ok(Some(grant)) => grant,
         };
         if grant.origin != self.origin {
-            return self.unauthenticated("ticket_of_another_origin", true);
+            return self.bad_ticket("ticket_of_another_origin");
         }
         match cx.identify_under(&self.judged.policy, now, &grant.token) {
             Ok(identity) => self.seated(cx, identity),
-            Err(error) => self.unauthenticated(error.as_str(), true),
+            Err(error) => self.unauthenticated(error, true),
         }
     }
 
@@ -258,9 +258,19 @@ impl Waiting {
         }
     }
 
-    fn unauthenticated(self, reason: &'static str, tell_browser: bool) -> Step {
+    fn unauthenticated(self, error: TokenError, tell_browser: bool) -> Step {
+        let refusal = refused_token(error);
+        if tell_browser && self.subprotocol {
+            return self.admit(Entry::Refused(refusal));
+        }
+        // Over HTTP there is one answer for every cause.
+        let Refusal { control, reason, .. } = refusal;
+        refuse(401, Refusal::new(control, ErrorCode::Unauthenticated, reason))
+    }
+
+    fn bad_ticket(self, reason: &'static str) -> Step {
         let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason);
-        if tell_browser && self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(401, refusal) }
+        if self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(401, refusal) }
     }
 
     fn by(mut self, way: Way) -> Self {
@@ -277,6 +287,16 @@ impl Waiting {
             judged: self.judged,
         })
     }
+}
+
+/// The refusal of a token over the socket: who is revoked is told so, since asking for a fresh token and coming back
+/// would be in vain.
+pub(crate) fn refused_token(error: TokenError) -> Refusal {
+    let code = match error {
+        TokenError::Revoked(_) => ErrorCode::Forbidden,
+        _ => ErrorCode::Unauthenticated,
+    };
+    Refusal::new(ControlId::Credential, code, error.as_str())
 }
 
 pub(crate) fn too_many_sessions() -> Refusal {
@@ -297,6 +317,9 @@ impl Context {
             Some(fixed) => Claims::development(&fixed.subject, now.unix.after(Millis::from_secs(24 * 3_600))),
             None => token::verify(&policy.keys, &policy.tokens, now.unix, token)?,
         };
+        if let Some(revoked) = self.revocations.refuse(&claims, None) {
+            return Err(TokenError::Revoked(revoked));
+        }
         Ok(Identity { is_static: fixed.is_some(), print: self.limiter.print_of(&claims.subject), claims })
     }
 

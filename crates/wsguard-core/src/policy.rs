@@ -13,6 +13,7 @@ use crate::control::heartbeat::HeartbeatPolicy;
 use crate::control::host::HostPattern;
 use crate::control::origin::Origin;
 use crate::control::rate::{Limiter, Print, PrintKey, Quota, RatePolicy};
+use crate::control::revocation::{REVOCATIONS_MAX, Revocations};
 use crate::control::session::{Seats, SessionPolicy};
 use crate::frame::FrameLimits;
 use crate::in_force::{InForce, Moment};
@@ -309,6 +310,7 @@ pub struct Context {
     moment: Moment,
     pub(crate) limiter: Limiter,
     pub(crate) seats: Arc<Seats>,
+    pub(crate) revocations: Revocations,
     pub(crate) csrf: CsrfKey,
     pub(crate) random: Box<dyn Random>,
 }
@@ -326,6 +328,7 @@ impl Context {
             limiter: Limiter::new(policy.rate.table_keys, PrintKey::new(secrets.prints)),
             csrf: CsrfKey::new(&secrets.csrf),
             seats: Arc::default(),
+            revocations: Revocations::new(PrintKey::new(secrets.prints), REVOCATIONS_MAX),
             random,
             moment: Moment::new(policy),
         }
@@ -359,6 +362,11 @@ impl Context {
     /// The buckets.
     pub fn limiter(&self) -> &Limiter {
         &self.limiter
+    }
+
+    /// The revocations. Who adds one then calls [`Context::advance_epoch`].
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// 16 random bytes: a session id, a ticket.

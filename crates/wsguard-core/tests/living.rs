@@ -15,11 +15,17 @@ use std::sync::Arc;
 use wsguard_core::control::authorization::Access;
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
-use wsguard_core::handshake::{HandshakeRequest, Header, admit};
+use wsguard_core::control::revocation::{Revocation, Target};
+use wsguard_core::effect::Effects;
+use wsguard_core::guard::Connection;
+use wsguard_core::handshake::{Entry, HandshakeRequest, Header, Step, admit};
 use wsguard_core::in_force::InForce;
 use wsguard_core::policy::{Context, MessageType, Policy};
 use wsguard_core::time::Millis;
-use wsguard_core::token::{Key, KeyRing};
+use wsguard_core::token::{Key, KeyRing, fingerprint};
+use wsguard_core::verdict::Verdict;
+
+use wsguard_protocol::CloseCode;
 
 use peer::{Peer, SECRET, admitted, at, context, policy, token, token_with};
 
@@ -203,10 +209,121 @@ fn a_handshake_that_is_under_way_is_judged_again_when_it_opens() {
     let cx = context(|_| {});
     let authorization = format!("Bearer {}", token("ann", 600_000));
     let request = HandshakeRequest { authorization: Header::One(&authorization), ..peer::request() };
-    let admission = admitted(admit(&cx, at(0), &request));
-    reload(&cx, policy(|policy| policy.keys = KeyRing::default()));
-    let mut peer = Peer::open(&cx, at(5), admission);
-    assert!(peer.connection.is_closing());
-    assert_eq!(peer.connection.session(), None);
-    let _ = closed(&mut peer);
+    for (name, change, want) in [
+        ("nothing", (|_| {}) as fn(&Context), None),
+        ("revoked", |cx| revoke(cx, 1, Target::Subject("ann".into())), Some(CloseCode::Forbidden)),
+        (
+            "keys withdrawn",
+            |cx| reload(cx, policy(|policy| policy.keys = KeyRing::default())),
+            Some(CloseCode::Unauthenticated),
+        ),
+    ] {
+        let admission = admitted(admit(&cx, at(0), &request));
+        change(&cx);
+        let (connection, verdict) = Connection::open(Arc::clone(&cx), at(5), admission, &mut Effects::default());
+        assert_eq!(code_of(&verdict), want, "{name}");
+        assert_eq!(connection.session().is_none(), want.is_some(), "{name}");
+        let _ = cx.revocations().lift(1);
+    }
+}
+
+fn code_of(verdict: &Verdict) -> Option<CloseCode> {
+    match verdict {
+        Verdict::Close(closure) => Some(closure.code),
+        _ => None,
+    }
+}
+
+fn opened(cx: &Arc<Context>, request: &HandshakeRequest<'_>) -> Option<CloseCode> {
+    let admission = admitted(admit(cx, at(1), request));
+    code_of(&Connection::open(Arc::clone(cx), at(1), admission, &mut Effects::default()).1)
+}
+
+fn revoke(cx: &Context, id: u64, target: Target) {
+    let now = at(0).unix;
+    let _ = cx.revocations().revoke(now, &Revocation { id, target, at: now, ends_at: None });
+    cx.advance_epoch();
+}
+
+/// A token of ann's with `iat` and `jti`, as issuers make them.
+fn issued(id: &str, ms: u64) -> String {
+    token_with("ann", 600_000, |claims| {
+        claims.id = Some(Box::leak(id.to_owned().into_boxed_str()));
+        claims.issued_at = Some(at(ms).unix);
+    })
+}
+
+#[test]
+fn what_is_revoked_is_closed_with_4403_and_the_rest_goes_on() {
+    for (name, target, want) in [
+        ("its token", Target::Token("j1".into()), true),
+        ("another token", Target::Token("j2".into()), false),
+        ("its subject", Target::Subject("ann".into()), true),
+        ("another subject", Target::Subject("bob".into()), false),
+        ("issued before", Target::IssuedBefore { subject: "ann".into(), before: at(1).unix }, true),
+        ("issued just then", Target::IssuedBefore { subject: "ann".into(), before: at(0).unix }, false),
+    ] {
+        for silent in [true, false] {
+            let cx = context(|_| {});
+            let mut peer = Peer::with_token(&cx, &issued("j1", 0));
+            revoke(&cx, 1, target.clone());
+            if silent {
+                let _ = peer.connection.reconsider(at(2), &mut peer.effects);
+            } else {
+                assert_eq!(peer.say(at(2), ECHO) == Verdict::Allow, !want, "{name}");
+            }
+            let frames = peer.frames();
+            assert_eq!(frames.iter().find_map(|frame| frame["close"].as_u64()), want.then_some(4403), "{name}");
+            let error = frames.iter().find(|frame| frame["type"] == "error");
+            assert_eq!(error.map(|error| &error["payload"]["code"] == "forbidden"), want.then_some(true), "{name}");
+            assert_eq!(peer.say(at(3), ECHO) == Verdict::Allow, !want, "{name}: nothing is handled any more");
+        }
+    }
+    let cx = context(|_| {});
+    let mut peers = [Peer::with_token(&cx, &issued("j1", 0)), Peer::with_token(&cx, &issued("j1", 0))];
+    revoke(&cx, 1, Target::Session(peers[0].connection.session().unwrap()));
+    assert_eq!(peers[0].refusal(at(1), ECHO).as_deref(), Some("forbidden"));
+    assert_eq!(peers[1].refusal(at(1), ECHO), None, "the other session of the same token is not concerned");
+}
+
+#[test]
+fn a_revoked_token_opens_nothing() {
+    let cx = context(|_| {});
+    let page = Header::One("http://localhost:3000");
+    let (revoked, good) = (issued("j1", 0), issued("j2", 0));
+    let bearer = format!("Bearer {revoked}");
+    let protocols = format!("wsguard.v1, wsguard.bearer.{revoked}");
+    let cookie = format!("__Host-wsguard={revoked}");
+    let first_message = || Peer::open(&cx, at(0), admitted(admit(&cx, at(0), &peer::request())));
+    let mut waiting = first_message();
+    let mut refreshing = Peer::with_token(&cx, &good);
+    let request = HandshakeRequest { cookie: Header::One(&cookie), origin: page, ..peer::request() };
+    let mut proving = Peer::open(&cx, at(0), admitted(admit(&cx, at(0), &request)));
+    let proof = cx.pre_session_proof(at(0), &fingerprint(&revoked));
+    revoke(&cx, 1, Target::Token("j1".into()));
+
+    let request = HandshakeRequest { authorization: Header::One(&bearer), ..peer::request() };
+    let Step::Refuse(refused) = admit(&cx, at(1), &request) else { panic!("a revoked bearer is admitted") };
+    assert_eq!((refused.status, refused.refusal.code.as_str()), (401, "unauthenticated"), "as every bad credential");
+    assert_eq!(refused.refusal.reason.word, "token_revoked", "the operator learns more");
+
+    let request = HandshakeRequest { protocols: Header::One(&protocols), origin: page, ..peer::request() };
+    assert_eq!(opened(&cx, &request), Some(CloseCode::Forbidden), "a browser is told over the socket");
+
+    let request = HandshakeRequest { cookie: Header::One(&cookie), origin: page, ..peer::request() };
+    let admission = admitted(admit(&cx, at(1), &request));
+    assert!(matches!(admission.entry, Entry::FirstMessage), "a cookie that is not good counts as absent");
+
+    let auth = format!(r#"{{"type":"auth","payload":{{"token":"{revoked}"}}}}"#);
+    for (name, peer, text) in [
+        ("auth", &mut waiting, auth),
+        ("proof", &mut proving, format!(r#"{{"type":"auth","csrfToken":"{}"}}"#, proof.as_str())),
+        ("refresh", &mut refreshing, format!(r#"{{"type":"auth.refresh","payload":{{"token":"{revoked}"}}}}"#)),
+    ] {
+        let _ = peer.say(at(2), &text);
+        let frames = peer.frames();
+        assert_eq!(frames.iter().find_map(|frame| frame["close"].as_u64()), Some(4403), "{name}: {frames:?}");
+        assert!(frames.iter().any(|frame| frame["payload"]["code"] == "forbidden"), "{name}: {frames:?}");
+        assert_eq!(peer.connection.session(), None, "{name}");
+    }
 }

@@ -16,6 +16,7 @@ use crate::handshake::{Admission, Entry, too_many_sessions};
 use crate::json::Value;
 use crate::policy::{Context, Identity, Policy};
 use crate::time::{Millis, Now, Tick};
+use crate::token::TokenError;
 use crate::verdict::{ControlId, Verdict};
 
 /// Time that one refresh of the token costs. Each one checks a signature, and a token lives for minutes.
@@ -58,6 +59,7 @@ impl Connection {
             Entry::Refused(refusal) => {
                 let code = match refusal.control {
                     ControlId::SessionCap => CloseCode::Replaced,
+                    _ if refusal.code == ErrorCode::Forbidden => CloseCode::Forbidden,
                     _ => CloseCode::Unauthenticated,
                 };
                 connection.close(code, Some(refusal), effects)
@@ -94,6 +96,7 @@ impl Connection {
         };
         match self.cx.identify_under(&self.judged.policy, now, token) {
             Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity))),
+            Err(error @ TokenError::Revoked(_)) => refuse(ErrorCode::Forbidden, error.as_str(), CloseCode::Forbidden),
             Err(error) => unauthenticated(error.as_str()),
         }
     }
@@ -122,6 +125,11 @@ impl Connection {
                 envelope.id,
             )
             .closing(CloseCode::Forbidden)),
+            Err(error @ TokenError::Revoked(_)) => {
+                let reason = error.as_str();
+                let refused = Refused::new(ControlId::Credential, ErrorCode::Forbidden, reason, envelope.id);
+                Err(refused.closing(CloseCode::Forbidden))
+            }
             Err(error) => {
                 Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, error.as_str(), envelope.id))
             }

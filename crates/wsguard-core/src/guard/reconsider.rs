@@ -45,6 +45,7 @@ impl Connection {
     pub(super) fn look_again(&mut self, now: Now) -> Result<(), Closure> {
         // Before all that it stands for: a change in the meantime moves it once more, and is looked at then.
         self.judged.epoch = self.cx.epoch();
+        self.still_good()?;
         let policy = self.cx.policy();
         if Arc::ptr_eq(&policy, &self.judged.policy) {
             return Ok(());
@@ -63,6 +64,20 @@ impl Connection {
             Phase::FirstMessage { .. } | Phase::Closed => {}
         }
         Ok(())
+    }
+
+    /// Whether neither the token nor the session was revoked.
+    fn still_good(&self) -> Result<(), Closure> {
+        let revoked = match &self.phase {
+            Phase::Open(session) => self.cx.revocations.refuse(&session.identity.claims, Some(session.id)),
+            Phase::Proof { identity, .. } => self.cx.revocations.refuse(&identity.claims, None),
+            Phase::FirstMessage { .. } | Phase::Closed => None,
+        };
+        let Some(revoked) = revoked else {
+            return Ok(());
+        };
+        let refusal = Refusal::new(ControlId::Liveness, ErrorCode::Forbidden, revoked.as_str());
+        Err(Closure { code: CloseCode::Forbidden, refusal: Some(refusal) })
     }
 }
 
