@@ -15,9 +15,9 @@ use wsguard::protocol::CloseCode;
 use wsguard::{BuildError, Guard};
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, ConfigErrors, Loaded, LogFormat, Overrides};
+use crate::config::{Config, ConfigErrors, Loaded, Overrides};
 use crate::dev::Dev;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::keys::{KeygenError, KeysInvalid};
 use crate::listener;
 use crate::proxy::{ProxyPolicy, Transport};
@@ -90,8 +90,8 @@ pub enum ServeError {
         error: std::io::Error,
     },
     /// The security log cannot be opened: without it nothing is served.
-    #[error("open log.security: {0}")]
-    Log(std::io::Error),
+    #[error(transparent)]
+    Log(JournalError),
     /// The runtime cannot start.
     #[error("start the runtime: {0}")]
     Runtime(std::io::Error),
@@ -158,11 +158,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         on_loaded(&loaded);
 
         let config = &loaded.config;
-        let format = config
-            .log
-            .format
-            .unwrap_or_else(|| if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json });
-        let journal = Arc::new(Journal::open(&config.log.security, format).map_err(ServeError::Log)?);
+        let journal = Arc::new(Journal::start(&config.log, std::io::stderr().is_terminal()).map_err(ServeError::Log)?);
         let Prepared { guard, dev_key } = setup::prepare(config, &journal)?;
         let transport = match (config.dev, &tls) {
             (true, _) => Transport::Development,
@@ -189,7 +185,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
         until_told_to_end(signals, &guard, Duration::from_millis(config.server.drain.0), accepting).await;
         administering.abort();
-        if !journal.flush(Duration::from_secs(2)) {
+        if !journal.end(Duration::from_secs(2)) {
             tracing::warn!("the security log was not written to its end");
         }
         Ok(())
