@@ -90,7 +90,7 @@ struct Session {
     expiring_at: Option<Tick>,
     refreshes: Bucket,
     token_ends_at: Tick,
-    _seat: Seat,
+    seat: Seat,
 }
 
 /// A message that goes no further.

@@ -13,8 +13,9 @@ use subtle::ConstantTimeEq as _;
 use wsguard_protocol::ErrorCode;
 
 use crate::control::credential::{self, Offer, Offered, Way};
+use crate::control::rate::Print;
 use crate::control::rate::{Mode, Prefixes};
-use crate::control::session::Seat;
+use crate::control::session::{Seat, SessionId, Taken};
 use crate::control::{host, origin};
 use crate::in_force::InForce;
 use crate::policy::{Context, Identity, Policy};
@@ -103,6 +104,8 @@ pub struct Admission {
     pub subprotocol: bool,
     /// The client's address.
     pub client: IpAddr,
+    /// A session of the same subject that has lost its seat to this one: to be woken, so that it closes.
+    pub displaced: Option<SessionId>,
     pub(crate) prefixes: Prefixes,
     pub(crate) judged: Judged,
 }
@@ -251,8 +254,11 @@ impl Waiting {
     }
 
     fn seated(self, cx: &Context, identity: Identity) -> Step {
-        match cx.seats.take(identity.print, self.judged.policy.sessions.per_subject) {
-            Some(seat) => self.admit(Entry::Open(Arc::new(identity), seat)),
+        match cx.take_seat(identity.print, &self.judged.policy) {
+            Some(Taken { seat, displaced, .. }) => {
+                let admission = self.admission(Entry::Open(Arc::new(identity), seat));
+                Step::Admit(Admission { displaced, ..admission })
+            }
             None if self.subprotocol => self.admit(Entry::Refused(too_many_sessions())),
             None => refuse(429, too_many_sessions().retry_after(Millis(10_000))),
         }
@@ -279,13 +285,18 @@ impl Waiting {
     }
 
     fn admit(self, entry: Entry) -> Step {
-        Step::Admit(Admission {
+        Step::Admit(self.admission(entry))
+    }
+
+    fn admission(self, entry: Entry) -> Admission {
+        Admission {
             entry,
+            displaced: None,
             subprotocol: self.subprotocol,
             client: self.client,
             prefixes: self.prefixes,
             judged: self.judged,
-        })
+        }
     }
 }
 
@@ -304,6 +315,15 @@ pub(crate) fn too_many_sessions() -> Refusal {
 }
 
 impl Context {
+    /// A seat for `subject`. Whoever lost one for it looks at itself at its next message, or when it is woken.
+    pub(crate) fn take_seat(&self, subject: Print, policy: &Policy) -> Option<Taken> {
+        let taken = self.seats.take(subject, &policy.sessions)?;
+        if taken.is_displacing {
+            self.advance_epoch();
+        }
+        Some(taken)
+    }
+
     /// Who `token` stands for, by the policy of the moment.
     pub fn identify(&self, now: Now, token: &str) -> Result<Identity, TokenError> {
         self.identify_under(&self.policy(), now, token)

@@ -38,6 +38,7 @@ use ipnet::IpNet;
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
 pub use wsguard_core::control::rate::Mode;
+pub use wsguard_core::control::session::OnCap;
 use wsguard_core::time::Millis;
 use wsguard_protocol::limits as protocol;
 
@@ -117,6 +118,9 @@ pub struct Config {
     pub message_deadline: Millis,
     /// `messages.dir`: JSON Schemas, one file a message type. `None`: the built-in ones.
     pub messages_dir: Option<PathBuf>,
+    /// `store.path`: where revocations and bans outlive the process; `wsguard.redb` beside the configuration by default.
+    /// `None`, which is the default under `--dev` and `"memory"` otherwise, keeps them in memory.
+    pub store: Option<PathBuf>,
     /// `log.*`
     pub log: Log,
     origins_are_defaults: bool,
@@ -199,6 +203,8 @@ pub struct Session {
     pub per_subject: u32,
     /// Time in which a lost connection can be resumed; 2 min by default.
     pub resume_window: Millis,
+    /// What becomes of one session more: refused by default.
+    pub on_cap: OnCap,
 }
 
 /// `rate.*`
@@ -388,6 +394,7 @@ impl Config {
                 max: reader.time(&limit::SESSION_MAX),
                 per_subject: reader.count(&limit::SESSION_PER_SUBJECT),
                 resume_window: reader.time(&limit::SESSION_RESUME_WINDOW),
+                on_cap: on_cap(reader),
             },
             rate: Rate::read(reader),
             penalty_mode: mode(reader, "penalty.mode"),
@@ -396,12 +403,35 @@ impl Config {
             heartbeat_timeout: reader.time(&limit::HEARTBEAT_TIMEOUT),
             message_deadline: reader.time(&limit::MESSAGE_DEADLINE),
             messages_dir: reader.directory("messages.dir"),
+            store: store(reader, dev),
             log: log(reader),
             server,
             origins_are_defaults,
             limits: Vec::new(),
         }
     }
+}
+
+/// The name of the store's file where no other is given.
+const STORE_NAME: &str = "wsguard.redb";
+
+/// What stands in `store.path` for no file.
+const STORE_IN_MEMORY: &str = "memory";
+
+fn store(reader: &mut Reader, dev: bool) -> Option<PathBuf> {
+    if !reader.is_given("store.path") {
+        return (!dev).then(|| reader.beside_file(STORE_NAME));
+    }
+    reader.path("store.path").filter(|path| !path.ends_with(STORE_IN_MEMORY))
+}
+
+fn on_cap(reader: &mut Reader) -> OnCap {
+    let word = reader.text("session.on_cap", "\"refuse\" or \"close-oldest\"", |text| match text {
+        "refuse" => Some(OnCap::Refuse),
+        "close-oldest" => Some(OnCap::CloseOldest),
+        _ => None,
+    });
+    word.unwrap_or_default()
 }
 
 impl Auth {

@@ -13,6 +13,7 @@ mod public;
 pub mod schemas;
 mod serve;
 mod setup;
+pub mod store;
 pub mod tls;
 
 pub use serve::{Listening, ServeError, ServeOptions, environment, serve};

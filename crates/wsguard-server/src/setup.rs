@@ -89,6 +89,7 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
             policy.sessions.idle = config.session.idle;
             policy.sessions.max = config.session.max;
             policy.sessions.per_subject = config.session.per_subject;
+            policy.sessions.on_cap = config.session.on_cap;
             policy.heartbeat.interval = config.heartbeat_interval;
             policy.heartbeat.timeout = config.heartbeat_timeout;
             policy.heartbeat.message = config.message_deadline;

@@ -19,8 +19,10 @@ use wsguard_core::verdict::ControlId;
 use wsguard_protocol::CloseCode;
 
 use crate::clock;
+use crate::ledger::{Ledger, MemoryLedger};
 use crate::mailbox::{Command, QueueLimits, Watched};
 use crate::registry::{Registry, SessionInfo};
+use crate::revoke::Kept;
 use crate::stats::Stats;
 use crate::store::{MemoryStore, Store};
 
@@ -89,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
     pub(crate) sessions: Registry,
+    pub(crate) kept: Kept,
     reloading: Mutex<()>,
 }
 
@@ -132,6 +135,7 @@ pub struct Builder<Authentication = NotChosen> {
     tune: Vec<Change>,
     journal: Option<Box<dyn Journal>>,
     store: Option<Box<dyn Store>>,
+    ledger: Option<Arc<dyn Ledger>>,
     queue: QueueLimits,
     connections_max: u64,
     authentication: std::marker::PhantomData<Authentication>,
@@ -167,6 +171,7 @@ impl Guard {
             tune: Vec::new(),
             journal: None,
             store: None,
+            ledger: None,
             queue: QueueLimits::default(),
             // One file descriptor each, within the usual limit of 20,000 a process.
             connections_max: 16_384,
@@ -272,6 +277,7 @@ impl<A> Builder<A> {
             tune,
             journal,
             store,
+            ledger,
             queue,
             connections_max,
             ..
@@ -287,6 +293,7 @@ impl<A> Builder<A> {
             tune,
             journal,
             store,
+            ledger,
             queue,
             connections_max,
             authentication: std::marker::PhantomData,
@@ -337,6 +344,12 @@ impl<A> Builder<A> {
         self
     }
 
+    /// Where revocations are kept; by default in memory, so that a restart forgets them.
+    pub fn ledger(mut self, ledger: impl Ledger) -> Self {
+        self.ledger = Some(Arc::new(ledger));
+        self
+    }
+
     /// Limits of each connection's send queue.
     pub fn send_queue(mut self, limits: QueueLimits) -> Self {
         self.queue = limits;
@@ -367,6 +380,7 @@ impl Builder<Tokens> {
             tune,
             journal,
             store,
+            ledger,
             queue,
             connections_max,
             ..
@@ -418,9 +432,13 @@ impl Builder<Tokens> {
         let mut secrets = Secrets { csrf: [0; 32], prints: [0; 16] };
         random.fill(&mut secrets.csrf);
         random.fill(&mut secrets.prints);
+        let cx = Arc::new(Context::new(policy, &secrets, Box::new(random)));
+        let ledger = ledger.unwrap_or_else(|| Arc::new(MemoryLedger::default()));
+        let kept = Kept::load(ledger, &cx, clock::now()).map_err(|error| BuildError(vec![error.to_string()]))?;
         Ok(Guard(Arc::new(Shared {
             stats: Stats::new(),
-            cx: Arc::new(Context::new(policy, &secrets, Box::new(random))),
+            cx,
+            kept,
             journal: journal.unwrap_or_else(|| Box::new(TracingJournal)),
             store: store.unwrap_or_else(|| Box::new(MemoryStore::default())),
             queue,
@@ -452,6 +470,10 @@ impl Shared {
 pub struct GuardHandle(Guard);
 
 impl GuardHandle {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.0
+    }
+
     /// Counters since the start.
     pub fn stats(&self) -> &Stats {
         &self.0.0.stats

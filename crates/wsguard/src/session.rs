@@ -191,6 +191,9 @@ impl<H: Handler> Guarded<H> {
             let shadowed = std::mem::take(&mut effects.shadowed);
             self.shared.stats.shadowed.fetch_add(u64::from(shadowed), Ordering::Relaxed);
         }
+        if let Some(displaced) = effects.displaced.take() {
+            self.shared.sessions.with(displaced, |session| session.outbox.reconsider());
+        }
         for record in effects.records.drain(..) {
             self.shared.record(now.unix, record);
         }

@@ -229,7 +229,7 @@ impl Index {
             self.forget(id);
             applied.forgotten.push(id);
         }
-        self.latest = self.latest.max(now).max(of.at);
+        self.latest = self.latest.max(of.at);
         let mut held = Held {
             id: of.id,
             before,

@@ -10,7 +10,7 @@ use crate::control::csrf::Csrf;
 use crate::control::envelope::Envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::rate::{Bucket, Quota};
-use crate::control::session::{Seat, SessionId};
+use crate::control::session::{Seat, SessionId, Taken};
 use crate::effect::Effects;
 use crate::handshake::{Admission, Entry, too_many_sessions};
 use crate::json::Value;
@@ -137,8 +137,9 @@ impl Connection {
     }
 
     pub(super) fn take_seat(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) -> Verdict {
-        match self.cx.seats.take(identity.print, self.judged.policy.sessions.per_subject) {
-            Some(seat) => {
+        match self.cx.take_seat(identity.print, &self.judged.policy) {
+            Some(Taken { seat, displaced, .. }) => {
+                effects.displaced = displaced;
                 self.begin_session(now, identity, seat, effects);
                 Verdict::Answered
             }
@@ -149,6 +150,7 @@ impl Connection {
     pub(super) fn begin_session(&mut self, now: Now, identity: Arc<Identity>, seat: Seat, effects: &mut Effects) {
         let policy = &self.judged.policy;
         let id = SessionId(self.cx.random_id());
+        seat.begin(id);
         let mut session = Box::new(Session {
             id,
             started: now.tick,
@@ -161,7 +163,7 @@ impl Connection {
             permissions: policy.permissions_of(&identity.claims),
             ends_at: identity.claims.ends_at(policy.tokens.leeway),
             identity,
-            _seat: seat,
+            seat,
         });
         session.schedule_end(now, policy);
         reply::write_welcome(&mut effects.out, id, &session.identity.claims, &session.csrf, policy);

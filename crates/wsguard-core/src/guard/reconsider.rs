@@ -66,8 +66,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether neither the token nor the session was revoked.
+    /// Whether neither the token nor the session was revoked, and the session still has its seat.
     fn still_good(&self) -> Result<(), Closure> {
+        if let Phase::Open(session) = &self.phase
+            && session.seat.is_displaced()
+        {
+            let refusal = Refusal::new(ControlId::SessionCap, ErrorCode::Forbidden, "session_displaced");
+            return Err(Closure { code: CloseCode::Replaced, refusal: Some(refusal) });
+        }
         let revoked = match &self.phase {
             Phase::Open(session) => self.cx.revocations.refuse(&session.identity.claims, Some(session.id)),
             Phase::Proof { identity, .. } => self.cx.revocations.refuse(&identity.claims, None),

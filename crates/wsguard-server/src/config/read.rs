@@ -246,6 +246,11 @@ impl Reader {
         Some(path)
     }
 
+    /// The path of `name` beside the file; in the working directory where there is none.
+    pub(super) fn beside_file(&self, name: &str) -> PathBuf {
+        self.base.join(name)
+    }
+
     /// Makes a path relative to the file, where the file says it.
     pub(super) fn resolve(&self, path: PathBuf, place: &Place) -> PathBuf {
         if matches!(place, Place::File { .. }) { self.base.join(path) } else { path }

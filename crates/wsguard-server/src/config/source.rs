@@ -57,6 +57,8 @@ const KEYS: &[Key] = &[
     key("penalty.mode", Shape::One, false),
     key("anomaly.mode", Shape::One, false),
     key("messages.dir", Shape::One, false),
+    key("session.on_cap", Shape::One, false),
+    key("store.path", Shape::One, false),
     key("log.format", Shape::One, false),
     key("log.security", Shape::One, false),
     key("log.key_file", Shape::One, true),
