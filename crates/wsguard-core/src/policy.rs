@@ -263,7 +263,13 @@ impl Policy {
         Ok(())
     }
 
-    /// The message types, in the order of their numbers.
+    /// The names of the message types that can be sent.
+    pub fn message_names(&self) -> impl Iterator<Item = &str> {
+        self.messages.iter().filter(|message| !message.is_retired).map(MessageType::name)
+    }
+
+    /// The message types in the order of their numbers, with those that are no more
+    /// ([`Policy::keep_numbers_of`]).
     pub fn messages(&self) -> &[MessageType] {
         &self.messages
     }

@@ -78,6 +78,56 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// The file that was read.
     pub source: Option<PathBuf>,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Loaded {
+    /// What differs between this configuration and `next`, key by key in the order of the keys. Of keys that name files
+    /// with secrets only the names are compared, and neither is shown.
+    pub fn changes(&self, next: &Self) -> Vec<SettingChange> {
+        let value = |of: &Self, key: &str| {
+            let limit = of.config.limits.iter().find(|row| row.key == key).map(|row| row.value.clone());
+            limit.or_else(|| of.settings.iter().find(|(known, _)| *known == key).map(|(_, text)| text.clone()))
+        };
+        let mut keys: Vec<&'static str> = [self, next]
+            .into_iter()
+            .flat_map(|of| of.settings.iter().map(|(key, _)| *key).chain(of.config.limits.iter().map(|row| row.key)))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter()
+            .filter_map(|key| {
+                let (old, new) = (value(self, key), value(next, key));
+                (old != new).then(|| SettingChange {
+                    key,
+                    old: shown(key, old),
+                    new: shown(key, new),
+                    needs_restart: source::needs_restart(key),
+                })
+            })
+            .collect()
+    }
+}
+
+/// One key whose value differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// The key.
+    pub key: &'static str,
+    /// The value before; `default` where it was not set.
+    pub old: String,
+    /// The value after.
+    pub new: String,
+    /// Whether only a restart makes it count.
+    pub needs_restart: bool,
+}
+
+fn shown(key: &str, value: Option<String>) -> String {
+    match value {
+        None => "default".to_owned(),
+        Some(_) if source::is_secret(key) => "(set)".to_owned(),
+        Some(text) => text,
+    }
 }
 
 /// Everything that the server can be told.
@@ -305,10 +355,11 @@ impl Config {
         let mut reader = Reader::new(settings, file);
         let mut config = Self::read(&mut reader, overrides.dev);
         let warnings = check::check(&config, &mut reader);
+        let settings = reader.texts();
         config.limits = std::mem::take(&mut reader.limits);
         let errors = reader.into_errors();
         if errors.is_empty() {
-            Ok(Loaded { config, warnings, source: file.map(Path::to_owned) })
+            Ok(Loaded { config, warnings, source: file.map(Path::to_owned), settings })
         } else {
             Err(ConfigErrors(errors))
         }

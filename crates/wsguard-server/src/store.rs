@@ -80,7 +80,7 @@ impl FileLedger {
                 .map_err(|_| unreadable(path, "it is damaged"))?
                 .map_err(|error| of(path, error))?;
         let ledger = Self { database, path: path.to_owned() };
-        match ledger.guarded(|| ledger.format()) {
+        match guarded(|| ledger.format()) {
             Ok(FORMAT) => {}
             Ok(other) => {
                 let fault = format!("it is of version {other}, and this server knows version {FORMAT}");
@@ -123,20 +123,21 @@ impl FileLedger {
         // Durable when it returns: the database syncs the file.
         Ok(write.commit()?)
     }
+}
 
-    fn guarded<T>(&self, act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, String> {
-        catch_unwind(AssertUnwindSafe(act)).map_err(|_| "it is damaged".to_owned())?.map_err(|error| error.to_string())
-    }
+/// What a damaged file makes the database do, a panic too, as words.
+fn guarded<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(act)).map_err(|_| "it is damaged".to_owned())?.map_err(|error| error.to_string())
 }
 
 impl Ledger for FileLedger {
     fn load(&self) -> Result<Vec<Row>, LedgerError> {
-        self.guarded(|| self.rows()).map_err(LedgerError)
+        guarded(|| self.rows()).map_err(LedgerError)
     }
 
     fn write(&self, change: &Change) -> Result<(), LedgerError> {
         let fault = |fault| LedgerError(format!("write {}: {fault}", self.path.display()));
-        self.guarded(|| self.commit(change)).map_err(fault)
+        guarded(|| self.commit(change)).map_err(fault)
     }
 }
 

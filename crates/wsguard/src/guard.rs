@@ -364,54 +364,43 @@ impl<A> Builder<A> {
 }
 
 impl Builder<Tokens> {
-    /// The guard.
+    /// The policy alone, for [`GuardHandle::reload`]; what concerns no decision (journal, store, queues) is left out.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn build(self) -> Result<Guard, BuildError> {
-        let Self {
-            hosts,
-            origins,
-            keys,
-            ring,
-            messages,
-            rooms,
-            mut faults,
-            tune,
-            journal,
-            store,
-            ledger,
-            queue,
-            connections_max,
-            ..
-        } = self;
-        let ring = match ring {
+    pub fn policy(mut self) -> Result<Policy, BuildError> {
+        self.take_policy()
+    }
+
+    fn take_policy(&mut self) -> Result<Policy, BuildError> {
+        let mut faults = std::mem::take(&mut self.faults);
+        let ring = match self.ring.take() {
             Some(ring) => ring,
-            None => KeyRing::new(keys).unwrap_or_else(|error| {
+            None => KeyRing::new(std::mem::take(&mut self.keys)).unwrap_or_else(|error| {
                 faults.push(error.to_string());
                 KeyRing::default()
             }),
         };
         let mut policy = Policy::new(ring);
-        policy.rooms = rooms;
-        for host in &hosts {
+        policy.rooms = std::mem::take(&mut self.rooms);
+        for host in &self.hosts {
             match HostPattern::parse(host) {
                 Ok(pattern) => policy.hosts.push(pattern),
                 Err(error) => faults.push(format!("host {host:?}: {error}")),
             }
         }
-        for origin in &origins {
+        for origin in &self.origins {
             match Origin::parse(origin) {
                 Ok(origin) => policy.origins.push(origin),
                 Err(error) => faults.push(format!("origin {origin:?}: {error}")),
             }
         }
-        for message in messages {
+        for message in self.messages.drain(..) {
             if let Err(error) = policy.declare(message) {
                 faults.push(error.to_string());
             }
         }
-        for change in tune {
+        for change in self.tune.drain(..) {
             change(&mut policy);
         }
         if policy.hosts.is_empty() {
@@ -425,9 +414,16 @@ impl Builder<Tokens> {
         if policy.keys.keys().is_empty() && policy.static_token.is_none() {
             faults.push("no key: tokens cannot be verified".into());
         }
-        if !faults.is_empty() {
-            return Err(BuildError(faults));
-        }
+        if faults.is_empty() { Ok(policy) } else { Err(BuildError(faults)) }
+    }
+
+    /// The guard.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn build(mut self) -> Result<Guard, BuildError> {
+        let policy = self.take_policy()?;
+        let Self { journal, store, ledger, queue, connections_max, .. } = self;
         let random = SystemRandom;
         let mut secrets = Secrets { csrf: [0; 32], prints: [0; 16] };
         random.fill(&mut secrets.csrf);

@@ -64,17 +64,15 @@ pub trait Ledger: Send + Sync + 'static {
 
 /// A ledger in memory: what it keeps ends with the process.
 #[derive(Debug, Default)]
-pub struct MemoryLedger(Mutex<BTreeMap<(Shelf, Box<[u8]>), Box<[u8]>>>);
+pub struct MemoryLedger(Mutex<BTreeMap<Place, Box<[u8]>>>);
+
+/// Shelf and key of a row.
+type Place = (Shelf, Box<[u8]>);
 
 impl Ledger for MemoryLedger {
     fn load(&self) -> Result<Vec<Row>, LedgerError> {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = |((shelf, key), value): (&(Shelf, Box<[u8]>), &Box<[u8]>)| Row {
-            shelf: *shelf,
-            key: key.clone(),
-            value: value.clone(),
-        };
-        Ok(rows.iter().map(row).collect())
+        Ok(rows.iter().map(|((of, key), value)| Row { shelf: *of, key: key.clone(), value: value.clone() }).collect())
     }
 
     fn write(&self, change: &Change) -> Result<(), LedgerError> {

@@ -8,6 +8,7 @@ use wsguard_core::control::revocation::{Revocation, Target};
 use wsguard_core::control::session::SessionId;
 use wsguard_core::policy::Context;
 use wsguard_core::time::{Now, UnixMs};
+use wsguard_core::token::{CLAIM_CHARS_MAX, Leeway, SUBJECT_CHARS_MAX};
 
 use crate::clock;
 use crate::guard::{GuardHandle, Shared};
@@ -147,7 +148,7 @@ impl GuardHandle {
             Target::Session(session) => {
                 let token = shared.sessions.with(*session, |open| {
                     let claims = &open.identity.claims;
-                    claims.id.clone().map(|id| (Target::Token(id), Some(shared.latest_end(claims.expires_at))))
+                    claims.id.clone().map(|id| (Target::Token(id), Some(latest_end(claims.expires_at))))
                 });
                 targets.extend(token.flatten());
                 // Sessions are of one process, and none lives longer than the policy lets it.
@@ -206,13 +207,13 @@ impl GuardHandle {
         rows.iter().filter(|row| row.shelf == Shelf::Revocation).map(read).collect()
     }
 
-    /// The rows of `shelf`, for what keeps rows of its own, such as bans.
+    /// The rows of one shelf, for what keeps rows of its own, such as bans.
     ///
     /// # Errors
     /// The ledger could not be read.
-    pub async fn kept(&self, shelf: Shelf) -> Result<Vec<Row>, LedgerError> {
+    pub async fn kept(&self, of: Shelf) -> Result<Vec<Row>, LedgerError> {
         let mut rows = self.shared().kept.rows().await?;
-        rows.retain(|row| row.shelf == shelf);
+        rows.retain(|row| row.shelf == of);
         Ok(rows)
     }
 
@@ -248,20 +249,19 @@ impl Shared {
         self.sessions.for_each(|_, session| {
             let claims = &session.identity.claims;
             if claims.id.as_deref() == Some(id) {
-                end = end.max(Some(self.latest_end(claims.expires_at)));
+                end = end.max(Some(latest_end(claims.expires_at)));
             }
         });
         end
     }
+}
 
-    /// The end of a token, with the longest leeway that any policy may give it.
-    fn latest_end(&self, expires_at: UnixMs) -> UnixMs {
-        expires_at.after(wsguard_core::token::Leeway::MAX.as_millis())
-    }
+/// The end of a token, with the longest leeway that any policy may give it.
+fn latest_end(expires_at: UnixMs) -> UnixMs {
+    expires_at.after(Leeway::MAX.as_millis())
 }
 
 fn check(target: &Target, reason: Option<&str>, now: Now) -> Result<(), RevokeError> {
-    use wsguard_core::token::{CLAIM_CHARS_MAX, Leeway, SUBJECT_CHARS_MAX};
     let fits = |text: &str, chars_max: usize| text.chars().count() <= chars_max;
     let named = match target {
         Target::Token(id) => fits(id, CLAIM_CHARS_MAX),

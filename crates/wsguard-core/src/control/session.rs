@@ -88,9 +88,12 @@ const SHARDS: usize = 64;
 /// The open sessions of each subject, oldest first.
 #[derive(Debug)]
 pub struct Seats {
-    shards: Box<[Mutex<HashMap<Print, Vec<Place>>>]>,
+    shards: Box<[Mutex<Subjects>]>,
     next: AtomicU64,
 }
+
+/// The places of each subject.
+type Subjects = HashMap<Print, Vec<Place>>;
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -146,7 +149,7 @@ impl Seats {
         })
     }
 
-    fn with<T>(&self, subject: Print, act: impl FnOnce(&mut HashMap<Print, Vec<Place>>) -> T) -> T {
+    fn with<T>(&self, subject: Print, act: impl FnOnce(&mut Subjects) -> T) -> T {
         use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
         // Prints are keyed hashes already; this only spreads them over the shards.
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(subject);

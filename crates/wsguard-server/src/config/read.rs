@@ -43,6 +43,11 @@ impl Reader {
         errors
     }
 
+    /// Every key that was set, with its value as text.
+    pub(super) fn texts(&self) -> Vec<(&'static str, String)> {
+        self.settings.by_key.iter().map(|(key, setting)| (*key, setting.text())).collect()
+    }
+
     pub(super) fn is_given(&self, key: &str) -> bool {
         self.given.contains(key)
     }
