@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use crate::control::session::SessionId;
 use crate::frame::{self, Opcode};
 use crate::json::{self, NodeId, Tape, Value};
 use crate::policy::{MessageType, Policy, Reference};
@@ -26,6 +27,8 @@ pub struct Effects {
     /// How long not to read this socket: the peer goes too fast. Whoever drives takes it out; writes, timers and
     /// deadlines go on meanwhile.
     pub pause: Option<Millis>,
+    /// A session of the same subject that has lost its seat to this connection: to be woken, so that it closes.
+    pub displaced: Option<SessionId>,
     /// Room for a reply while it is put together; like all buffers here the thread's, not the connection's.
     pub tail: Vec<u8>,
     pub(crate) in_shadow: Vec<(ControlId, Reason)>,

@@ -11,6 +11,7 @@ mod clock;
 mod entry;
 mod own;
 mod penalty;
+mod reconsider;
 mod reply;
 mod view;
 
@@ -24,6 +25,7 @@ pub use penalty::Ladder;
 pub use reply::tail_of;
 pub use view::Snapshot;
 
+use crate::control::authorization::Permissions;
 use crate::control::csrf::Csrf;
 use crate::control::envelope;
 use crate::control::heartbeat::Heartbeat;
@@ -34,10 +36,11 @@ use crate::control::shadow::ShadowSet;
 use crate::control::{content, schema};
 use crate::effect::{Effects, Message, Record, frame_into, write_number};
 use crate::frame::{self, FrameError};
+use crate::handshake::Judged;
 use crate::json::{self, Tape, Value};
 use crate::policy::{Context, Identity};
 use crate::probe::Probe;
-use crate::time::{Millis, Now, Tick};
+use crate::time::{Millis, Now, Tick, UnixMs};
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
 
 /// Refused frames that one connection may cause before it is closed with 1008.
@@ -49,6 +52,7 @@ const REFUSALS_IN_A_ROW_MAX: u32 = 256;
 #[derive(Debug)]
 pub struct Connection {
     cx: Arc<Context>,
+    judged: Judged,
     phase: Phase,
     client: IpAddr,
     prefixes: Prefixes,
@@ -59,6 +63,8 @@ pub struct Connection {
     /// Controls in shadow whose first refusal stands in the log.
     shadow_told: ShadowSet,
     held: penalty::Held,
+    /// Rights may have changed since the application was last told.
+    rights_changed: bool,
 }
 
 #[derive(Debug)]
@@ -78,6 +84,10 @@ enum Phase {
 struct Session {
     id: SessionId,
     identity: Arc<Identity>,
+    /// What the identity may send, by the connection's policy.
+    permissions: Permissions,
+    /// The first moment at which the token is no longer good, by the connection's policy.
+    ends_at: UnixMs,
     started: Tick,
     last_message: Tick,
     /// INVARIANT: grows by one for each application frame.
@@ -86,7 +96,7 @@ struct Session {
     expiring_at: Option<Tick>,
     refreshes: Bucket,
     token_ends_at: Tick,
-    _seat: Seat,
+    seat: Seat,
 }
 
 /// A message that goes no further.
@@ -134,6 +144,15 @@ impl<'a> Refused<'a> {
     fn of(mut self, kind: &'a str) -> Self {
         self.kind = Some(kind);
         self
+    }
+}
+
+impl From<Closure> for Refused<'_> {
+    fn from(closure: Closure) -> Self {
+        let refusal = closure
+            .refusal
+            .unwrap_or_else(|| Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, "session_over"));
+        Self { refusal: Box::new(refusal), id: None, kind: None, close: Some(closure.code), weight: None, quiet: false }
     }
 }
 
@@ -202,7 +221,7 @@ impl Connection {
         let charged = self.charge(now, text.len(), effects);
         probe.lap(ControlId::Rate);
 
-        let document = json::scan(text, &self.cx.policy.scan, tape).map_err(|error| {
+        let document = json::scan(text, &self.judged.policy.scan, tape).map_err(|error| {
             let code = if error.kind().is_unsafe_content() { ErrorCode::UnsafeContent } else { ErrorCode::InvalidJson };
             Refused::new(
                 ControlId::Scan,
@@ -248,17 +267,17 @@ impl Connection {
 
         if !envelope.csrf_token.is_some_and(|offered| session.csrf.accepts(now, offered)) {
             let reason = if envelope.csrf_token.is_some() { "csrf_wrong" } else { "csrf_missing" };
-            if !self.cx.policy.shadows(ControlId::Csrf) {
+            if !self.judged.policy.shadows(ControlId::Csrf) {
                 return Err(Refused::new(ControlId::Csrf, ErrorCode::CsrfInvalid, reason, id));
             }
             effects.passed_in_shadow(ControlId::Csrf, reason);
         }
         probe.lap(ControlId::Csrf);
 
-        let Some((number, message)) = self.cx.policy.message(envelope.kind) else {
+        let Some((number, message)) = self.judged.policy.message(envelope.kind) else {
             return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", id));
         };
-        if !session.identity.permissions.allow(number) {
+        if !session.permissions.allow(number) {
             return Err(
                 Refused::new(ControlId::Authorization, ErrorCode::Forbidden, "type_forbidden", id).of(envelope.kind)
             );
@@ -270,7 +289,7 @@ impl Connection {
             && !never_limited(envelope.kind, text.len())
         {
             let bucket = "messages_of_type";
-            if !self.cx.policy.shadows(ControlId::RateType) {
+            if !self.judged.policy.shadows(ControlId::RateType) {
                 let refused = Refused::new(ControlId::RateType, ErrorCode::RateLimited, bucket, id);
                 return Err(refused.in_excess(Weight::of_excess(quota, 1)).after(wait).of(envelope.kind));
             }
@@ -279,7 +298,7 @@ impl Connection {
         probe.lap(ControlId::RateType);
 
         if let Err(reason) = schema::inspect(message, document, envelope.payload) {
-            if !self.cx.policy.shadows(ControlId::Schema) {
+            if !self.judged.policy.shadows(ControlId::Schema) {
                 return Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, reason, id).of(envelope.kind));
             }
             effects.passed_in_shadow(ControlId::Schema, reason);
@@ -290,9 +309,10 @@ impl Connection {
         if let Some(payload) = envelope.payload {
             let refuse =
                 |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind);
-            let written = content::write_checked(self.cx.policy.content_default, message, document, payload, effects);
+            let written =
+                content::write_checked(self.judged.policy.content_default, message, document, payload, effects);
             match written {
-                Err(reason) if self.cx.policy.shadows(ControlId::Content) => {
+                Err(reason) if self.judged.policy.shadows(ControlId::Content) => {
                     content::write_neutralised(payload, effects).map_err(refuse)?;
                     effects.passed_in_shadow(ControlId::Content, reason);
                 }
@@ -305,14 +325,17 @@ impl Connection {
     }
 
     /// Session and token still live; before there is a session, the message is small enough to be its first.
-    fn live<'t>(&self, now: Now, text: &str) -> Result<(), Refused<'t>> {
+    fn live<'t>(&mut self, now: Now, text: &str) -> Result<(), Refused<'t>> {
+        if self.cx.epoch() != self.judged.epoch {
+            self.look_again(now).map_err(Refused::from)?;
+        }
         let expired = |reason| {
             Err(Refused::new(ControlId::Liveness, ErrorCode::SessionExpired, reason, None)
                 .closing(CloseCode::Unauthenticated))
         };
         match &self.phase {
-            Phase::Open(session) if now.unix >= session.identity.ends_at => expired("token_ended"),
-            Phase::Open(session) if now.tick >= session.started.after(self.cx.policy.sessions.max) => {
+            Phase::Open(session) if now.unix >= session.ends_at => expired("token_ended"),
+            Phase::Open(session) if now.tick >= session.started.after(self.judged.policy.sessions.max) => {
                 expired("session_too_old")
             }
             Phase::Closed => expired("connection_over"),
@@ -389,7 +412,7 @@ impl Connection {
 
     /// The message that [`Verdict::Allow`] let pass.
     pub fn message<'a>(&'a self, effects: &'a Effects) -> Message<'a> {
-        effects.message.message(&self.cx.policy)
+        effects.message.message(&self.judged.policy)
     }
 
     /// Writes the `ack` of a handled message.

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use wsguard_protocol::ErrorCode;
 
-use crate::control::authorization::Permissions;
-use crate::control::credential::{self, Offer, Offered};
-use crate::control::origin::Origin;
+use crate::control::credential::{self, Offer, Offered, Way};
 use crate::control::penalty::{Payer, Weight};
 use crate::control::rate::Prefixes;
-use crate::control::session::Seat;
+use crate::control::rate::Print;
+use crate::control::session::{Seat, SessionId, SessionPolicy, Taken};
 use crate::control::{host, origin};
-use crate::policy::{Context, Identity};
+use crate::in_force::InForce;
+use crate::policy::{Context, Identity, Policy};
 use crate::time::{Millis, Now};
 use crate::token::{self, Claims, TokenError};
 use crate::verdict::{ControlId, Reason, Refusal};
@@ -105,7 +105,30 @@ pub struct Admission {
     pub subprotocol: bool,
     /// The client's address.
     pub client: IpAddr,
+    /// A session of the same subject that has lost its seat to this one: to be woken, so that it closes.
+    pub displaced: Option<SessionId>,
     pub(crate) prefixes: Prefixes,
+    pub(crate) judged: Judged,
+}
+
+/// By what a handshake was judged, so that the connection can be judged again.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    /// Read before everything else.
+    pub(crate) epoch: u64,
+    pub(crate) policy: Arc<InForce>,
+    /// The place in `policy.hosts`, and the port of the header.
+    pub(crate) host: (usize, Option<u16>),
+    /// The place in `policy.origins`.
+    pub(crate) origin: Option<usize>,
+    pub(crate) way: Way,
+}
+
+impl Admission {
+    /// The policy by which it was admitted.
+    pub fn policy(&self) -> &Arc<InForce> {
+        &self.judged.policy
+    }
 }
 
 /// In which state a connection begins.
@@ -147,19 +170,24 @@ pub struct Waiting {
     origin: Option<String>,
     client: IpAddr,
     prefixes: Prefixes,
+    judged: Judged,
 }
 
 /// Judges a handshake.
 pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
-    let Gate { prefixes, origin } = match gate(cx, now, request.client, request.host, request.origin) {
-        Ok(gate) => gate,
-        Err(refusal) => return Step::Refuse(refusal),
-    };
-    let found = credential::find(request, cx.policy.methods, &cx.policy.cookie_name, cx.policy.allow_query_token);
+    // In this order: what changes after the epoch was read is looked at again by the connection.
+    let (epoch, policy) = (cx.epoch(), cx.policy());
+    let Gate { prefixes, host, origin: origin_place } =
+        match gate(cx, &policy, now, request.client, request.host, request.origin) {
+            Ok(gate) => gate,
+            Err(refusal) => return Step::Refuse(refusal),
+        };
+    let origin = origin_place.and_then(|place| policy.origins.get(place));
+    let found = credential::find(request, policy.methods, &policy.cookie_name, policy.allow_query_token);
     let Offered { offer, subprotocol } = match found {
         Ok(offered) => offered,
         Err(refusal) => {
-            cx.charge_prefix(now, request.client, &refusal.refusal);
+            cx.charge_prefix(&policy, now, request.client, &refusal.refusal);
             return Step::Refuse(refusal);
         }
     };
@@ -168,12 +196,13 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
         origin: origin.map(|origin| origin.as_str().to_owned()),
         client: request.client,
         prefixes,
+        judged: Judged { epoch, policy: Arc::clone(&policy), host, origin: origin_place, way: offer.way() },
     };
     match offer {
         Offer::FirstMessage => waiting.admit(Entry::FirstMessage),
         // A cookie that does not verify counts as absent; a good one needs a page that may use it. Who sends no Origin is
         // no page, so it learns nothing that a program with the cookie does not know.
-        Offer::Cookie(token) => match cx.identify(now, token) {
+        Offer::Cookie(token) => match cx.identify_under(&policy, now, token) {
             Ok(_) if origin.is_none() => {
                 refuse(403, Refusal::new(ControlId::Origin, ErrorCode::Forbidden, "origin_missing_with_cookie"))
             }
@@ -181,16 +210,16 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
             Ok(identity) => {
                 waiting.admit(Entry::Proof { identity: Arc::new(identity), fingerprint: token::fingerprint(token) })
             }
-            Err(_) if cx.policy.methods.first_message => waiting.admit(Entry::FirstMessage),
-            Err(error) => waiting.unauthenticated(cx, now, error.as_str(), false),
+            Err(_) if policy.methods.first_message => waiting.by(Way::FirstMessage).admit(Entry::FirstMessage),
+            Err(error) => waiting.unauthenticated(cx, now, error, false),
         },
-        Offer::Bearer(token) | Offer::Query(token) => match cx.identify(now, token) {
+        Offer::Bearer(token) | Offer::Query(token) => match cx.identify_under(&policy, now, token) {
             Ok(identity) => waiting.seated(cx, now, identity, false),
-            Err(error) => waiting.unauthenticated(cx, now, error.as_str(), false),
+            Err(error) => waiting.unauthenticated(cx, now, error, false),
         },
-        Offer::Subprotocol(token) => match cx.identify(now, token) {
+        Offer::Subprotocol(token) => match cx.identify_under(&policy, now, token) {
             Ok(identity) => waiting.seated(cx, now, identity, true),
-            Err(error) => waiting.unauthenticated(cx, now, error.as_str(), true),
+            Err(error) => waiting.unauthenticated(cx, now, error, true),
         },
         Offer::Ticket(ticket) => Step::Redeem { ticket: token::fingerprint(ticket), waiting },
     }
@@ -202,9 +231,10 @@ fn refuse(status: u16, refusal: Refusal) -> Step {
 
 /// What is known of a request that passed [`gate`].
 #[derive(Debug)]
-pub struct Gate<'a> {
-    /// The listed origin that asks; `None` where the request names none.
-    pub origin: Option<&'a Origin>,
+pub struct Gate {
+    /// The place of the listed origin that asks in `policy.origins`; `None` where the request names none.
+    pub origin: Option<usize>,
+    pub(crate) host: (usize, Option<u16>),
     pub(crate) prefixes: Prefixes,
 }
 
@@ -216,40 +246,39 @@ pub struct Gate<'a> {
 ///
 /// # Errors
 /// 403 for Host and Origin, 429 with the time to wait for the rest.
-pub fn gate<'a>(
-    cx: &'a Context,
+pub fn gate(
+    cx: &Context,
+    policy: &InForce,
     now: Now,
     client: IpAddr,
     host: Header<'_>,
     origin: Header<'_>,
-) -> Result<Gate<'a>, HandshakeRefusal> {
+) -> Result<Gate, HandshakeRefusal> {
     let prefixes = cx.limiter.prefixes_of(client);
-    let foreign = match (host::inspect(&cx.policy.hosts, host), origin::inspect(&cx.policy.origins, origin)) {
-        (Ok(()), Ok(origin)) => Ok(origin.and_then(|index| cx.policy.origins.get(index))),
-        (Err(refusal), _) | (Ok(()), Err(refusal)) => Err(refusal),
-    };
-    let charged = match foreign {
-        Ok(_) => cx.limiter.handshake(prefixes, now.tick),
-        Err(_) => cx.limiter.foreign(prefixes, now.tick),
+    let own = host::inspect(&policy.hosts, host)
+        .and_then(|host| origin::inspect(&policy.origins, origin).map(|origin| (host, origin)));
+    let charged = match own {
+        Ok(_) => cx.limiter.handshake(policy.quotas(), prefixes, now.tick),
+        Err(_) => cx.limiter.foreign(policy.quotas(), prefixes, now.tick),
     };
     if let Err((bucket, wait)) = charged {
-        if cx.policy.shadows(ControlId::HandshakeRate) {
+        if policy.shadows(ControlId::HandshakeRate) {
             cx.shadow.count(ControlId::HandshakeRate, bucket);
         } else {
             if bucket == "handshakes_of_prefix" {
-                let weight = Weight::of_excess(&cx.policy.rate.handshakes, 1);
+                let weight = Weight::of_excess(&policy.rate.handshakes, 1);
                 let payer = Payer::Prefix(prefixes.fine, client);
-                let _ = cx.penalties.offend(&cx.policy.penalty, now, payer, None, weight, ControlId::HandshakeRate);
+                let _ = cx.penalties.offend(&policy.penalty, now, payer, None, weight, ControlId::HandshakeRate);
             }
             let refusal = Refusal::new(ControlId::HandshakeRate, ErrorCode::RateLimited, bucket).retry_after(wait);
             return Err(HandshakeRefusal { status: 429, refusal });
         }
     }
-    let origin = foreign.map_err(|refusal| HandshakeRefusal { status: 403, refusal })?;
+    let (host, origin) = own.map_err(|refusal| HandshakeRefusal { status: 403, refusal })?;
     if let Some(left) = cx.penalties.banned(prefixes.fine, now.tick) {
         return Err(HandshakeRefusal { status: 429, refusal: kept_out("prefix_kept_out", left) });
     }
-    Ok(Gate { origin, prefixes })
+    Ok(Gate { origin, host, prefixes })
 }
 
 pub(crate) fn kept_out(reason: &'static str, left: Millis) -> Refusal {
@@ -264,15 +293,15 @@ impl Waiting {
                 let refusal = Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_store_unavailable");
                 return refuse(503, refusal.retry_after(Millis(1_000)));
             }
-            Ok(None) => return self.unauthenticated(cx, now, "ticket_unknown_or_used", true),
+            Ok(None) => return self.bad_ticket(cx, now, "ticket_unknown_or_used"),
             Ok(Some(grant)) => grant,
         };
         if grant.origin != self.origin {
-            return self.unauthenticated(cx, now, "ticket_of_another_origin", true);
+            return self.bad_ticket(cx, now, "ticket_of_another_origin");
         }
-        match cx.identify(now, &grant.token) {
+        match cx.identify_under(&self.judged.policy, now, &grant.token) {
             Ok(identity) => self.seated(cx, now, identity, true),
-            Err(error) => self.unauthenticated(cx, now, error.as_str(), true),
+            Err(error) => self.unauthenticated(cx, now, error, true),
         }
     }
 
@@ -280,10 +309,11 @@ impl Waiting {
         if cx.kept_out(&identity, now).is_some() {
             return self.kept_out(cx, now, &identity, tell_browser);
         }
-        if let Some(seat) = cx.take_seat(&identity) {
-            return self.admit(Entry::Open(Arc::new(identity), seat));
+        if let Some(Taken { seat, displaced, .. }) = cx.take_seat(identity.print, &self.judged.policy) {
+            let admission = self.admission(Entry::Open(Arc::new(identity), seat));
+            return Step::Admit(Admission { displaced, ..admission });
         }
-        cx.charge_subject(now, &identity, ControlId::SessionCap);
+        cx.charge_subject(&self.judged.policy, now, &identity, ControlId::SessionCap);
         if self.subprotocol {
             self.admit(Entry::Refused(too_many_sessions()))
         } else {
@@ -298,15 +328,52 @@ impl Waiting {
         if tell_browser && self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(429, refusal) }
     }
 
-    fn unauthenticated(self, cx: &Context, now: Now, reason: &'static str, tell_browser: bool) -> Step {
+    fn unauthenticated(self, cx: &Context, now: Now, error: TokenError, tell_browser: bool) -> Step {
+        let refusal = refused_token(error);
+        cx.charge_prefix(&self.judged.policy, now, self.client, &refusal);
+        if tell_browser && self.subprotocol {
+            return self.admit(Entry::Refused(refusal));
+        }
+        // Over HTTP there is one answer for every cause.
+        let Refusal { control, reason, .. } = refusal;
+        refuse(401, Refusal::new(control, ErrorCode::Unauthenticated, reason))
+    }
+
+    fn bad_ticket(self, cx: &Context, now: Now, reason: &'static str) -> Step {
         let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason);
-        cx.charge_prefix(now, self.client, &refusal);
-        if tell_browser && self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(401, refusal) }
+        cx.charge_prefix(&self.judged.policy, now, self.client, &refusal);
+        if self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(401, refusal) }
+    }
+
+    fn by(mut self, way: Way) -> Self {
+        self.judged.way = way;
+        self
     }
 
     fn admit(self, entry: Entry) -> Step {
-        Step::Admit(Admission { entry, subprotocol: self.subprotocol, client: self.client, prefixes: self.prefixes })
+        Step::Admit(self.admission(entry))
     }
+
+    fn admission(self, entry: Entry) -> Admission {
+        Admission {
+            entry,
+            displaced: None,
+            subprotocol: self.subprotocol,
+            client: self.client,
+            prefixes: self.prefixes,
+            judged: self.judged,
+        }
+    }
+}
+
+/// The refusal of a token over the socket: who is revoked is told so, since asking for a fresh token and coming back
+/// would be in vain.
+pub(crate) fn refused_token(error: TokenError) -> Refusal {
+    let code = match error {
+        TokenError::Revoked(_) => ErrorCode::Forbidden,
+        _ => ErrorCode::Unauthenticated,
+    };
+    Refusal::new(ControlId::Credential, code, error.as_str())
 }
 
 pub(crate) fn too_many_sessions() -> Refusal {
@@ -319,45 +386,52 @@ impl Context {
         self.penalties.banned(identity.print, now.tick)
     }
 
-    /// A seat for `identity`; where the cap is in shadow there always is one.
-    pub(crate) fn take_seat(&self, identity: &Identity) -> Option<Seat> {
-        let cap = self.policy.sessions.per_subject;
-        self.seats.take(identity.print, cap).or_else(|| {
-            if !self.policy.shadows(ControlId::SessionCap) {
-                return None;
-            }
-            self.shadow.count(ControlId::SessionCap, "sessions_of_subject");
-            self.seats.take(identity.print, u32::MAX)
-        })
-    }
-
     /// Charges a refusal before any verified credential to the address prefix.
-    pub fn charge_prefix(&self, now: Now, client: IpAddr, refusal: &Refusal) {
+    pub fn charge_prefix(&self, policy: &Policy, now: Now, client: IpAddr, refusal: &Refusal) {
         let payer = Payer::Prefix(self.limiter.prefixes_of(client).fine, client);
         let weight = Weight::of(refusal.control);
-        let _ = self.penalties.offend(&self.policy.penalty, now, payer, None, weight, refusal.control);
+        let _ = self.penalties.offend(&policy.penalty, now, payer, None, weight, refusal.control);
     }
 
     /// Charges a refusal of a handshake to the verified identity that it brought.
-    pub(crate) fn charge_subject(&self, now: Now, identity: &Identity, control: ControlId) {
+    pub(crate) fn charge_subject(&self, policy: &Policy, now: Now, identity: &Identity, control: ControlId) {
         let payer = Payer::Subject(identity.print, &identity.claims.subject);
-        let _ = self.penalties.offend(&self.policy.penalty, now, payer, None, Weight::of(control), control);
+        let _ = self.penalties.offend(&policy.penalty, now, payer, None, Weight::of(control), control);
     }
 
-    /// Who `token` stands for.
-    pub fn identify(&self, now: Now, token: &str) -> Result<Identity, TokenError> {
-        let claims = match &self.policy.static_token {
-            Some(fixed) if bool::from(fixed.token.as_bytes().ct_eq(token.as_bytes())) => {
-                Claims::development(&fixed.subject, now.unix.after(Millis::from_secs(24 * 3_600)))
+    /// A seat for `subject`. Whoever lost one for it looks at itself at its next message, or when it is woken.
+    pub(crate) fn take_seat(&self, subject: Print, policy: &Policy) -> Option<Taken> {
+        let taken = match self.seats.take(subject, &policy.sessions) {
+            Some(taken) => taken,
+            None if policy.shadows(ControlId::SessionCap) => {
+                self.shadow.count(ControlId::SessionCap, "sessions_of_subject");
+                self.seats.take(subject, &SessionPolicy { per_subject: u32::MAX, ..policy.sessions.clone() })?
             }
-            _ => token::verify(&self.policy.keys, &self.policy.tokens, now.unix, token)?,
+            None => return None,
         };
-        Ok(Identity {
-            permissions: Permissions::of(&claims, self.policy.messages().iter().map(crate::policy::MessageType::who)),
-            print: self.limiter.print_of(&claims.subject),
-            ends_at: claims.ends_at(self.policy.tokens.leeway),
-            claims,
-        })
+        if taken.is_displacing {
+            self.advance_epoch();
+        }
+        Some(taken)
+    }
+
+    /// Who `token` stands for, by the policy of the moment.
+    pub fn identify(&self, now: Now, token: &str) -> Result<Identity, TokenError> {
+        self.identify_under(&self.policy(), now, token)
+    }
+
+    /// Who `token` stands for, by `policy`.
+    pub(crate) fn identify_under(&self, policy: &Policy, now: Now, token: &str) -> Result<Identity, TokenError> {
+        let fixed =
+            policy.static_token.as_ref().filter(|fixed| bool::from(fixed.token.as_bytes().ct_eq(token.as_bytes())));
+        let claims = match fixed {
+            Some(fixed) => Claims::development(&fixed.subject, now.unix.after(Millis::from_secs(24 * 3_600))),
+            None => token::verify(&policy.keys, &policy.tokens, now.unix, token)?,
+        };
+        if let Some(revoked) = self.revocations.refuse(&claims, None) {
+            return Err(TokenError::Revoked(revoked));
+        }
+        Ok(Identity { is_static: fixed.is_some(), print: self.limiter.print_of(&claims.subject), claims })
     }
 
     /// The proof that `POST /ws/session` hands to a page of the same origin, for the cookie's `token`: bound to the

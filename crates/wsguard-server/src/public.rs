@@ -150,19 +150,20 @@ impl Public {
     /// What [`handshake::gate`] says before any signature is checked; the listed origin that asks, where one does.
     fn gate(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Result<Option<String>, HandshakeRefusal> {
         let (host, origin) = (header(headers, HOST), header(headers, ORIGIN));
-        let gate = handshake::gate(self.guard.context(), wsguard::now(), client, host, origin)?;
-        Ok(gate.origin.map(|origin| origin.as_str().to_owned()))
+        let policy = self.guard.policy();
+        let gate = handshake::gate(self.guard.context(), &policy, wsguard::now(), client, host, origin)?;
+        Ok(gate.origin.and_then(|place| policy.origins.get(place)).map(|origin| origin.as_str().to_owned()))
     }
 
     fn unauthenticated(&self, client: std::net::IpAddr, reason: &'static str) -> Reply {
         let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason);
-        self.guard.context().charge_prefix(wsguard::now(), client, &refusal);
+        self.guard.context().charge_prefix(&self.guard.policy(), wsguard::now(), client, &refusal);
         self.refuse(client, 401, refusal)
     }
 
     fn cookie(&self, headers: &HeaderMap) -> Option<String> {
-        let name = &self.guard.policy().cookie_name;
-        credential::cookie(header(headers, COOKIE), name).ok().flatten().map(str::to_owned)
+        let policy = self.guard.policy();
+        credential::cookie(header(headers, COOKIE), &policy.cookie_name).ok().flatten().map(str::to_owned)
     }
 
     fn not_found(&self, client: std::net::IpAddr, reason: &'static str) -> Reply {

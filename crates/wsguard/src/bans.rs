@@ -3,12 +3,10 @@
 use wsguard_core::control::penalty::{Ban, BanKey, News};
 use wsguard_core::effect::Record;
 use wsguard_core::time::{Millis, Now};
-use wsguard_core::verdict::{ControlId, Reason, Refusal};
-use wsguard_protocol::{CloseCode, ErrorCode};
+use wsguard_core::verdict::{ControlId, Reason};
 
 use crate::clock;
 use crate::guard::{GuardHandle, Shared};
-use crate::mailbox::Command;
 
 impl Shared {
     /// Tells the log what began and ended, and closes what a ban reaches. One relaxed load where there is nothing to tell.
@@ -31,24 +29,27 @@ impl Shared {
             record.note = Some(Reason::with(ban.key.kind(), detail));
             self.record(now.unix, record);
             if matches!(news, News::Begun(_)) {
-                self.close_banned(&ban.key, left);
+                self.wake_banned(&ban.key);
             }
         }
     }
 
-    /// Closes the open sockets of a banned identity. A prefix has none: whoever is authenticated answers for itself, and a
-    /// neighbour behind the same address has done nothing.
-    fn close_banned(&self, key: &BanKey, left: Millis) {
-        self.each_session(|id, subject, outbox| {
+    /// Wakes the open sockets of a banned identity, so that they find themselves kept out. A prefix has none: whoever is
+    /// authenticated answers for itself, and a neighbour behind the same address has done nothing.
+    fn wake_banned(&self, key: &BanKey) {
+        if matches!(key, BanKey::Prefix(_)) {
+            return;
+        }
+        // A session that is just being opened is in no list yet: it sees the epoch at its first message.
+        self.cx.advance_epoch();
+        self.sessions.for_each(|id, session| {
             let reached = match key {
                 BanKey::Session(banned) => *banned == id,
-                BanKey::Subject(banned) => **banned == *subject,
+                BanKey::Subject(banned) => *banned == session.identity.claims.subject,
                 BanKey::Prefix(_) => false,
             };
             if reached {
-                let refusal = Refusal::new(ControlId::Penalty, ErrorCode::RateLimited, "kept_out").retry_after(left);
-                // A connection that is gone needs no closing.
-                let _ = outbox.command(Command::Close(CloseCode::RateLimited, Some(refusal)));
+                session.outbox.reconsider();
             }
         });
     }

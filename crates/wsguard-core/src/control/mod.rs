@@ -13,6 +13,7 @@ pub mod host;
 pub mod origin;
 pub mod penalty;
 pub mod rate;
+pub mod revocation;
 pub(crate) mod schema;
 pub mod session;
 pub mod shadow;

@@ -11,13 +11,14 @@ use crate::control::csrf::Csrf;
 use crate::control::envelope::Envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::rate::{Bucket, Quota};
-use crate::control::session::{Seat, SessionId};
+use crate::control::session::{Seat, SessionId, Taken};
 use crate::control::shadow::ShadowSet;
 use crate::effect::Effects;
 use crate::handshake::{Admission, Entry, kept_out, too_many_sessions};
 use crate::json::Value;
-use crate::policy::{Context, Identity};
+use crate::policy::{Context, Identity, Policy};
 use crate::time::{Millis, Now, Tick};
+use crate::token::TokenError;
 use crate::verdict::{ControlId, Verdict};
 
 /// Time that one refresh of the token costs. Each one checks a signature, and a token lives for minutes.
@@ -30,7 +31,7 @@ impl Connection {
     /// The connection that begins with `admission`. Its first frames stand in `effects.out`; after
     /// [`Verdict::Close`] it is over already.
     pub fn open(cx: Arc<Context>, now: Now, admission: Admission, effects: &mut Effects) -> (Self, Verdict) {
-        let until = now.tick.after(cx.policy.heartbeat.first_message);
+        let until = now.tick.after(admission.judged.policy.heartbeat.first_message);
         let mut connection = Self {
             phase: Phase::Closed,
             client: admission.client,
@@ -41,6 +42,8 @@ impl Connection {
             closing: false,
             shadow_told: ShadowSet::default(),
             held: Held::default(),
+            rights_changed: false,
+            judged: admission.judged,
             cx,
         };
         let verdict = match admission.entry {
@@ -60,10 +63,16 @@ impl Connection {
                 let code = match refusal.control {
                     ControlId::SessionCap => CloseCode::Replaced,
                     ControlId::Penalty => CloseCode::RateLimited,
+                    _ if refusal.code == ErrorCode::Forbidden => CloseCode::Forbidden,
                     _ => CloseCode::Unauthenticated,
                 };
                 connection.close(code, Some(refusal), effects)
             }
+        };
+        // While the 101 travelled, something may have changed.
+        let verdict = match connection.reconsider(now, effects) {
+            closed @ Verdict::Close(_) => closed,
+            _ => verdict,
         };
         (connection, verdict)
     }
@@ -89,8 +98,9 @@ impl Connection {
         let Some(token) = only_string(envelope.payload, "token") else {
             return unauthenticated("auth_payload_invalid");
         };
-        match self.cx.identify(now, token) {
+        match self.cx.identify_under(&self.judged.policy, now, token) {
             Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity))),
+            Err(error @ TokenError::Revoked(_)) => refuse(ErrorCode::Forbidden, error.as_str(), CloseCode::Forbidden),
             Err(error) => unauthenticated(error.as_str()),
         }
     }
@@ -108,7 +118,7 @@ impl Connection {
             let reason = "refreshes_of_session";
             return Err(Refused::new(ControlId::RateType, ErrorCode::RateLimited, reason, envelope.id).after(wait));
         }
-        match self.cx.identify(now, token) {
+        match self.cx.identify_under(&self.judged.policy, now, token) {
             Ok(fresh) if fresh.claims.subject == session.identity.claims.subject => {
                 Ok(Passed::Refreshed(Arc::new(fresh)))
             }
@@ -119,6 +129,11 @@ impl Connection {
                 envelope.id,
             )
             .closing(CloseCode::Forbidden)),
+            Err(error @ TokenError::Revoked(_)) => {
+                let reason = error.as_str();
+                let refused = Refused::new(ControlId::Credential, ErrorCode::Forbidden, reason, envelope.id);
+                Err(refused.closing(CloseCode::Forbidden))
+            }
             Err(error) => {
                 Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, error.as_str(), envelope.id))
             }
@@ -129,17 +144,19 @@ impl Connection {
         if let Some(left) = self.cx.kept_out(&identity, now) {
             return self.close(CloseCode::RateLimited, Some(kept_out("subject_kept_out", left)), effects);
         }
-        let Some(seat) = self.cx.take_seat(&identity) else {
-            self.cx.charge_subject(now, &identity, ControlId::SessionCap);
+        let Some(Taken { seat, displaced, .. }) = self.cx.take_seat(identity.print, &self.judged.policy) else {
+            self.cx.charge_subject(&self.judged.policy, now, &identity, ControlId::SessionCap);
             return self.close(CloseCode::Replaced, Some(too_many_sessions()), effects);
         };
+        effects.displaced = displaced;
         self.begin_session(now, identity, seat, effects);
         Verdict::Answered
     }
 
     pub(super) fn begin_session(&mut self, now: Now, identity: Arc<Identity>, seat: Seat, effects: &mut Effects) {
-        let policy = &self.cx.policy;
+        let policy = &self.judged.policy;
         let id = SessionId(self.cx.random_id());
+        seat.begin(id);
         let mut session = Box::new(Session {
             id,
             started: now.tick,
@@ -149,10 +166,12 @@ impl Connection {
             expiring_at: None,
             refreshes: Bucket::default(),
             token_ends_at: Tick::NEVER,
+            permissions: policy.permissions_of(&identity.claims),
+            ends_at: identity.claims.ends_at(policy.tokens.leeway),
             identity,
-            _seat: seat,
+            seat,
         });
-        session.schedule_end(now);
+        session.schedule_end(now, policy);
         reply::write_welcome(&mut effects.out, id, &session.identity.claims, &session.csrf, policy);
         self.phase = Phase::Open(session);
         self.take_standing_up(now);
@@ -162,7 +181,9 @@ impl Connection {
     pub(super) fn refresh(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) {
         if let Phase::Open(session) = &mut self.phase {
             session.identity = identity;
-            session.schedule_end(now);
+            session.permissions = self.judged.policy.permissions_of(&session.identity.claims);
+            session.schedule_end(now, &self.judged.policy);
+            self.rights_changed = true;
             reply::write_auth(&mut effects.out, "auth.refreshed", session.identity.claims.expires_at);
             self.record("token_refreshed", effects);
         }
@@ -171,10 +192,11 @@ impl Connection {
 
 impl Session {
     /// Puts the end of the token, and the warning before it, on the tick clock.
-    pub(super) fn schedule_end(&mut self, now: Now) {
+    pub(super) fn schedule_end(&mut self, now: Now, policy: &Policy) {
+        self.ends_at = self.identity.claims.ends_at(policy.tokens.leeway);
         let life = self.identity.claims.expires_at.since(now.unix);
         let warning = Millis(AUTH_EXPIRING_MS.min(life.0 / 5));
-        self.token_ends_at = now.tick.after(self.identity.ends_at.since(now.unix));
+        self.token_ends_at = now.tick.after(self.ends_at.since(now.unix));
         self.expiring_at = Some(now.tick.after(Millis(life.0.saturating_sub(warning.0))));
     }
 }

@@ -46,28 +46,29 @@ pub(super) struct Over {
 impl Connection {
     /// Charges the message to session, server, subject and prefixes.
     pub(super) fn charge(&mut self, now: Now, size: usize, effects: &mut Effects) -> Result<(), Over> {
-        let policy = self.cx.limiter.policy();
+        let policy = &self.judged.policy;
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let subject = match &self.phase {
             Phase::Open(session) => Some(session.identity.print),
             _ => None,
         };
         let charged = policy
+            .rate
             .bytes
             .charge(&mut self.bytes, now.tick, size)
             .map_err(|wait| ("bytes_of_session", wait))
-            .and_then(|()| self.cx.limiter.message(subject, self.prefixes, now.tick, size));
+            .and_then(|()| self.cx.limiter.message(policy.quotas(), subject, self.prefixes, now.tick, size));
         let Err((bucket, wait)) = charged else {
             return Ok(());
         };
-        if self.cx.policy.shadows(ControlId::Rate) {
+        if self.judged.policy.shadows(ControlId::Rate) {
             effects.passed_in_shadow(ControlId::Rate, bucket);
             return Ok(());
         }
         // Where the neighbours or all together were too many, this peer is refused but has done nothing.
         let weight = match bucket {
-            "bytes_of_session" => Weight::of_excess(&policy.bytes, size),
-            "messages_of_subject" => Weight::of_excess(&policy.messages, 1),
+            "bytes_of_session" => Weight::of_excess(&policy.rate.bytes, size),
+            "messages_of_subject" => Weight::of_excess(&policy.rate.messages, 1),
             _ => Weight::ZERO,
         };
         Err(Over { bucket, wait, weight })
@@ -104,7 +105,7 @@ impl Connection {
         let Refused { mut refusal, id, kind, close, weight, quiet } = refused;
         let weight = weight.unwrap_or(Weight::of(refusal.control));
         let step = self.penalize(now, weight, refusal.control, effects);
-        let enforced = self.cx.policy.penalty.mode == Mode::Enforce;
+        let enforced = self.judged.policy.penalty.mode == Mode::Enforce;
         let mut close = close;
         if let (None, Some(length)) = (close, step.kept_out()) {
             close = Some(CloseCode::RateLimited);
@@ -158,7 +159,7 @@ impl Connection {
         if weight == Weight::ZERO {
             return Step::None;
         }
-        let policy = &self.cx.policy.penalty;
+        let policy = &self.judged.policy.penalty;
         let (payer, own) = match &self.phase {
             Phase::Open(session) => (
                 Payer::Subject(session.identity.print, &session.identity.claims.subject),
@@ -216,7 +217,7 @@ impl Connection {
         let Phase::Open(session) = &self.phase else {
             return;
         };
-        let policy = &self.cx.policy.penalty;
+        let policy = &self.judged.policy.penalty;
         let standing = self.cx.penalties.standing(policy, session.identity.print, now.tick);
         if standing.rung() == Rung::Drop && policy.mode == Mode::Enforce {
             self.held.drop_until = now.tick.after(policy.drop_left(standing.weight()));
@@ -225,7 +226,7 @@ impl Connection {
 
     /// Where the session stands on the ladder.
     pub(super) fn ladder(&self, now: Now) -> Ladder {
-        let policy = &self.cx.policy.penalty;
+        let policy = &self.judged.policy.penalty;
         let mut own = self.held.standing;
         own.settle(policy, 1, now.tick);
         let shared = match &self.phase {
