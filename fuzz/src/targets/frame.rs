@@ -47,7 +47,8 @@ pub fn run(data: &[u8]) {
     }
     let ended = failure.is_some() || whole.iter().any(|seen| matches!(seen, Seen::Close(_)));
     if !ended {
-        assert!(!closed, "an error that only the other codec sees: {whole:?}");
+        // What has not all arrived may be refused later by us: the other codec refuses a close frame of one byte at its length.
+        assert!(!closed || unfinished(wire), "an error that only the other codec sees: {whole:?}");
         assert_eq!(ours.len(), theirs.len(), "a message that only the other codec sees");
     }
 }
@@ -58,6 +59,17 @@ fn cuts(seed: u8) -> impl Iterator<Item = usize> {
         Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223))
     })
     .map(|state| usize::try_from(state >> 24).unwrap_or(0) % 7 + 1)
+}
+
+/// Whether `wire` ends inside a message, a frame or a header.
+fn unfinished(wire: &[u8]) -> bool {
+    let (mut decoder, mut buffer) = (Decoder::new(), wire.to_vec());
+    let mut unread = buffer.as_mut_slice();
+    while !unread.is_empty() {
+        let Ok(decoded) = decoder.decode(&LIMITS, Tick(0), unread) else { return false };
+        unread = decoded.rest;
+    }
+    decoder.in_progress()
 }
 
 fn decode(wire: &[u8], mut cuts: impl Iterator<Item = usize>) -> (Vec<Seen>, Option<FrameError>) {
