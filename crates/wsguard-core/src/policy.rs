@@ -19,6 +19,7 @@ use crate::json::ScanLimits;
 use crate::schema::{CompiledSchema, ContentClass, SchemaError};
 use crate::time::{Millis, UnixMs};
 use crate::token::{Claims, CsrfKey, KeyRing, TokenPolicy};
+use crate::trust::Trust;
 
 /// Randomness, given from outside: the core has none of its own, so that a run can be repeated.
 pub trait Random: Send + Sync {
@@ -151,7 +152,7 @@ pub struct Policy {
     pub origins: Vec<Origin>,
     /// Ways to bring a credential that are switched on.
     pub methods: Methods,
-    /// Keys that verify tokens.
+    /// Keys that verify tokens at the start; [`Context::keys`] are those in force.
     pub keys: KeyRing,
     /// What a token must fulfil.
     pub tokens: TokenPolicy,
@@ -245,8 +246,8 @@ impl Policy {
 /// Who a connection speaks for.
 #[derive(Debug)]
 pub struct Identity {
-    /// What the token says.
-    pub claims: Claims,
+    /// What the token says; shared by the connections that brought the same token.
+    pub claims: Arc<Claims>,
     /// The first moment at which the token is no longer good.
     pub ends_at: UnixMs,
     pub(crate) permissions: Permissions,
@@ -264,6 +265,7 @@ pub struct Secrets {
 /// What all connections of a guard share: the policy, the buckets, the seats.
 pub struct Context {
     pub(crate) policy: Policy,
+    pub(crate) trust: Trust,
     pub(crate) limiter: Limiter,
     pub(crate) seats: Arc<Seats>,
     pub(crate) csrf: CsrfKey,
@@ -283,6 +285,7 @@ impl Context {
             limiter: Limiter::new(policy.rate.clone(), PrintKey::new(secrets.prints)),
             csrf: CsrfKey::new(&secrets.csrf),
             seats: Arc::default(),
+            trust: Trust::new(policy.keys.clone()),
             random,
             policy,
         }

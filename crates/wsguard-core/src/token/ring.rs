@@ -82,6 +82,11 @@ impl KeyRing {
         self.keys.iter().any(|key| key.answers_to(id))
     }
 
+    /// Returns whether the key with this thumbprint ([`Key::thumbprint`]) is in the ring, under whatever name.
+    pub fn contains_thumbprint(&self, thumbprint: &str) -> bool {
+        self.keys.iter().any(|key| key.thumbprint() == thumbprint)
+    }
+
     pub(super) fn candidates(&self, algorithm: Algorithm, id: Option<&str>) -> Candidates<'_> {
         if let Some(id) = id {
             return match self.keys.iter().find(|key| key.answers_to(id)) {
