@@ -46,6 +46,7 @@
 mod axum;
 mod clock;
 pub mod driver;
+mod flight;
 mod guard;
 mod mailbox;
 mod session;
@@ -56,6 +57,7 @@ pub mod upgrade;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
+pub use flight::FirstFlight;
 pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, TicketError, Tokens};
 pub use mailbox::{Closed, Command, Encoded, Outbox, QueueLimits, Watched};
 pub use session::{Handled, Handler, Peer};
