@@ -37,6 +37,10 @@ pub const TAP_LINES_MAX: usize = 256;
 /// Bytes collected before they are written in one call.
 const BATCH_BYTES: usize = 64 * 1_024;
 
+/// Rest of the writer after each write. What arrives in the meantime is written together, and those who record never
+/// have to wake it: a system call for each entry would be a fifth of what a handshake costs.
+const COLLECT: Duration = Duration::from_millis(5);
+
 /// Time after which the writer looks for drops to report, in milliseconds.
 const REPORT_MS: u64 = 1_000;
 
@@ -162,8 +166,13 @@ impl Writer {
                     {
                         self.take(next, &mut line);
                     }
+                    let full = self.batch.len() >= BATCH_BYTES;
                     self.report_drops(&mut line);
                     self.write();
+                    // With a full batch more is waiting already.
+                    if !full {
+                        thread::sleep(COLLECT);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.report_drops(&mut line);
