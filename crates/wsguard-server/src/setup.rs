@@ -29,7 +29,7 @@ pub(crate) struct Prepared {
 
 /// Builds the guard that `config` describes.
 pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepared, ServeError> {
-    let (ring, dev_key) = if config.dev && config.auth.keys.is_empty() {
+    let (ring, dev_key) = if config.dev && config.auth.keys.is_empty() && config.auth.jwks.is_none() {
         let fresh = keys::generate(wsguard::core::token::Algorithm::EdDsa)?;
         let key = SigningKey::parse("development key", fresh.private.as_bytes())?;
         let public = Key::parse("development key", fresh.private.as_bytes())?;
@@ -49,8 +49,9 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
         })
         .collect();
     let settings = config.clone();
-    let guard = Guard::builder()
-        .keys(ring)
+    let builder = Guard::builder().keys(ring);
+    let builder = if config.auth.jwks.is_some() { builder.late_keys() } else { builder };
+    let guard = builder
         .hosts(config.hosts.iter().map(ToString::to_string))
         .origins(config.origins.iter().map(|origin| origin.as_str().to_owned()))
         .messages(messages)

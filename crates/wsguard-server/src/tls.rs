@@ -116,4 +116,4 @@ fn unfit(path: &Path, expected: &'static str) -> TlsError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -135,6 +135,7 @@ pub struct Builder<Authentication = NotChosen> {
     store: Option<Box<dyn Store>>,
     queue: QueueLimits,
     connections_max: u64,
+    late_keys: bool,
     authentication: std::marker::PhantomData<Authentication>,
 }
 
@@ -171,6 +172,7 @@ impl Guard {
             queue: QueueLimits::default(),
             // One file descriptor each, within the usual limit of 20,000 a process.
             connections_max: 16_384,
+            late_keys: false,
             authentication: std::marker::PhantomData,
         }
     }
@@ -275,6 +277,7 @@ impl<A> Builder<A> {
             store,
             queue,
             connections_max,
+            late_keys,
             ..
         } = self;
         Builder {
@@ -290,6 +293,7 @@ impl<A> Builder<A> {
             store,
             queue,
             connections_max,
+            late_keys,
             authentication: std::marker::PhantomData,
         }
     }
@@ -352,6 +356,13 @@ impl<A> Builder<A> {
 }
 
 impl Builder<Tokens> {
+    /// The guard may begin without a key: they come at run time, through [`GuardHandle::replace_keys`]. Until then every
+    /// token is refused.
+    pub fn late_keys(mut self) -> Self {
+        self.late_keys = true;
+        self
+    }
+
     /// The guard.
     ///
     /// # Errors
@@ -370,6 +381,7 @@ impl Builder<Tokens> {
             store,
             queue,
             connections_max,
+            late_keys,
             ..
         } = self;
         let ring = match ring {
@@ -409,7 +421,7 @@ impl Builder<Tokens> {
         if policy.messages().is_empty() {
             faults.push("no message type: a type without a schema does not exist, so nothing could be said".into());
         }
-        if policy.keys.keys().is_empty() && policy.static_token.is_none() {
+        if policy.keys.keys().is_empty() && policy.static_token.is_none() && !late_keys {
             faults.push("no key: tokens cannot be verified".into());
         }
         if !faults.is_empty() {
@@ -468,6 +480,12 @@ impl GuardHandle {
     /// Counters since the start.
     pub fn stats(&self) -> &Stats {
         &self.0.0.stats
+    }
+
+    /// Puts `ring` in force in place of the keys before, in one step, and forgets every verified token. Open sockets
+    /// whose key left can be told by [`Context::key_is_known`].
+    pub fn replace_keys(&self, ring: KeyRing) {
+        self.0.0.cx.replace_keys(ring);
     }
 
     /// Closes a session with 4403; `false` when there is none of that id.

@@ -49,6 +49,8 @@ const KEYS: &[Key] = &[
     key("origin.allow", Shape::List, false),
     key("host.allow", Shape::List, false),
     key("auth.keys", Shape::List, true),
+    key("auth.jwks", Shape::One, false),
+    key("auth.jwks_ca", Shape::One, false),
     key("auth.issuer", Shape::One, false),
     key("auth.audience", Shape::One, false),
     key("auth.methods", Shape::List, false),

@@ -21,7 +21,7 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// A certificate for `localhost` that its own key signed (RFC 5280 section 4.1), and the key as PKCS#8.
-fn certificate() -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn certificate() -> (Vec<u8>, Vec<u8>) {
     let pkcs8 = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref().to_vec();
     let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).unwrap();
     let ed25519 = der(0x30, &[0x06, 0x03, 0x2b, 0x65, 0x70]);
@@ -50,7 +50,7 @@ fn certificate() -> (Vec<u8>, Vec<u8>) {
     (der(0x30, &[body, ed25519, der(0x03, &signature)].concat()), pkcs8)
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
 }
 
