@@ -118,6 +118,32 @@ fn an_issuer_that_cannot_be_asked_opens_nothing() {
 }
 
 #[test]
+fn a_hangup_reads_key_files_again() {
+    let keys = Scratch::new();
+    let ((_, old_token), (_, new_token)) = (key(&keys, "old"), key(&keys, "new"));
+    let path = keys.path().join("server.key");
+    fs::copy(keys.path().join("old.key"), &path).unwrap();
+    let world = World::dev(&[("WSGUARD_AUTH__KEYS", path.to_str().unwrap())]);
+    assert_eq!(world.upgrade().bearer(&old_token).send().status, 101);
+    let hang_up = || {
+        let id = world.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    };
+
+    fs::write(&path, "garbage").unwrap();
+    hang_up();
+    let refused = world.logged("keys_refused");
+    assert!(refused["message"].as_str().unwrap().contains("server.key"), "{refused}");
+    assert_eq!(world.upgrade().bearer(&old_token).send().status, 101, "the old keys stay");
+
+    fs::copy(keys.path().join("new.key"), &path).unwrap();
+    hang_up();
+    assert_eq!(world.logged("keys_changed")["event.outcome"], "success");
+    assert_eq!(world.upgrade().bearer(&new_token).send().status, 101);
+    assert_eq!(world.upgrade().bearer(&old_token).send().status, 401, "also a token that was verified before");
+}
+
+#[test]
 fn the_welcome_comes_with_the_101() {
     let world = World::dev(&[]);
     let mut stream = std::net::TcpStream::connect(world.endpoint).unwrap();

@@ -2,6 +2,7 @@
 
 mod check_config;
 mod keygen;
+mod log;
 mod serve;
 mod token;
 
@@ -71,6 +72,9 @@ enum Command {
     /// Sign a token and print it alone.
     #[command(after_help = EXIT_CODES)]
     Token(token::Arguments),
+    /// Look at the security log.
+    #[command(after_help = EXIT_CODES)]
+    Log(log::Arguments),
 }
 
 /// Runs a command.
@@ -80,6 +84,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
     }
 }
 
@@ -125,6 +130,13 @@ mod tests {
             ("token --key a --sub ann --ttl 15", false),
             ("token --key a --sub ann --ttl 0s", false),
             ("token --sub ann", false),
+            ("log verify a.jsonl --key a.pub", true),
+            ("log verify a.jsonl b.jsonl --key a.pub --key b.pub --checkpoints c.jsonl --json", true),
+            ("log verify a.jsonl --chain-only", true),
+            ("log verify a.jsonl", false),
+            ("log verify a.jsonl --chain-only --key a.pub", false),
+            ("log verify a.jsonl --chain-only --checkpoints c.jsonl", false),
+            ("log verify --key a.pub", false),
             ("", false),
             ("dance", false),
         ] {
@@ -135,7 +147,15 @@ mod tests {
 
     #[test]
     fn every_help_names_the_exit_codes() {
-        for line in ["--help", "serve --help", "check-config --help", "keygen --help", "token --help"] {
+        for line in [
+            "--help",
+            "serve --help",
+            "check-config --help",
+            "keygen --help",
+            "token --help",
+            "log --help",
+            "log verify --help",
+        ] {
             let words = std::iter::once("wsguard").chain(line.split_whitespace());
             let answer = Cli::try_parse_from(words).unwrap_err();
             assert!(!answer.use_stderr(), "{line}");

@@ -33,7 +33,7 @@ pub(crate) struct Trust {
 
 struct Current {
     ring: KeyRing,
-    /// Grows with each change of keys or token policy; part of every entry of the cache.
+    /// Grows with each change; part of every entry of the cache.
     generation: u64,
 }
 
@@ -51,17 +51,17 @@ impl Trust {
         let current = self.current.load();
         // What is too long for the cache is not even hashed; nothing of it depends on what the token says.
         let fits = token.len() <= token::CACHED_TOKEN_BYTES_MAX.min(policy.token_bytes_max);
-        let fingerprint = fits.then(|| token::fingerprint(token));
-        if let Some(fingerprint) = &fingerprint
-            && let Some(claims) = self.verified.recall(fingerprint, current.generation, now, policy.leeway)
+        let print = fits.then(|| Verified::print(policy, token));
+        if let Some(print) = &print
+            && let Some(claims) = self.verified.recall(print, current.generation, now, policy.leeway)
         {
             return Ok(claims);
         }
         match token::verify(&current.ring, policy, now, token) {
             Ok(claims) => {
                 let claims = Arc::new(claims);
-                if let Some(fingerprint) = &fingerprint {
-                    self.verified.remember(fingerprint, current.generation, Arc::clone(&claims));
+                if let Some(print) = &print {
+                    self.verified.remember(print, current.generation, Arc::clone(&claims));
                 }
                 Ok(claims)
             }
@@ -76,8 +76,8 @@ impl Trust {
         }
     }
 
-    fn replace(&self, ring: impl Fn(&KeyRing) -> KeyRing) {
-        self.current.rcu(|old| Current { ring: ring(&old.ring), generation: old.generation.wrapping_add(1) });
+    fn replace(&self, ring: &KeyRing) {
+        self.current.rcu(|old| Current { ring: ring.clone(), generation: old.generation.wrapping_add(1) });
         self.verified.clear();
     }
 }
@@ -90,13 +90,8 @@ impl Context {
 
     /// Puts `ring` in force, in one step: the next handshake, first message and `auth.refresh` are judged by it, and
     /// every verified token is forgotten. Open sockets stay open until they are asked with [`Context::key_is_known`].
-    pub fn replace_keys(&self, ring: KeyRing) {
-        self.trust.replace(move |_| ring.clone());
-    }
-
-    /// Forgets every verified token: for a change of [`TokenPolicy`], which the cache has judged them by.
-    pub fn forget_verified(&self) {
-        self.trust.replace(KeyRing::clone);
+    pub fn replace_keys(&self, ring: &KeyRing) {
+        self.trust.replace(ring);
     }
 
     /// How many verified tokens are remembered.
@@ -182,7 +177,7 @@ mod tests {
             let token = token(&old, "ann", 60);
             let identity = cx.identify(at(NOW.0), &token).unwrap();
             assert!(cx.key_is_known(&identity) && cx.verified_tokens() == 1, "{name}");
-            cx.replace_keys(ring(&then));
+            cx.replace_keys(&ring(&then));
             assert_eq!(cx.verified_tokens(), 0, "{name}: emptied");
             assert_eq!(cx.identify(at(NOW.0), &token).map(|_| ()), identified, "{name}");
             assert_eq!(cx.key_is_known(&identity), known, "{name}");
@@ -218,7 +213,7 @@ mod tests {
         let token = token(&key, "ann", 60);
         let (first, again) = (cx.identify(at(NOW.0), &token).unwrap(), cx.identify(at(NOW.0), &token).unwrap());
         assert!(Arc::ptr_eq(&first.claims, &again.claims), "no second verification");
-        cx.forget_verified();
+        cx.replace_keys(&cx.keys());
         let anew = cx.identify(at(NOW.0), &token).unwrap();
         assert!(!Arc::ptr_eq(&first.claims, &anew.claims) && first.claims == anew.claims);
     }
@@ -234,7 +229,7 @@ mod tests {
         assert!(cx.identify(at(NOW.0), &long).is_ok());
         let fixed = cx.identify(at(NOW.0), "test_token").unwrap();
         assert_eq!(cx.verified_tokens(), 0);
-        cx.replace_keys(KeyRing::default());
+        cx.replace_keys(&KeyRing::default());
         assert!(cx.key_is_known(&fixed), "no key signed it");
     }
 

@@ -4,6 +4,7 @@
 //! that a peer can choose and so fill the memory of whoever scrapes (CWE-770). The Host must be this listener's own, and
 //! no label holds a subject, a room or an address.
 
+mod events;
 mod metrics;
 
 use std::net::SocketAddr;
@@ -46,8 +47,10 @@ pub(crate) struct Admin {
 
 /// The routes.
 pub(crate) fn routes(admin: Admin) -> Router {
-    let api =
-        Router::new().route("/api/stats", get(stats)).layer(middleware::from_fn_with_state(admin.clone(), bearer));
+    let api = Router::new()
+        .route("/api/stats", get(stats))
+        .route("/api/events", get(events::events))
+        .layer(middleware::from_fn_with_state(admin.clone(), bearer));
     Router::new()
         .route("/health", get(|| async { Json(json!({"status": "ok"})) }))
         .route("/ready", get(ready))

@@ -237,6 +237,23 @@ pub struct Log {
     pub format: Option<LogFormat>,
     /// Where security events go.
     pub security: LogTarget,
+    /// The key that signs checkpoints of the chain. `None`: for a log in a file, the key beside it, made when it is missing.
+    pub key_file: Option<PathBuf>,
+    /// Where checkpoints go besides the log.
+    pub checkpoints: Option<CheckpointTarget>,
+    /// Size in bytes at which a file is rotated.
+    pub rotate_bytes: u64,
+    /// Rotated files that are kept.
+    pub keep_files: u32,
+}
+
+/// Where checkpoints of the security log go besides the log itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckpointTarget {
+    /// `stdout`
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
 }
 
 /// How log lines look.
@@ -523,7 +540,20 @@ fn log(reader: &mut Reader) -> Log {
         None | Some("stderr") => LogTarget::Stderr,
         Some(path) => LogTarget::File(reader.resolve(PathBuf::from(path), &reader.place("log.security"))),
     };
-    Log { format, security }
+    let checkpoints =
+        reader.text("log.checkpoints", "stdout or a path", |text| (!text.is_empty()).then(|| text.to_owned()));
+    let checkpoints = checkpoints.map(|target| match target.as_str() {
+        "stdout" => CheckpointTarget::Stdout,
+        path => CheckpointTarget::File(reader.resolve(PathBuf::from(path), &reader.place("log.checkpoints"))),
+    });
+    Log {
+        format,
+        security,
+        key_file: reader.file("log.key_file"),
+        checkpoints,
+        rotate_bytes: reader.limit(&limit::LOG_ROTATE_BYTES),
+        keep_files: reader.count(&limit::LOG_KEEP_FILES),
+    }
 }
 
 fn dev_origins(https: bool, port: u16) -> Vec<Origin> {

@@ -130,7 +130,7 @@ impl Jwks {
             self.tell(
                 "jwks_expired",
                 Outcome::Failure,
-                "the known keys are too old: no token of theirs is good".into(),
+                "the known keys are too old: no token of theirs is good",
             );
         }
         if !self.schedule.begins(now) {
@@ -142,13 +142,13 @@ impl Jwks {
                 self.stats.fetched.fetch_add(1, Ordering::Relaxed);
                 self.stats.keys.store(u64::try_from(keys).unwrap_or(u64::MAX), Ordering::Relaxed);
                 if changed {
-                    self.tell("jwks_changed", Outcome::Success, format!("{keys} keys in force, {ignored} ignored"));
+                    self.tell("jwks_changed", Outcome::Success, &format!("{keys} keys in force, {ignored} ignored"));
                 }
             }
             Err(fault) => {
                 self.schedule.failed(now, random());
                 self.stats.failed.fetch_add(1, Ordering::Relaxed);
-                self.tell("jwks_failed", Outcome::Failure, fault);
+                self.tell("jwks_failed", Outcome::Failure, &fault);
             }
         }
         self.wake.asked.store(false, Ordering::Relaxed);
@@ -175,7 +175,7 @@ impl Jwks {
         }
     }
 
-    fn tell(&self, action: &'static str, outcome: Outcome, detail: String) {
+    fn tell(&self, action: &'static str, outcome: Outcome, detail: &str) {
         let address = self.fetcher.address();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let detail = Some(format!("{address}: {detail}"));
@@ -204,6 +204,7 @@ mod tests {
     use super::fetch::tests::Issuer;
     use super::*;
     use crate::config::{LogFormat, LogTarget};
+    use crate::journal::Options;
     use crate::keyholder::tests::guard;
 
     const UNIX: UnixMs = UnixMs(1_700_000_000_000);
@@ -251,7 +252,15 @@ mod tests {
                 refresh: Millis(300_000),
                 stale_max: Millis(3_600_000),
             };
-            let journal = Arc::new(Journal::open(&LogTarget::File("/dev/null".into()), LogFormat::Json).unwrap());
+            let options = Options {
+                target: LogTarget::File("/dev/null".into()),
+                format: LogFormat::Human,
+                key: None,
+                checkpoints: None,
+                rotate_bytes: u64::MAX,
+                keep_files: 1,
+            };
+            let journal = Arc::new(Journal::open(options).unwrap());
             let holder = Arc::new(Keyholder::new(guard.clone()));
             let jwks = Jwks::new(&source, &guard, holder, journal).unwrap();
             let start = now();

@@ -71,7 +71,7 @@ impl Keyholder {
         // A refresh that brought nothing new must not empty the cache of verified tokens.
         let changed = names(&ring) != names(&self.guard.context().keys());
         if changed {
-            self.guard.handle().replace_keys(ring);
+            self.guard.handle().replace_keys(&ring);
         }
         Ok(changed)
     }

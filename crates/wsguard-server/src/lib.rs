@@ -12,6 +12,7 @@ pub mod keys;
 mod listener;
 pub mod proxy;
 mod public;
+mod renew;
 pub mod schemas;
 mod serve;
 mod setup;

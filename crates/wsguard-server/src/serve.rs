@@ -16,15 +16,16 @@ use wsguard::protocol::CloseCode;
 use wsguard::{BuildError, Guard};
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, ConfigErrors, Loaded, LogFormat, Overrides};
+use crate::config::{Config, ConfigErrors, Loaded, Overrides, TlsFiles};
 use crate::dev::Dev;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::jwks::{FetcherError, Jwks};
 use crate::keyholder::Keyholder;
 use crate::keys::{KeygenError, KeysInvalid};
 use crate::listener;
 use crate::proxy::{ProxyPolicy, Transport};
 use crate::public::Public;
+use crate::renew::Renewal;
 use crate::schemas::SchemasError;
 use crate::setup::{self, Prepared};
 use crate::tls::{Certificates, TlsError};
@@ -96,8 +97,8 @@ pub enum ServeError {
         error: std::io::Error,
     },
     /// The security log cannot be opened: without it nothing is served.
-    #[error("open log.security: {0}")]
-    Log(std::io::Error),
+    #[error(transparent)]
+    Log(JournalError),
     /// The runtime cannot start.
     #[error("start the runtime: {0}")]
     Runtime(std::io::Error),
@@ -151,6 +152,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     runtime.block_on(async {
         // Before anybody can know that the server runs: a signal that comes early must drain too, not kill.
         let signals = Signals::new().map_err(ServeError::Runtime)?;
+        let hangup = unix::signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
         let certificates = loaded.config.tls.as_ref().map(Certificates::load).transpose()?;
         let tls = certificates.as_ref().map(Certificates::config).transpose()?;
         let bind = |address: SocketAddr| listener::bind(address).map_err(|error| ServeError::Bind { address, error });
@@ -165,11 +167,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         on_loaded(&loaded);
 
         let config = &loaded.config;
-        let format = config
-            .log
-            .format
-            .unwrap_or_else(|| if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json });
-        let journal = Arc::new(Journal::open(&config.log.security, format).map_err(ServeError::Log)?);
+        let journal = Arc::new(Journal::start(&config.log, std::io::stderr().is_terminal()).map_err(ServeError::Log)?);
         let Prepared { guard, dev_key } = setup::prepare(config, &journal)?;
         let holder = Arc::new(Keyholder::new(guard.clone()));
         let jwks = match &config.auth.jwks {
@@ -184,6 +182,9 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         };
         let jwks_stats = jwks.as_ref().map(|jwks| Arc::clone(jwks.stats()));
         let keeping = jwks.map(|jwks| tokio::spawn(jwks.keep()));
+        let renewal = Renewal { holder, certificates, journal: Arc::clone(&journal) };
+        let renewing =
+            tokio::spawn(renew_on_hangup(hangup, renewal, config.auth.keys.clone(), config.tls.clone()));
         let transport = match (config.dev, &tls) {
             (true, _) => Transport::Development,
             (false, Some(_)) => Transport::OwnTls,
@@ -210,10 +211,11 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
         until_told_to_end(signals, &guard, Duration::from_millis(config.server.drain.0), accepting).await;
         administering.abort();
+        renewing.abort();
         if let Some(keeping) = keeping {
             keeping.abort();
         }
-        if !journal.flush(Duration::from_secs(2)) {
+        if !journal.end(Duration::from_secs(2)) {
             tracing::warn!("the security log was not written to its end");
         }
         Ok(())
@@ -236,6 +238,17 @@ impl Signals {
 
     async fn next(&mut self) {
         tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
+/// Reads keys and certificate again on each SIGHUP.
+async fn renew_on_hangup(mut hangup: Signal, renewal: Renewal, keys: Vec<PathBuf>, tls: Option<TlsFiles>) {
+    while hangup.recv().await.is_some() {
+        let (renewal, keys, tls) = (renewal.clone(), keys.clone(), tls.clone());
+        let renewed = tokio::task::spawn_blocking(move || renewal.renew(&keys, tls.as_ref())).await;
+        if let Err(error) = renewed {
+            tracing::error!(%error, "could not read keys and certificate again");
+        }
     }
 }
 

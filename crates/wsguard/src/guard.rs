@@ -484,7 +484,7 @@ impl GuardHandle {
 
     /// Puts `ring` in force in place of the keys before, in one step, and forgets every verified token. Open sockets
     /// whose key left can be told by [`Context::key_is_known`].
-    pub fn replace_keys(&self, ring: KeyRing) {
+    pub fn replace_keys(&self, ring: &KeyRing) {
         self.0.0.cx.replace_keys(ring);
     }
 

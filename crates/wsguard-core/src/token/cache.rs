@@ -4,16 +4,18 @@
 //! whole way of [`super::verify`], which finds the cause: so a refusal takes as long as without a cache and tells
 //! nobody that a token was good once.
 //!
-//! Attacks: a token that stays good because it was (every hit compares the times, the generation of the keys is part of
-//! the match, and revocation is asked behind the cache); memory that strangers fill (only verified tokens enter; shards
+//! Attacks: a token that stays good because it was (every hit compares the times; the generation of the keys and the
+//! issuer and audience that were asked for are part of the match; revocation is asked behind the cache); memory that strangers fill (only verified tokens enter; shards
 //! and ways are fixed and long tokens stay outside); a cache that gives tokens away (it holds SHA-256 hashes); two
 //! tokens taken for one (the whole hash is compared, and nobody finds a second text for a SHA-256).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::digest;
+
 use super::claims::Claims;
-use super::verify::Leeway;
+use super::verify::{Leeway, TokenPolicy};
 use crate::time::UnixMs;
 
 /// Shards, each with a lock of its own, held for some ten nanoseconds.
@@ -29,24 +31,25 @@ pub const VERIFIED_MAX: usize = SHARDS * WAYS;
 /// can take to about 32 MiB, all of it by tokens that the issuer signed.
 pub const CACHED_TOKEN_BYTES_MAX: usize = 2_048;
 
-/// Claims of verified tokens, by the SHA-256 of the token.
+/// Claims of verified tokens, by a hash of the token and of what was asked of it.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use wsguard_core::time::UnixMs;
-/// use wsguard_core::token::{Key, KeyRing, Leeway, MintClaims, SigningKey, TokenPolicy, Verified, fingerprint, mint, verify};
+/// use wsguard_core::token::{Key, KeyRing, MintClaims, SigningKey, TokenPolicy, Verified, mint, verify};
 ///
 /// let file = b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 /// let (now, end) = (UnixMs(1_700_000_000_000), UnixMs(1_700_000_060_000));
 /// let token = mint(&SigningKey::parse("demo", file)?, &MintClaims::new("ann", end))?;
 /// let ring = KeyRing::new(vec![Key::parse("demo", file)?])?;
+/// let policy = TokenPolicy::default();
 ///
 /// let cache = Verified::default();
-/// let claims = Arc::new(verify(&ring, &TokenPolicy::default(), now, &token)?);
-/// cache.remember(&fingerprint(&token), 1, Arc::clone(&claims));
-/// assert_eq!(cache.recall(&fingerprint(&token), 1, now, Leeway::NONE), Some(claims));
-/// assert_eq!(cache.recall(&fingerprint(&token), 2, now, Leeway::NONE), None, "the keys changed");
-/// assert_eq!(cache.recall(&fingerprint(&token), 1, end, Leeway::NONE), None, "the token ended");
+/// let print = Verified::print(&policy, &token);
+/// let claims = Arc::new(verify(&ring, &policy, now, &token)?);
+/// cache.remember(&print, 1, Arc::clone(&claims));
+/// assert_eq!(cache.recall(&print, 1, now, policy.leeway), Some(claims));
+/// assert_eq!(cache.recall(&print, 2, now, policy.leeway), None, "the keys changed");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Verified {
@@ -62,7 +65,7 @@ struct Shard {
 }
 
 struct Entry {
-    fingerprint: [u8; 32],
+    print: [u8; 32],
     generation: u64,
     used: u64,
     claims: Arc<Claims>,
@@ -75,13 +78,32 @@ impl Default for Verified {
 }
 
 impl Verified {
-    /// The claims of the token with this SHA-256, if it was verified under the keys of `generation` and its times hold
+    /// The SHA-256 of `token` and of what `policy` asks beyond its times: a verdict under one issuer and audience is none
+    /// under another.
+    pub fn print(policy: &TokenPolicy, token: &str) -> [u8; 32] {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for part in [&policy.issuer, &policy.audience] {
+            // The length, or one that no text has: no two policies write the same bytes.
+            let length = part.as_ref().map_or(u64::MAX, |part| u64::try_from(part.len()).unwrap_or(u64::MAX));
+            hash.update(&length.to_le_bytes());
+            hash.update(part.as_deref().unwrap_or_default().as_bytes());
+        }
+        hash.update(token.as_bytes());
+        let mut out = [0; 32];
+        // SHA-256 is 32 bytes long, so the zip covers all of both.
+        for (to, from) in out.iter_mut().zip(hash.finish().as_ref()) {
+            *to = *from;
+        }
+        out
+    }
+
+    /// The claims of the token with this print, if it was verified under the keys of `generation` and its times hold
     /// at `now`. One that has ended, or is of another generation, is forgotten.
     ///
-    /// `generation`: grows whenever keys or [`super::TokenPolicy`] change.
-    pub fn recall(&self, fingerprint: &[u8; 32], generation: u64, now: UnixMs, leeway: Leeway) -> Option<Arc<Claims>> {
-        self.shard(fingerprint, |shard| {
-            let place = shard.entries.iter().position(|entry| entry.fingerprint == *fingerprint)?;
+    /// `generation`: grows whenever the keys change.
+    pub fn recall(&self, print: &[u8; 32], generation: u64, now: UnixMs, leeway: Leeway) -> Option<Arc<Claims>> {
+        self.shard(print, |shard| {
+            let place = shard.entries.iter().position(|entry| entry.print == *print)?;
             let stamp = shard.tick();
             let entry = shard.entries.get_mut(place)?;
             if entry.generation == generation && entry.claims.times(now, leeway).is_ok() {
@@ -93,12 +115,12 @@ impl Verified {
         })
     }
 
-    /// Remembers that the token with this SHA-256 says `claims`, by the keys of `generation`. In a full shard what is of
+    /// Remembers that the token with this print says `claims`, by the keys of `generation`. In a full shard what is of
     /// an older generation goes first, then what was not used for longest.
-    pub fn remember(&self, fingerprint: &[u8; 32], generation: u64, claims: Arc<Claims>) {
-        self.shard(fingerprint, |shard| {
-            let entry = Entry { fingerprint: *fingerprint, generation, used: shard.tick(), claims };
-            let same = shard.entries.iter().position(|known| known.fingerprint == *fingerprint);
+    pub fn remember(&self, print: &[u8; 32], generation: u64, claims: Arc<Claims>) {
+        self.shard(print, |shard| {
+            let entry = Entry { print: *print, generation, used: shard.tick(), claims };
+            let same = shard.entries.iter().position(|known| known.print == *print);
             let place = same.or_else(|| {
                 let full = shard.entries.len() >= WAYS;
                 let oldest =
@@ -133,8 +155,8 @@ impl Verified {
         self.len() == 0
     }
 
-    fn shard<T>(&self, fingerprint: &[u8; 32], act: impl FnOnce(&mut Shard) -> T) -> T {
-        let [first, ..] = fingerprint;
+    fn shard<T>(&self, print: &[u8; 32], act: impl FnOnce(&mut Shard) -> T) -> T {
+        let [first, ..] = print;
         match self.shards.get(usize::from(*first)) {
             Some(shard) => act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)),
             None => act(&mut Shard::default()),
@@ -253,6 +275,30 @@ mod tests {
         }
         let hits = prints.iter().filter(|print| cache.recall(print, 1, NOW, Leeway::NONE).is_some()).count();
         assert!(hits >= 9_990, "{hits}");
+    }
+
+    #[test]
+    fn what_was_asked_is_part_of_the_print() {
+        let policy = |issuer: Option<&str>, audience: Option<&str>| TokenPolicy {
+            issuer: issuer.map(Box::from),
+            audience: audience.map(Box::from),
+            ..TokenPolicy::default()
+        };
+        let prints: std::collections::BTreeSet<_> = [
+            (policy(None, None), "abc"),
+            (policy(Some(""), None), "abc"),
+            (policy(None, Some("")), "abc"),
+            (policy(Some("a"), None), "bc"),
+            (policy(Some("ab"), None), "c"),
+            (policy(None, Some("a")), "bc"),
+            (policy(Some("a"), Some("b")), "c"),
+            (policy(Some("b"), Some("a")), "c"),
+            (policy(None, None), "abcd"),
+        ]
+        .iter()
+        .map(|(policy, token)| Verified::print(policy, token))
+        .collect();
+        assert_eq!(prints.len(), 9);
     }
 
     #[derive(Clone, Debug)]

@@ -106,7 +106,7 @@ impl Key {
 
     /// Returns whether `signature` is this key's over `message`. The length is compared first and exactly, so a DER
     /// signature, a truncated tag and an empty one never reach the arithmetic; secrets compare in constant time.
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         signature.len() == self.signature_bytes
             && match &self.verifier {
                 Verifier::Public(key) => key.verify_sig(message, signature).is_ok(),
@@ -193,7 +193,10 @@ impl SigningKey {
     }
 
     /// Signs `message`; `None` when the library cannot, which for ES256 includes a system without randomness.
-    pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+    ///
+    /// For what is not a token: the caller's messages must never look like the signing input of one, which is two
+    /// base64url words joined by a dot.
+    pub fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         match &self.signer {
             Signer::Ed25519(pair) => pair.try_sign(message).ok().map(|signature| signature.as_ref().to_vec()),
             Signer::P256(pair) => {

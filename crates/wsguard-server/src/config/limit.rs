@@ -127,6 +127,12 @@ limits! {
     MESSAGE_DEADLINE: "message.deadline", Time, 15 * SECOND, 100, 10 * MINUTE,
         "from a message's first byte to its last; then 1008",
         "64 KiB over a link of 35 kbit/s; a fragment never finished holds its buffer no longer";
+    LOG_ROTATE_BYTES: "log.rotate_bytes", Bytes, 64 * MIB, MIB, 1_024 * MIB,
+        "size of a security log at which a new file begins",
+        "about 150,000 entries: still opened by an editor, and verified in a second";
+    LOG_KEEP_FILES: "log.keep_files", Count, 32, 1, 65_536,
+        "rotated security logs that are kept",
+        "2 GiB in all: some 5 million entries, and a disk that no attacker fills";
 }
 
 impl Limit {

@@ -61,6 +61,8 @@ const KEYS: &[Key] = &[
     key("messages.dir", Shape::One, false),
     key("log.format", Shape::One, false),
     key("log.security", Shape::One, false),
+    key("log.key_file", Shape::One, true),
+    key("log.checkpoints", Shape::One, false),
 ];
 
 /// A value before it is given a type.

@@ -370,7 +370,7 @@ fn the_example_holds_every_key_with_its_default() {
         .collect();
     let directory = Directory::new("example");
     let path = directory.write("wsguard.toml", &all);
-    for name in ["cert.pem", "key.pem", "issuer.pub", "issuer-ca.pem"] {
+    for name in ["cert.pem", "key.pem", "issuer.pub", "issuer-ca.pem", "log.key"] {
         directory.write(name, "-");
     }
     directory.write("admin.key", &"k".repeat(40));

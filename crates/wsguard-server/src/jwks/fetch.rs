@@ -154,23 +154,19 @@ impl Fetcher {
 
 fn roots(authority: Option<&Path>) -> Result<RootCertStore, FetcherError> {
     let mut roots = RootCertStore::empty();
-    match authority {
-        Some(path) => {
-            let unfit = || FetcherError::Authority { path: path.to_owned() };
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|_| unfit())?;
-            for certificate in certificates {
-                roots.add(certificate.map_err(|_| unfit())?).map_err(|_| unfit())?;
-            }
-            if roots.is_empty() {
-                return Err(unfit());
-            }
+    if let Some(path) = authority {
+        let unfit = || FetcherError::Authority { path: path.to_owned() };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|_| unfit())? {
+            roots.add(certificate.map_err(|_| unfit())?).map_err(|_| unfit())?;
         }
-        None => {
-            // Some of a system's certificates may be beyond what rustls takes; the others count.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(FetcherError::NoRoots);
-            }
+        if roots.is_empty() {
+            return Err(unfit());
+        }
+    } else {
+        // Some of a system's certificates may be beyond what rustls takes; the others count.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(FetcherError::NoRoots);
         }
     }
     Ok(roots)

@@ -92,7 +92,7 @@ impl Schedule {
     pub(super) fn failed(&mut self, now: Tick, random: u16) {
         let doubled = BACKOFF_FIRST.0.saturating_mul(1_u64.checked_shl(self.failures).unwrap_or(u64::MAX));
         let half = doubled.min(BACKOFF_MAX.0) / 2;
-        let spread = half.saturating_mul(u64::from(random)) / u64::from(u16::MAX);
+        let spread = half.saturating_mul(u64::from(random)) / 65_535;
         self.failures = self.failures.saturating_add(1).min(32);
         self.due = now.after(Millis(half.saturating_add(spread)));
     }
