@@ -30,6 +30,19 @@ pub(super) const FETCH_TIME_MAX: Duration = Duration::from_secs(10);
 /// Largest head of the answer, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1_024;
 
+/// Where systems keep the certificates that they trust, as one file; the first that is there counts. Kept up to date with
+/// the system, which certificates inside this program would not be.
+const SYSTEM_ROOTS: &[&str] = &[
+    // Debian, Ubuntu, Arch, Gentoo
+    "/etc/ssl/certs/ca-certificates.crt",
+    // Fedora, Red Hat
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    // SUSE
+    "/etc/ssl/ca-bundle.pem",
+    // Alpine, the BSDs, macOS
+    "/etc/ssl/cert.pem",
+];
+
 /// Why there is no key set. Names no byte of the answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
@@ -58,7 +71,7 @@ pub enum FetcherError {
         path: PathBuf,
     },
     /// The system has no certificates to trust.
-    #[error("trust the issuer: the system has no root certificates; set auth.jwks_ca")]
+    #[error("trust the issuer: no root certificates in {}; set auth.jwks_ca", SYSTEM_ROOTS.join(", "))]
     NoRoots,
     /// TLS cannot be set up: a fault of the build.
     #[error("set up TLS: {0}")]
@@ -152,6 +165,7 @@ impl Fetcher {
     }
 }
 
+/// The certificates of `authority`, all of which must be good; without one those of the system.
 fn roots(authority: Option<&Path>) -> Result<RootCertStore, FetcherError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = authority {
@@ -159,15 +173,13 @@ fn roots(authority: Option<&Path>) -> Result<RootCertStore, FetcherError> {
         for certificate in CertificateDer::pem_file_iter(path).map_err(|_| unfit())? {
             roots.add(certificate.map_err(|_| unfit())?).map_err(|_| unfit())?;
         }
-        if roots.is_empty() {
-            return Err(unfit());
-        }
-    } else {
-        // Some of a system's certificates may be beyond what rustls takes; the others count.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err(FetcherError::NoRoots);
-        }
+        return if roots.is_empty() { Err(unfit()) } else { Ok(roots) };
+    }
+    let system = SYSTEM_ROOTS.iter().find_map(|path| CertificateDer::pem_file_iter(path).ok());
+    // Some of a system's certificates may be beyond what rustls takes; the others count.
+    roots.add_parsable_certificates(system.into_iter().flatten().filter_map(Result::ok));
+    if roots.is_empty() {
+        return Err(FetcherError::NoRoots);
     }
     Ok(roots)
 }
