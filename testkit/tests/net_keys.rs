@@ -82,7 +82,8 @@ fn keys_of_an_issuer_rotate_while_the_server_runs() {
     let issuer = Issuer::start(&set(&[&old]));
     let world = World::dev(&[("WSGUARD_AUTH__JWKS", &issuer.url)]);
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "before the first connection");
-    assert_eq!(world.upgrade().bearer(&old_token).open().welcomed()["subject"], "ann");
+    let mut ann = world.upgrade().bearer(&old_token).open();
+    assert_eq!(ann.welcomed()["subject"], "ann");
 
     *issuer.set.lock().unwrap() = set(&[&old, &new]);
     let refused = world.upgrade().bearer(&new_token).send();
@@ -90,13 +91,21 @@ fn keys_of_an_issuer_rotate_while_the_server_runs() {
     open_until(&world, &new_token);
     assert_eq!(world.upgrade().bearer(&old_token).send().status, 101, "the old one goes on");
 
+    // The next look comes with the next unknown key; it ends what the old key opened.
+    *issuer.set.lock().unwrap() = set(&[&new]);
+    assert_eq!(world.upgrade().bearer(&stranger).send().status, 401);
+    let _ = ann.expect_refused("session_expired", 4401);
+    assert_eq!(world.logged("token_key_withdrawn")["wsguard.close_code"], 4401);
+    assert_eq!(world.upgrade().bearer(&old_token).send().status, 401, "also a token that was verified before");
+    assert_eq!(world.upgrade().bearer(&new_token).send().status, 101);
+
     for _ in 0..200 {
         assert_eq!(world.upgrade().bearer(&stranger).send().status, 401);
     }
     let asked = issuer.asked.load(Ordering::SeqCst);
     assert!(asked <= 1 + 2, "{asked}: the first look, and two for unknown keys");
     let metrics = world.ask_admin("/metrics").body;
-    for line in ["wsguard_jwks_keys 2", "wsguard_jwks_fetches_total{outcome=\"failure\"} 0", "wsguard_keys 2"] {
+    for line in ["wsguard_jwks_keys 1", "wsguard_jwks_fetches_total{outcome=\"failure\"} 0", "wsguard_keys 1"] {
         assert!(metrics.lines().any(|got| got == line), "{line}\n{metrics}");
     }
     assert_eq!(world.logged("jwks_changed")["event.outcome"], "success");
@@ -132,13 +141,16 @@ fn a_hangup_reads_key_files_again() {
 
     fs::write(&path, "garbage").unwrap();
     hang_up();
-    let refused = world.logged("keys_refused");
+    let refused = world.logged("policy_refused");
     assert!(refused["message"].as_str().unwrap().contains("server.key"), "{refused}");
     assert_eq!(world.upgrade().bearer(&old_token).send().status, 101, "the old keys stay");
 
     fs::copy(keys.path().join("new.key"), &path).unwrap();
+    let mut ann = world.upgrade().bearer(&old_token).open();
+    let _ = ann.welcomed();
     hang_up();
-    assert_eq!(world.logged("keys_changed")["event.outcome"], "success");
+    assert_eq!(world.logged("policy_reloaded")["event.outcome"], "success");
+    let _ = ann.expect_refused("session_expired", 4401);
     assert_eq!(world.upgrade().bearer(&new_token).send().status, 101);
     assert_eq!(world.upgrade().bearer(&old_token).send().status, 401, "also a token that was verified before");
 }

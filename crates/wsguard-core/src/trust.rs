@@ -76,6 +76,12 @@ impl Trust {
         }
     }
 
+    pub(crate) fn replace_if_other(&self, ring: &KeyRing) {
+        if !self.current.load().ring.is_same_as(ring) {
+            self.replace(ring);
+        }
+    }
+
     fn replace(&self, ring: &KeyRing) {
         self.current.rcu(|old| Current { ring: ring.clone(), generation: old.generation.wrapping_add(1) });
         self.verified.clear();
@@ -88,10 +94,11 @@ impl Context {
         self.trust.current.load().ring.clone()
     }
 
-    /// Puts `ring` in force, in one step: the next handshake, first message and `auth.refresh` are judged by it, and
-    /// every verified token is forgotten. Open sockets stay open until they are asked with [`Context::key_is_known`].
+    /// Puts `ring` in force, in one step: the next handshake, first message and `auth.refresh` are judged by it, every
+    /// verified token is forgotten, and the epoch moves, so that open connections ask [`Context::key_is_known`].
     pub fn replace_keys(&self, ring: &KeyRing) {
         self.trust.replace(ring);
+        self.advance_epoch();
     }
 
     /// How many verified tokens are remembered.
@@ -104,7 +111,7 @@ impl Context {
     pub fn key_is_known(&self, identity: &Identity) -> bool {
         match &identity.claims.key_thumbprint {
             Some(thumbprint) => self.trust.current.load().ring.contains_thumbprint(thumbprint),
-            None => self.policy.static_token.is_some(),
+            None => self.policy().static_token.is_some(),
         }
     }
 

@@ -2,13 +2,10 @@
 //! together and in one step.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wsguard::Guard;
 use wsguard::core::token::{Key, KeyRing, KeyRingError};
-
-use crate::keys::{KeysInvalid, load_keys};
 
 /// Puts keys in force when one of their sources changes.
 pub(crate) struct Keyholder {
@@ -37,13 +34,25 @@ impl Keyholder {
         Self { guard, sources: Mutex::new(Sources { files, ..Sources::default() }) }
     }
 
-    /// Reads the files of `auth.keys` again. Returns whether the keys are others than before. Blocks on the file system.
+    /// The keys of files that are in force.
+    pub(crate) fn files(&self) -> Vec<Key> {
+        self.sources().files.clone()
+    }
+
+    /// The ring that `files` would make together with the issuer's keys.
     ///
     /// # Errors
-    /// All faults at once; then the old keys stay in force.
-    pub(crate) fn reload_files(&self, paths: &[PathBuf]) -> Result<bool, KeysInvalid> {
-        let files = load_keys(paths)?.keys().to_vec();
-        self.change(|sources| sources.files = files).map_err(KeysInvalid::from)
+    /// Keys that cannot stand together.
+    pub(crate) fn ring_with(&self, files: &[Key]) -> Result<KeyRing, KeyRingError> {
+        Sources { files: files.to_vec(), issuer: self.sources().issuer.clone() }.ring()
+    }
+
+    /// Takes `files` in place of the keys of files before. Returns whether the keys in force are others.
+    ///
+    /// # Errors
+    /// Keys that cannot stand together; then the old keys stay in force.
+    pub(crate) fn set_files(&self, files: Vec<Key>) -> Result<bool, KeyRingError> {
+        self.change(|sources| sources.files = files)
     }
 
     /// Takes the keys that the issuer publishes in place of those before. Returns whether they are others.
@@ -54,8 +63,12 @@ impl Keyholder {
         self.change(|sources| sources.issuer = keys)
     }
 
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn change(&self, act: impl FnOnce(&mut Sources)) -> Result<bool, KeyRingError> {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = self.sources();
         let (files, issuer) = (sources.files.clone(), sources.issuer.clone());
         act(&mut sources);
         let ring = match sources.ring() {
@@ -65,11 +78,8 @@ impl Keyholder {
                 return Err(error);
             }
         };
-        let names = |ring: &KeyRing| -> Vec<(String, String)> {
-            ring.keys().iter().map(|key| (key.id().to_owned(), key.thumbprint().to_owned())).collect()
-        };
         // A refresh that brought nothing new must not empty the cache of verified tokens.
-        let changed = names(&ring) != names(&self.guard.context().keys());
+        let changed = !ring.is_same_as(&self.guard.context().keys());
         if changed {
             self.guard.handle().replace_keys(&ring);
         }
@@ -85,8 +95,6 @@ impl fmt::Debug for Keyholder {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::fs;
-
     use wsguard::core::token::encode_secret;
 
     use super::*;
@@ -118,11 +126,8 @@ pub(crate) mod tests {
     fn files_and_issuer_stand_together() {
         let guard = guard();
         let holder = Keyholder::new(guard.clone());
-        let path = std::env::temp_dir().join(format!("wsguard-keyholder-{}.key", std::process::id()));
-        let paths = [path.clone()];
-        fs::write(&path, secret("file", 1)).unwrap();
-        assert!(holder.reload_files(&paths).unwrap());
-        assert!(!holder.reload_files(&paths).unwrap(), "the same again");
+        assert!(holder.set_files(vec![key("file", 1)]).unwrap());
+        assert!(!holder.set_files(vec![key("file", 1)]).unwrap(), "the same again");
         assert!(holder.set_issuer(vec![key("a", 2), key("b", 3)]).unwrap());
         assert_eq!(ids(&guard), ["file", "a", "b"]);
         assert!(holder.set_issuer(vec![key("b", 3), key("renamed", 1)]).unwrap());
@@ -131,12 +136,10 @@ pub(crate) mod tests {
         let clash = holder.set_issuer(vec![key("file", 9)]).unwrap_err();
         assert!(matches!(clash, KeyRingError::SameId { .. }), "{clash}");
         assert_eq!(ids(&guard), ["file", "b"], "what was in force stays");
-        fs::write(&path, "garbage").unwrap();
-        assert!(holder.reload_files(&paths).unwrap_err().to_string().contains("keyholder"), "the file is named");
-        assert_eq!(ids(&guard), ["file", "b"]);
+        assert!(holder.ring_with(&[key("b", 9)]).is_err() && holder.ring_with(&[key("other", 9)]).is_ok());
+        assert_eq!(ids(&guard), ["file", "b"], "asking changes nothing");
 
         assert!(holder.set_issuer(Vec::new()).unwrap());
         assert_eq!(ids(&guard), ["file"]);
-        fs::remove_file(&path).unwrap();
     }
 }

@@ -16,7 +16,7 @@ use wsguard::protocol::CloseCode;
 use wsguard::{BuildError, Guard};
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, ConfigErrors, Loaded, Overrides, TlsFiles};
+use crate::config::{Config, ConfigErrors, Loaded, Overrides};
 use crate::dev::Dev;
 use crate::journal::{Journal, JournalError};
 use crate::jwks::{FetcherError, Jwks};
@@ -25,9 +25,10 @@ use crate::keys::{KeygenError, KeysInvalid};
 use crate::listener;
 use crate::proxy::{ProxyPolicy, Transport};
 use crate::public::Public;
-use crate::renew::Renewal;
+use crate::reload::{Reloadable, Reloader};
 use crate::schemas::SchemasError;
 use crate::setup::{self, Prepared};
+use crate::store::StoreError;
 use crate::tls::{Certificates, TlsError};
 
 /// What the command line asks for.
@@ -85,6 +86,9 @@ pub enum ServeError {
     /// The guard cannot be built.
     #[error(transparent)]
     Guard(#[from] BuildError),
+    /// The store of revocations cannot be used: without it nothing is served.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The development key cannot be made.
     #[error("make the development key: {0}")]
     DevKey(String),
@@ -108,9 +112,14 @@ impl ServeError {
     /// Whether the configuration is at fault (exit code 2) rather than the course of events (1).
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Tls(_) | Self::Keys(_) | Self::Jwks(_) | Self::Schemas(_) | Self::Message(_) | Self::Guard(_) => {
-                true
-            }
+            Self::Config(_)
+            | Self::Tls(_)
+            | Self::Keys(_)
+            | Self::Jwks(_)
+            | Self::Schemas(_)
+            | Self::Message(_)
+            | Self::Guard(_) => true,
+            Self::Store(error) => error.is_lasting(),
             Self::DevKey(_) | Self::Bind { .. } | Self::Log(_) | Self::Runtime(_) => false,
         }
     }
@@ -139,8 +148,9 @@ impl From<KeyRingError> for ServeError {
 /// # Errors
 /// A configuration, certificate, key or address that cannot be used: all of it before the first connection is accepted.
 pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
-    let ServeOptions { config, dev, listen, admin, on_loaded, on_listening } = options;
-    let mut loaded = Config::load(config.as_deref(), environment(), &Overrides { listen, admin, dev })?;
+    let ServeOptions { config: config_file, dev, listen, admin, on_loaded, on_listening } = options;
+    let overrides = Overrides { listen, admin, dev };
+    let mut loaded = Config::load(config_file.as_deref(), environment(), &overrides)?;
     let workers = usize::try_from(loaded.config.server.workers).unwrap_or(1).max(1);
     // One worker needs no scheduler that moves tasks between threads.
     let runtime = if workers == 1 {
@@ -182,9 +192,6 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         };
         let jwks_stats = jwks.as_ref().map(|jwks| Arc::clone(jwks.stats()));
         let keeping = jwks.map(|jwks| tokio::spawn(jwks.keep()));
-        let renewal = Renewal { holder, certificates, journal: Arc::clone(&journal) };
-        let renewing =
-            tokio::spawn(renew_on_hangup(hangup, renewal, config.auth.keys.clone(), config.tls.clone()));
         let transport = match (config.dev, &tls) {
             (true, _) => Transport::Development,
             (false, Some(_)) => Transport::OwnTls,
@@ -208,13 +215,16 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         let administering = tokio::spawn(async move {
             admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await;
         });
+        let parts = Reloadable { guard: guard.clone(), holder, certificates, journal: Arc::clone(&journal) };
+        let reloader = Reloader::new(parts, &loaded, config_file, overrides, listen.port());
+        let reloading = tokio::spawn(reloader.run(hangup));
         on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
         until_told_to_end(signals, &guard, Duration::from_millis(config.server.drain.0), accepting).await;
         administering.abort();
-        renewing.abort();
         if let Some(keeping) = keeping {
             keeping.abort();
         }
+        reloading.abort();
         if !journal.end(Duration::from_secs(2)) {
             tracing::warn!("the security log was not written to its end");
         }
@@ -238,17 +248,6 @@ impl Signals {
 
     async fn next(&mut self) {
         tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
-    }
-}
-
-/// Reads keys and certificate again on each SIGHUP.
-async fn renew_on_hangup(mut hangup: Signal, renewal: Renewal, keys: Vec<PathBuf>, tls: Option<TlsFiles>) {
-    while hangup.recv().await.is_some() {
-        let (renewal, keys, tls) = (renewal.clone(), keys.clone(), tls.clone());
-        let renewed = tokio::task::spawn_blocking(move || renewal.renew(&keys, tls.as_ref())).await;
-        if let Err(error) = renewed {
-            tracing::error!(%error, "could not read keys and certificate again");
-        }
     }
 }
 

@@ -87,6 +87,13 @@ impl KeyRing {
         self.keys.iter().any(|key| key.thumbprint() == thumbprint)
     }
 
+    /// Returns whether `other` holds the same keys under the same names, in whatever order.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let known =
+            |key: &Key| other.keys.iter().any(|one| one.id() == key.id() && one.thumbprint() == key.thumbprint());
+        self.keys.len() == other.keys.len() && self.keys.iter().all(known)
+    }
+
     pub(super) fn candidates(&self, algorithm: Algorithm, id: Option<&str>) -> Candidates<'_> {
         if let Some(id) = id {
             return match self.keys.iter().find(|key| key.answers_to(id)) {

@@ -7,6 +7,7 @@ use super::key_file::key_id;
 use super::ring::{Candidates, KeyRing};
 use super::strict::{members, object, text};
 use super::{Algorithm, BASE64URL, Key};
+use crate::control::revocation::Revoked;
 use crate::json::Tape;
 use crate::time::{Millis, UnixMs};
 
@@ -141,6 +142,8 @@ pub enum TokenError {
     RolesInvalid,
     /// `scope` is not a string of scopes parted by single spaces, within its limits.
     ScopeInvalid,
+    /// Good in itself, but revoked. [`verify`] does not know of revocations; who asks for an identity is told.
+    Revoked(Revoked),
 }
 
 impl TokenError {
@@ -175,6 +178,7 @@ impl TokenError {
             Self::IdInvalid => "token_id_invalid",
             Self::RolesInvalid => "token_roles_invalid",
             Self::ScopeInvalid => "token_scope_invalid",
+            Self::Revoked(revoked) => revoked.as_str(),
         }
     }
 }
