@@ -74,6 +74,11 @@ fn open_until(world: &World, token: &str) {
     }
 }
 
+fn hang_up(world: &World) {
+    let id = world.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+}
+
 #[test]
 fn keys_of_an_issuer_rotate_while_the_server_runs() {
     let keys = Scratch::new();
@@ -134,13 +139,8 @@ fn a_hangup_reads_key_files_again() {
     fs::copy(keys.path().join("old.key"), &path).unwrap();
     let world = World::dev(&[("WSGUARD_AUTH__KEYS", path.to_str().unwrap())]);
     assert_eq!(world.upgrade().bearer(&old_token).send().status, 101);
-    let hang_up = || {
-        let id = world.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
-    };
-
     fs::write(&path, "garbage").unwrap();
-    hang_up();
+    hang_up(&world);
     let refused = world.logged("policy_refused");
     assert!(refused["message"].as_str().unwrap().contains("server.key"), "{refused}");
     assert_eq!(world.upgrade().bearer(&old_token).send().status, 101, "the old keys stay");
@@ -148,11 +148,37 @@ fn a_hangup_reads_key_files_again() {
     fs::copy(keys.path().join("new.key"), &path).unwrap();
     let mut ann = world.upgrade().bearer(&old_token).open();
     let _ = ann.welcomed();
-    hang_up();
+    hang_up(&world);
     assert_eq!(world.logged("policy_reloaded")["event.outcome"], "success");
     let _ = ann.expect_refused("session_expired", 4401);
     assert_eq!(world.upgrade().bearer(&new_token).send().status, 101);
     assert_eq!(world.upgrade().bearer(&old_token).send().status, 401, "also a token that was verified before");
+}
+
+#[test]
+fn a_hangup_reads_the_certificate_again() {
+    let files = Scratch::new();
+    let at = |name: &str| files.path().join(name);
+    let certified = || {
+        let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        fs::write(at("cert.pem"), certified.cert.pem()).unwrap();
+        fs::write(at("key.pem"), certified.signing_key.serialize_pem()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certified.cert.der().clone()).unwrap();
+        Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+    };
+    let old = certified();
+    let (cert, key) = (at("cert.pem").display().to_string(), at("key.pem").display().to_string());
+    let world = World::dev(&[("WSGUARD_TLS__CERT", &cert), ("WSGUARD_TLS__KEY", &key)]);
+    let mut ann = world.upgrade().tls(Arc::clone(&old)).bearer(testkit::world::TOKEN).open();
+    let _ = ann.welcomed();
+    let new = certified();
+    hang_up(&world);
+    assert_eq!(world.logged("certificate_changed")["event.outcome"], "success");
+    let mut bob = world.upgrade().tls(new).bearer(testkit::world::TOKEN).open();
+    assert_eq!(bob.welcomed()["subject"], "dev", "whoever trusts the new one alone is served");
+    ann.say("echo", 1, &serde_json::json!("still here"));
+    assert_eq!(ann.expect("echo"), "still here");
 }
 
 #[test]
