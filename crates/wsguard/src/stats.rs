@@ -23,6 +23,7 @@ pub struct Stats {
     pub(crate) queue_drops: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) shadowed: AtomicU64,
+    pub(crate) reloads: AtomicU64,
     round_trips: [AtomicU64; ROUND_TRIP_MS.len() + 1],
     round_trip_ms: AtomicU64,
     refusals: [AtomicU64; ControlId::ALL.len()],
@@ -54,6 +55,7 @@ impl Stats {
             queue_drops: AtomicU64::default(),
             panics: AtomicU64::default(),
             shadowed: AtomicU64::default(),
+            reloads: AtomicU64::default(),
             round_trips: Default::default(),
             round_trip_ms: AtomicU64::default(),
             refusals: Default::default(),
@@ -141,6 +143,11 @@ impl Stats {
     /// Messages that limits in shadow mode would have refused.
     pub fn shadowed(&self) -> u64 {
         self.shadowed.load(Ordering::Relaxed)
+    }
+
+    /// Policies that came into force while the guard ran.
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
     }
 
     /// Refusals by control.
