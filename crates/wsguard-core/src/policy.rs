@@ -23,6 +23,7 @@ use crate::json::ScanLimits;
 use crate::schema::{CompiledSchema, ContentClass, SchemaError};
 use crate::time::Millis;
 use crate::token::{Claims, CsrfKey, KeyRing, TokenPolicy};
+use crate::trust::Trust;
 use crate::verdict::ControlId;
 
 /// Randomness, given from outside: the core has none of its own, so that a run can be repeated.
@@ -163,7 +164,7 @@ pub struct Policy {
     pub origins: Vec<Origin>,
     /// Ways to bring a credential that are switched on.
     pub methods: Methods,
-    /// Keys that verify tokens.
+    /// Keys that verify tokens at the start; [`Context::keys`] are those in force.
     pub keys: KeyRing,
     /// What a token must fulfil.
     pub tokens: TokenPolicy,
@@ -312,8 +313,8 @@ impl Policy {
 /// Who a connection speaks for.
 #[derive(Debug)]
 pub struct Identity {
-    /// What the token says.
-    pub claims: Claims,
+    /// What the token says; shared by the connections that brought the same token.
+    pub claims: Arc<Claims>,
     /// The token was [`Policy::static_token`], which no key signed.
     pub(crate) is_static: bool,
     pub(crate) print: Print,
@@ -330,6 +331,7 @@ pub struct Secrets {
 /// What all connections of a guard share: the policy of the moment, the buckets, the seats.
 pub struct Context {
     moment: Moment,
+    pub(crate) trust: Trust,
     pub(crate) limiter: Limiter,
     pub(crate) penalties: Penalties,
     pub(crate) shadow: ShadowCounts,
@@ -354,6 +356,7 @@ impl Context {
             limiter: Limiter::new(policy.rate.table_keys, PrintKey::new(secrets.prints)),
             csrf: CsrfKey::new(&secrets.csrf),
             seats: Arc::default(),
+            trust: Trust::new(policy.keys.clone()),
             revocations: Revocations::new(PrintKey::new(secrets.prints), REVOCATIONS_MAX),
             random,
             moment: Moment::new(policy),
@@ -375,7 +378,11 @@ impl Context {
 
     /// Puts `policy` in force for handshakes and messages from now on and returns the one before. The types that both
     /// know must have the same numbers: see [`Policy::keep_numbers_of`].
+    ///
+    /// Its keys come into force in place of those before, as by [`Context::replace_keys`].
     pub fn replace_policy(&self, policy: InForce) -> Arc<InForce> {
+        // Before the epoch moves: whoever looks again must see them.
+        self.trust.replace_if_other(&policy.keys);
         self.moment.replace(Arc::new(policy))
     }
 

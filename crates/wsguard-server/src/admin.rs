@@ -29,6 +29,7 @@ use wsguard::Guard;
 
 use crate::config::AdminKey;
 use crate::journal::Journal;
+use crate::jwks::JwksStats;
 
 /// Time for the TLS handshake, and for the head of a request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub(crate) struct Admin {
     pub(crate) key: Option<AdminKey>,
     pub(crate) address: SocketAddr,
     pub(crate) started: Instant,
+    /// Of `auth.jwks`, where it is set.
+    pub(crate) jwks: Option<Arc<JwksStats>>,
 }
 
 /// The routes.

@@ -52,6 +52,8 @@ use read::Reader;
 use source::Settings;
 pub use source::{FILE_BYTES_MAX, LIST_ENTRIES_MAX};
 
+use crate::jwks::{Address, JwksSource};
+
 /// The file that commands read when none is named and it exists in the working directory.
 pub const FILE_NAME: &str = "wsguard.toml";
 
@@ -215,8 +217,10 @@ pub struct TlsFiles {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Auth {
-    /// Key files, readable when the configuration was loaded. Empty only under `--dev`.
+    /// Key files, readable when the configuration was loaded. Empty only under `--dev`, or with `jwks`.
     pub keys: Vec<PathBuf>,
+    /// Where the issuer publishes its keys; `None`: those of `keys` alone.
+    pub jwks: Option<JwksSource>,
     /// The only `iss` accepted; `None` accepts any.
     pub issuer: Option<String>,
     /// What `aud` must contain; with `None` a token that has an `aud` is meant for another service and refused.
@@ -498,6 +502,7 @@ impl Auth {
         let expected = "one of bearer, subprotocol, ticket, cookie, first-message";
         Self {
             keys: reader.files("auth.keys"),
+            jwks: jwks(reader),
             issuer: reader.text("auth.issuer", "1 to 256 characters", claim),
             audience: reader.text("auth.audience", "1 to 256 characters", claim),
             methods: reader
@@ -513,6 +518,14 @@ impl Auth {
     pub fn allows(&self, method: AuthMethod) -> bool {
         self.methods.contains(&method)
     }
+}
+
+fn jwks(reader: &mut Reader) -> Option<JwksSource> {
+    let expected = "an address such as \"https://login.example/jwks.json\" (http:// only for loopback)";
+    let address = reader.text("auth.jwks", expected, |text| text.parse::<Address>().ok());
+    let authority = reader.file("auth.jwks_ca");
+    let (refresh, stale_max) = (reader.time(&limit::JWKS_REFRESH), reader.time(&limit::JWKS_STALE_MAX));
+    Some(JwksSource { address: address?, authority, refresh, stale_max })
 }
 
 impl AuthMethod {

@@ -6,6 +6,8 @@ pub mod config;
 mod dev;
 mod http;
 pub mod journal;
+pub mod jwks;
+mod keyholder;
 pub mod keys;
 mod listener;
 pub mod proxy;

@@ -102,10 +102,21 @@ struct Driver<S, E> {
     excused: Millis,
     armed: Tick,
     early: Option<Box<[u8]>>,
+    /// The peer sent its close frame: it has nothing more to say.
+    peer_done: bool,
 }
 
 /// Runs a connection to its end. `early` are bytes that came with the upgrade request.
 pub async fn run<S, E>(stream: S, early: Option<Box<[u8]>>, outbox: Outbox, endpoint: E)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    E: Endpoint,
+{
+    run_behind(stream, Vec::new(), early, outbox, endpoint).await;
+}
+
+/// As [`run`], behind a `head` that is still to be written: it leaves with the first frames, in one write.
+pub async fn run_behind<S, E>(stream: S, head: Vec<u8>, early: Option<Box<[u8]>>, outbox: Outbox, endpoint: E)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     E: Endpoint,
@@ -116,13 +127,14 @@ where
         endpoint,
         decoder: Decoder::new(),
         outbox,
-        unsent: Vec::new(),
+        unsent: head,
         sent: 0,
         stalled_since: None,
         paused_until: None,
         excused: Millis(0),
         armed: Tick::NEVER,
         early,
+        peer_done: false,
     };
     driver.open();
     let sleep = tokio::time::sleep(FAR);
@@ -131,12 +143,16 @@ where
     poll_fn(|cx| driver.turn(cx, sleep.as_mut())).await;
     drop(shut);
 
-    let Driver { mut stream, unsent, sent, .. } = driver;
-    // The close frame is on its way: give the peer time to read it before the kernel answers with a reset.
+    let Driver { mut stream, unsent, sent, peer_done, .. } = driver;
+    // The close frame is on its way: give the peer time to read it before the kernel answers with a reset. Who sent a
+    // close frame first has nothing under way that a reset could answer (RFC 6455 section 7.1.1).
     let _ = tokio::time::timeout(LINGER, async {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         stream.write_all(unsent.get(sent..).unwrap_or_default()).await?;
         stream.shutdown().await?;
+        if peer_done {
+            return Ok(());
+        }
         let mut rest = [0; 512];
         while stream.read(&mut rest).await? > 0 {}
         std::io::Result::Ok(())
@@ -275,7 +291,10 @@ where
                     self.endpoint.pinged(now);
                 }
                 Event::Pong(_) => self.endpoint.ponged(now),
-                Event::Close(close) => self.endpoint.peer_closed(close.map(|close| close.code), effects),
+                Event::Close(close) => {
+                    self.peer_done = true;
+                    self.endpoint.peer_closed(close.map(|close| close.code), effects);
+                }
             }
             rest = decoded.rest;
         }

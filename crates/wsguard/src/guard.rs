@@ -140,6 +140,7 @@ pub struct Builder<Authentication = NotChosen> {
     ledger: Option<Arc<dyn Ledger>>,
     queue: QueueLimits,
     connections_max: u64,
+    late_keys: bool,
     authentication: std::marker::PhantomData<Authentication>,
 }
 
@@ -177,6 +178,7 @@ impl Guard {
             queue: QueueLimits::default(),
             // One file descriptor each, within the usual limit of 20,000 a process.
             connections_max: 16_384,
+            late_keys: false,
             authentication: std::marker::PhantomData,
         }
     }
@@ -282,6 +284,7 @@ impl<A> Builder<A> {
             ledger,
             queue,
             connections_max,
+            late_keys,
             ..
         } = self;
         Builder {
@@ -298,6 +301,7 @@ impl<A> Builder<A> {
             ledger,
             queue,
             connections_max,
+            late_keys,
             authentication: std::marker::PhantomData,
         }
     }
@@ -366,6 +370,13 @@ impl<A> Builder<A> {
 }
 
 impl Builder<Tokens> {
+    /// The guard may begin without a key: they come at run time, through [`GuardHandle::replace_keys`]. Until then every
+    /// token is refused.
+    pub fn late_keys(mut self) -> Self {
+        self.late_keys = true;
+        self
+    }
+
     /// The policy alone, for [`GuardHandle::reload`]; what concerns no decision (journal, store, queues) is left out.
     ///
     /// # Errors
@@ -413,7 +424,7 @@ impl Builder<Tokens> {
         if policy.messages().is_empty() {
             faults.push("no message type: a type without a schema does not exist, so nothing could be said".into());
         }
-        if policy.keys.keys().is_empty() && policy.static_token.is_none() {
+        if policy.keys.keys().is_empty() && policy.static_token.is_none() && !self.late_keys {
             faults.push("no key: tokens cannot be verified".into());
         }
         if faults.is_empty() { Ok(policy) } else { Err(BuildError(faults)) }
@@ -475,6 +486,13 @@ impl GuardHandle {
     /// Counters since the start.
     pub fn stats(&self) -> &Stats {
         &self.0.0.stats
+    }
+
+    /// Puts `ring` in force in place of the keys before, in one step, and forgets every verified token. Open sessions
+    /// whose key left are closed with 4401.
+    pub fn replace_keys(&self, ring: &KeyRing) {
+        self.0.0.cx.replace_keys(ring);
+        self.0.0.reconsider_all();
     }
 
     /// Closes a session with 4403; `false` when there is none of that id.

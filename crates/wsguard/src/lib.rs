@@ -47,6 +47,7 @@ mod axum;
 mod bans;
 mod clock;
 pub mod driver;
+mod flight;
 mod guard;
 mod ledger;
 mod mailbox;
@@ -60,6 +61,7 @@ pub mod upgrade;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
+pub use flight::FirstFlight;
 pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, TicketError, Tokens};
 pub use ledger::{Change, Ledger, LedgerError, MemoryLedger, Row, Shelf};
 pub use mailbox::{Closed, Command, Encoded, Outbox, QueueLimits, Watched};

@@ -66,7 +66,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether neither the token nor the session was revoked or banned, and the session still has its seat.
+    /// Whether the seat and the key that verified the token are still there, neither token nor session was revoked, and
+    /// neither subject nor session is banned.
     fn still_good(&self, now: Now) -> Result<(), Closure> {
         if let Phase::Open(session) = &self.phase
             && session.seat.is_displaced()
@@ -80,6 +81,15 @@ impl Connection {
             if let Some(left) = banned.max(penalties.session_banned(session.id, now.tick)) {
                 return Err(Closure { code: CloseCode::RateLimited, refusal: Some(kept_out("kept_out", left)) });
             }
+        }
+        let identity = match &self.phase {
+            Phase::Open(session) => Some(&session.identity),
+            Phase::Proof { identity, .. } => Some(identity),
+            Phase::FirstMessage { .. } | Phase::Closed => None,
+        };
+        if identity.is_some_and(|identity| !identity.is_static && !self.cx.key_is_known(identity)) {
+            let refusal = Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, "token_key_withdrawn");
+            return Err(Closure { code: CloseCode::Unauthenticated, refusal: Some(refusal) });
         }
         let revoked = match &self.phase {
             Phase::Open(session) => self.cx.revocations.refuse(&session.identity.claims, Some(session.id)),
@@ -130,8 +140,6 @@ fn still_identified(old: &Policy, new: &Policy, identity: &Identity) -> Result<(
     let fixed = |policy: &Policy| policy.static_token.as_ref().map(|fixed| fixed.token.clone());
     let reason = if identity.is_static {
         (fixed(old) != fixed(new)).then_some("static_token_withdrawn")
-    } else if !new.keys.keeps(&identity.claims.key_id, &old.keys) {
-        Some("token_key_withdrawn")
     } else if new.tokens.audience != old.tokens.audience {
         Some("token_audience_changed")
     } else if new.tokens.issuer.is_some() && old.tokens.issuer != new.tokens.issuer {

@@ -27,6 +27,19 @@ pub(super) fn check(config: &Config, reader: &mut Reader) -> Vec<Warning> {
             reader.wrong_at(reader.place(key), key, "expected at least one entry, got none".to_owned());
         }
     }
+    if let Some(jwks) = &config.auth.jwks
+        && jwks.refresh > jwks.stale_max
+        && !reader.has_error("auth.jwks_refresh")
+        && !reader.has_error("auth.jwks_stale_max")
+    {
+        let message = format!("expected at most auth.jwks_stale_max ({}), got {}", jwks.stale_max, jwks.refresh);
+        reader.wrong_at(reader.place("auth.jwks_refresh"), "auth.jwks_refresh", message);
+    }
+    for key in ["auth.jwks_ca", "auth.jwks_refresh", "auth.jwks_stale_max"] {
+        if reader.is_given(key) && !reader.is_given("auth.jwks") {
+            reader.wrong_at(reader.place(key), key, "expected auth.jwks beside it".to_owned());
+        }
+    }
     if config.session.idle > config.session.max && !reader.has_error("session.idle") && !reader.has_error("session.max")
     {
         let message = format!("expected at most session.max ({}), got {}", config.session.max, config.session.idle);
@@ -70,13 +83,15 @@ fn production(config: &Config, reader: &mut Reader) {
     for (key, what) in [
         ("origin.allow", "the origins of the pages that may connect"),
         ("host.allow", "the names of this server"),
-        ("auth.keys", "the key files that verify tokens"),
+        ("auth.keys", "the key files that verify tokens, or auth.jwks"),
     ] {
-        if !reader.is_given(key) {
+        let elsewhere = key == "auth.keys" && reader.is_given("auth.jwks");
+        if !reader.is_given(key) && !elsewhere {
             reader.wrong_at(Place::Whole, key, format!("expected {what}; without --dev there is no default"));
         }
     }
-    if reader.is_given("auth.keys") && config.auth.keys.is_empty() && !reader.has_error("auth.keys") {
+    let none = config.auth.keys.is_empty() && !reader.is_given("auth.jwks");
+    if reader.is_given("auth.keys") && none && !reader.has_error("auth.keys") {
         reader.wrong_at(reader.place("auth.keys"), "auth.keys", "expected at least one entry, got none".to_owned());
     }
     let tls = reader.is_given("tls.cert") || reader.is_given("tls.key");

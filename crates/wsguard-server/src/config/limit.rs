@@ -73,6 +73,12 @@ limits! {
     LEEWAY: "auth.leeway", Time, 5 * SECOND, 0, 5 * SECOND,
         "clock difference forgiven in `exp` and `nbf`",
         "clocks kept by NTP differ by far less; more would lengthen every token's life";
+    JWKS_REFRESH: "auth.jwks_refresh", Time, 5 * MINUTE, 10 * SECOND, 24 * HOUR,
+        "between two looks at `auth.jwks`",
+        "how long a key that the issuer withdrew is still trusted, for one small request each";
+    JWKS_STALE_MAX: "auth.jwks_stale_max", Time, 6 * HOUR, MINUTE, 168 * HOUR,
+        "time that known keys of `auth.jwks` stay good when the issuer cannot be asked; then no token of theirs is",
+        "longer than issuers fail; who cuts this server off cannot keep a withdrawn key in force for a day";
     CSRF_ROTATE_EVERY: "csrf.rotate_every", Time, 15 * MINUTE, MINUTE, 24 * HOUR,
         "life of a per-message CSRF token, 60 s of grace apart",
         "a leaked token is soon worthless, and a rotation is one small frame";
