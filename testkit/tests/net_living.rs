@@ -176,6 +176,29 @@ fn nothing_is_handled_after_a_revocation() {
 }
 
 #[test]
+fn a_ban_closes_open_sockets_and_outlives_the_server_that_made_it() {
+    let first = world(prepared(), &[]);
+    let (ann, bob) = (token(&first, "ann"), token(&first, "bob"));
+    let (mut peer, _) = join(&first, &ann);
+    let ban = |world: &World, key: &str| {
+        let body = json!({"key": key, "forMs": 3_600_000}).to_string();
+        admin(world, "POST", "/api/bans").header("Content-Type", "application/json").body(&body).send()
+    };
+    assert_eq!(ban(&first, "subject:ann").status, 200);
+    assert_eq!(peer.expect_close(), 4429);
+    assert_eq!(ban(&first, "subject:bob").status, 200);
+    assert_eq!(admin(&first, "DELETE", "/api/bans/subject:bob").send().status, 200);
+
+    let second = world(first.kill(), &[]);
+    let refused = second.upgrade().bearer(&ann).send();
+    assert_eq!(refused.status, 429);
+    assert!(refused.header("Retry-After").unwrap().parse::<u32>().unwrap() > 3_000);
+    assert_eq!(second.upgrade().bearer(&bob).send().status, 101);
+    assert_eq!(admin(&second, "DELETE", "/api/bans/subject:ann").send().status, 200);
+    assert_eq!(second.upgrade().bearer(&ann).send().status, 101, "lifted");
+}
+
+#[test]
 fn what_is_revoked_stays_so_when_the_server_is_killed() {
     let first = world(prepared(), &[]);
     let tokens = ["by-subject", "by-jti", "before", "lifted", "free"].map(|subject| (subject, token(&first, subject)));

@@ -109,6 +109,17 @@ fn every_answer_of_the_admin_listener_fits_its_description() {
         assert_eq!(case.call("DELETE", "/api/revocations/{id}", target, None, true).status, status, "{target}");
     }
 
+    let path = "/api/bans";
+    let key = "prefix:203.0.113.9/32";
+    assert_eq!(case.call("POST", path, path, Some(&json!({"key": key, "forMs": 60_000})), true).status, 200);
+    assert_eq!(case.call("POST", path, path, Some(&json!({"key": "everybody", "forMs": 1})), true).status, 400);
+    let bans = case.call("GET", path, path, None, true).json();
+    assert_eq!(bans["bans"][0]["key"], key, "{bans}");
+    let one = "/api/bans/prefix:203.0.113.9%2F32";
+    for (target, status) in [(one, 200), (one, 404), ("/api/bans/x", 400)] {
+        assert_eq!(case.call("DELETE", "/api/bans/{key}", target, None, true).status, status, "{target}");
+    }
+
     // Every operation was seen to work, and each was seen with its own kind of misuse where it has one.
     let paths = case.description["paths"].as_object().unwrap();
     for (path, operations) in paths {

@@ -4,6 +4,7 @@
 //! that a peer can choose and so fill the memory of whoever scrapes (CWE-770). The Host must be this listener's own, and
 //! no label holds a subject, a room or an address.
 
+mod bans;
 mod events;
 mod living;
 mod metrics;
@@ -50,6 +51,8 @@ pub(crate) struct Admin {
 pub(crate) fn routes(admin: Admin) -> Router {
     let api = Router::new()
         .route("/api/stats", get(stats))
+        .route("/api/bans", get(bans::bans).post(bans::ban))
+        .route("/api/bans/{key}", delete(bans::lift))
         .route("/api/events", get(events::events))
         .route("/api/openapi.json", get(openapi))
         .route("/api/revocations", get(living::revocations).post(living::revoke))

@@ -127,11 +127,7 @@ impl Jwks {
             // Without the issuer's keys those of the files stood together before, so they do.
             let _ = self.holder.set_issuer(Vec::new());
             self.stats.keys.store(0, Ordering::Relaxed);
-            self.tell(
-                "jwks_expired",
-                Outcome::Failure,
-                "the known keys are too old: no token of theirs is good",
-            );
+            self.tell("jwks_expired", Outcome::Failure, "the known keys are too old: no token of theirs is good");
         }
         if !self.schedule.begins(now) {
             return;

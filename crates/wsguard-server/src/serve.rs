@@ -18,7 +18,7 @@ use wsguard::{BuildError, Guard};
 use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigErrors, Loaded, Overrides};
 use crate::dev::Dev;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Entry, Journal, JournalError, Outcome};
 use crate::jwks::{FetcherError, Jwks};
 use crate::keyholder::Keyholder;
 use crate::keys::{KeygenError, KeysInvalid};
@@ -216,6 +216,15 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
             admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await;
         });
         let shadows = tokio::spawn(crate::shadow::watch(guard.clone(), Arc::clone(&journal)));
+        let (banning, bans_journal) = (guard.handle(), Arc::clone(&journal));
+        let banning = tokio::spawn(async move {
+            let failed = |error| {
+                let detail = Some(format!("write the bans: {error}"));
+                let now = wsguard::now().unix.0;
+                bans_journal.record(Entry { detail, ..Entry::new(now, "bans_not_kept", Outcome::Failure) });
+            };
+            banning.keep_bans(failed).await;
+        });
         let parts = Reloadable { guard: guard.clone(), holder, certificates, journal: Arc::clone(&journal) };
         let reloader = Reloader::new(parts, &loaded, config_file, overrides, listen.port());
         let reloading = tokio::spawn(reloader.run(hangup));
@@ -227,6 +236,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         }
         reloading.abort();
         shadows.abort();
+        banning.abort();
         if !journal.end(Duration::from_secs(2)) {
             tracing::warn!("the security log was not written to its end");
         }

@@ -1,17 +1,59 @@
-//! Bans as an operator handles them, and what follows from one: a line in the log, closed sockets.
+//! Bans as an operator handles them, and what follows from one: a line in the log, closed sockets, a row in the ledger.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 use wsguard_core::control::penalty::{Ban, BanKey, News};
 use wsguard_core::effect::Record;
-use wsguard_core::time::{Millis, Now};
+use wsguard_core::time::{Millis, Now, UnixMs};
 use wsguard_core::verdict::{ControlId, Reason};
 
 use crate::clock;
 use crate::guard::{GuardHandle, Shared};
+use crate::ledger::{Change, LedgerError, Row, Shelf};
+
+/// Time between two tries to write to a ledger that cannot be written.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Rows of the ledger: value by key.
+type Rows = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// How a ban stands in the ledger, under its key's text.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    begun: u64,
+    until: u64,
+    offences: u8,
+    why: String,
+}
+
+fn row_of(ban: &Ban) -> (Box<[u8]>, Box<[u8]>) {
+    let Ban { key, begun, until, offences, why } = ban;
+    let stored = Stored { begun: begun.0, until: until.0, offences: *offences, why: why.to_string() };
+    // A struct of strings and numbers has a JSON form.
+    (key.to_string().into_bytes().into(), serde_json::to_vec(&stored).unwrap_or_default().into())
+}
+
+/// Reads a row of [`Shelf::Ban`].
+pub(crate) fn read(row: &Row) -> Result<Ban, LedgerError> {
+    let wrong = |what: String| LedgerError(format!("read a ban: {what}"));
+    let key = std::str::from_utf8(&row.key).ok().and_then(|key| key.parse().ok());
+    let key = key.ok_or_else(|| wrong("its key names nobody".to_owned()))?;
+    let Stored { begun, until, offences, why } =
+        serde_json::from_slice(&row.value).map_err(|error| wrong(error.to_string()))?;
+    Ok(Ban { key, begun: UnixMs(begun), until: UnixMs(until), offences, why: why.into() })
+}
 
 impl Shared {
     /// Tells the log what began and ended, and closes what a ban reaches. One relaxed load where there is nothing to tell.
     pub(crate) fn tell_bans(&self, now: Now) {
-        for news in self.cx.penalties().take_news() {
+        let all = self.cx.penalties().take_news();
+        if !all.is_empty() {
+            self.bans_changed.notify_one();
+        }
+        for news in all {
             let (action, ban) = match &news {
                 News::Begun(ban) => ("ban_begun", ban),
                 News::Lifted(ban) => ("ban_lifted", ban),
@@ -82,6 +124,57 @@ impl GuardHandle {
         self.bans()
     }
 
+    /// Keeps the bans in the ledger, each as soon as it begins or ends; a guard that is built on the same ledger has them
+    /// before its first handshake. Runs until it is dropped: give it a task of its own. `failed` hears of each try that
+    /// did not succeed; the next follows after a second.
+    pub async fn keep_bans(&self, mut failed: impl FnMut(LedgerError)) {
+        let mut kept: Option<Rows> = None;
+        loop {
+            match self.keep_bans_once(kept.take()).await {
+                Ok(now) => {
+                    kept = Some(now);
+                    self.0.0.bans_changed.notified().await;
+                }
+                Err(error) => {
+                    failed(error);
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Writes the bans in force to the ledger: kept when it returns `Ok`. [`GuardHandle::keep_bans`] does so by itself, a
+    /// moment later.
+    ///
+    /// # Errors
+    /// They are in force, but a restart forgets them.
+    pub async fn write_bans(&self) -> Result<(), LedgerError> {
+        self.keep_bans_once(None).await.map(|_| ())
+    }
+
+    /// Writes what differs from `kept`, or from the ledger where that is not known, and returns what it holds then.
+    async fn keep_bans_once(&self, kept: Option<Rows>) -> Result<Rows, LedgerError> {
+        let kept = match kept {
+            Some(kept) => kept,
+            None => self.kept(Shelf::Ban).await?.into_iter().map(|row| (row.key, row.value)).collect(),
+        };
+        let wanted: BTreeMap<_, _> = self.bans().iter().map(row_of).collect();
+        let put = wanted
+            .iter()
+            .filter(|(key, value)| kept.get(*key) != Some(value))
+            .map(|(key, value)| Row { shelf: Shelf::Ban, key: key.clone(), value: value.clone() })
+            .collect::<Vec<_>>();
+        let remove = kept
+            .keys()
+            .filter(|key| !wanted.contains_key(*key))
+            .map(|key| (Shelf::Ban, key.clone()))
+            .collect::<Vec<_>>();
+        if !put.is_empty() || !remove.is_empty() {
+            self.keep(Change { put, remove }).await?;
+        }
+        Ok(wanted)
+    }
+
     /// Takes over what [`GuardHandle::export_bans`] gave, of this run or another, and returns how many of them are in force
     /// now. To be called before the first handshake; `now` says what is over.
     pub fn import_bans(&self, bans: Vec<Ban>, now: Now) -> usize {
@@ -98,8 +191,41 @@ impl GuardHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::Guard;
+    use crate::{Guard, MemoryLedger};
+
+    /// A ban that the ladder made is in the ledger without anybody's doing, and in force in the next run.
+    #[tokio::test]
+    async fn bans_are_kept_as_they_begin_and_end() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let guard = || {
+            Guard::builder()
+                .key("app.key", b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
+                .hosts(["localhost"])
+                .message("greet", "{}")
+                .ledger(Arc::clone(&ledger))
+                .build()
+                .unwrap()
+                .handle()
+        };
+        let (first, key) = (guard(), "subject:ann".parse::<BanKey>().unwrap());
+        let keeper = first.clone();
+        let keeping = tokio::spawn(async move { keeper.keep_bans(|error| panic!("{error}")).await });
+        first.ban(key.clone(), Millis(60_000), "rate");
+        let holds = async |count| {
+            while first.kept(Shelf::Ban).await.unwrap().len() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        holds(1).await;
+        assert_eq!(guard().bans(), first.bans());
+        assert!(first.lift_ban(&key));
+        holds(0).await;
+        assert_eq!(guard().bans(), []);
+        keeping.abort();
+    }
 
     #[test]
     fn an_operator_bans_lifts_and_carries_bans_over() {

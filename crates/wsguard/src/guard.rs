@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use wsguard_core::control::authorization::{Access, RoomRule};
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
@@ -94,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) sessions: Registry,
     pub(crate) kept: Kept,
+    /// A ban began or ended: the ledger is to hear of it.
+    pub(crate) bans_changed: Notify,
     reloading: Mutex<()>,
 }
 
@@ -448,6 +450,7 @@ impl Builder<Tokens> {
             stats: Stats::new(),
             cx,
             kept,
+            bans_changed: Notify::new(),
             journal: journal.unwrap_or_else(|| Box::new(TracingJournal)),
             store: store.unwrap_or_else(|| Box::new(MemoryStore::default())),
             queue,

@@ -10,9 +10,9 @@ use wsguard_core::policy::Context;
 use wsguard_core::time::{Now, UnixMs};
 use wsguard_core::token::{CLAIM_CHARS_MAX, Leeway, SUBJECT_CHARS_MAX};
 
-use crate::clock;
 use crate::guard::{GuardHandle, Shared};
 use crate::ledger::{Change, Ledger, LedgerError, Row, Shelf};
+use crate::{bans, clock};
 
 /// Longest reason of a revocation, in characters.
 pub const REASON_CHARS_MAX: usize = 256;
@@ -100,7 +100,7 @@ pub(crate) struct Kept {
 impl Kept {
     /// Puts everything that `ledger` keeps in force in `cx`.
     pub(crate) fn load(ledger: Arc<dyn Ledger>, cx: &Context, now: Now) -> Result<Self, LedgerError> {
-        let mut last = 0;
+        let (mut last, mut bans) = (0, Vec::new());
         for row in ledger.load()? {
             match row.shelf {
                 Shelf::Revocation => {
@@ -110,9 +110,10 @@ impl Kept {
                     let _ = cx.revocations().revoke(now.unix, &Revocation { id, target, at, ends_at });
                 }
                 Shelf::CutOff => cx.revocations().raise_cut_off(UnixMs(number(&row.value)?)),
-                Shelf::Ban => {}
+                Shelf::Ban => bans.push(bans::read(&row)?),
             }
         }
+        let _ = cx.penalties().import(bans, now);
         Ok(Self { ledger, last: Mutex::new(last) })
     }
 

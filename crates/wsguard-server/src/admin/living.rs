@@ -207,11 +207,11 @@ pub(super) async fn disconnect(State(admin): State<Admin>, Path(id): Path<String
 }
 
 /// Changes need the key, also where reading does not.
-fn refuse_change(admin: &Admin) -> Option<Response> {
+pub(super) fn refuse_change(admin: &Admin) -> Option<Response> {
     admin.key.is_none().then(|| error(StatusCode::FORBIDDEN, "admin_key_not_set"))
 }
 
-fn failed(status: StatusCode, code: &'static str, reference: &str) -> Response {
+pub(super) fn failed(status: StatusCode, code: &'static str, reference: &str) -> Response {
     (status, Json(json!({"error": {"code": code, "ref": reference}}))).into_response()
 }
 
