@@ -53,6 +53,7 @@ pub struct Connection {
     refused_in_a_row: u32,
     closing: bool,
     shadow_told: bool,
+    bidi_told: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +81,8 @@ struct Session {
     expiring_at: Option<Tick>,
     refreshes: Bucket,
     token_ends_at: Tick,
+    /// The next `ack` counts from here on.
+    ack_from: Tick,
     _seat: Seat,
 }
 
@@ -116,6 +119,8 @@ impl<'a> Refused<'a> {
 enum Passed {
     ToApplication,
     Answered,
+    /// Passed over: neither a fault nor a sign that the peer behaves.
+    Ignored,
     Authenticated(Arc<Identity>),
     Proved,
     Refreshed(Arc<Identity>),
@@ -133,6 +138,9 @@ impl Connection {
         let verdict = match passed {
             Ok(Passed::ToApplication) => {
                 self.refused_in_a_row = 0;
+                if tape.bidi_controls() > 0 {
+                    self.note_bidi(tape.bidi_controls(), text.len(), effects);
+                }
                 if effects.message.neutralised > 0 {
                     let mut record = self.about("content_neutralised");
                     record.message_type = Some(self.message(effects).kind.into());
@@ -146,6 +154,7 @@ impl Connection {
                 self.refused_in_a_row = 0;
                 Verdict::Answered
             }
+            Ok(Passed::Ignored) => Verdict::Answered,
             Ok(Passed::Authenticated(identity)) => self.take_seat(now, identity, effects),
             Ok(Passed::Proved) => match std::mem::replace(&mut self.phase, Phase::Closed) {
                 Phase::Proof { identity, .. } => self.take_seat(now, identity, effects),
@@ -187,7 +196,12 @@ impl Connection {
         });
         // The bucket was charged before the scan, but the answer carries the message's id where there is one.
         if let Err((bucket, wait)) = charged {
-            let id = document.ok().and_then(|document| envelope::read(document).ok()).and_then(|envelope| envelope.id);
+            let envelope = document.ok().and_then(|document| envelope::read(document).ok());
+            if matches!(self.phase, Phase::Open(_)) && envelope.is_some_and(|envelope| envelope.kind == "ack") {
+                // Never refused for its rate: the client answers what the server sent.
+                return Ok(Passed::Ignored);
+            }
+            let id = envelope.and_then(|envelope| envelope.id);
             return Err(Refused::new(ControlId::Rate, ErrorCode::RateLimited, bucket, id).after(wait));
         }
         let document = document?;
@@ -201,7 +215,7 @@ impl Connection {
         let id = envelope.id;
         match envelope.kind {
             "ping" => return own::answer_ping(now, &envelope, effects),
-            "ack" => return own::accept_ack(&envelope),
+            "ack" => return own::accept_ack(now, &mut session.ack_from, &envelope),
             "auth.refresh" => return self.accept_refresh(now, &envelope),
             "auth" => {
                 return Err(Refused::new(

@@ -151,6 +151,7 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         "queueDrops": stats.queue_drops(),
         "panics": stats.panics(),
         "shadowed": stats.shadowed(),
+        "bidiControls": stats.bidi_controls(),
         "log": {"dropped": admin.journal.dropped(), "writeFailures": admin.journal.write_failures()},
     }))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +23,7 @@ use crate::clock;
 use crate::mailbox::{Command, Outbox, QueueLimits, Watched};
 use crate::stats::Stats;
 use crate::store::{MemoryStore, Store};
+use crate::waiting::Waiting;
 
 /// Life of a ticket: the time between asking for it and the handshake that follows at once.
 const TICKET_LIFE: Millis = Millis(30_000);
@@ -53,13 +55,19 @@ impl Journal for TracingJournal {
             bytes,
             close_code,
             message_id: _,
+            request,
         } = record;
         let control = refusal.as_ref().map(|refusal| refusal.control).or(control).map(ControlId::as_str);
         let reason = refusal.as_ref().map(|refusal| refusal.reason.word);
         let detail = refusal.as_ref().and_then(|refusal| refusal.reason.detail.as_deref());
         let reference = reference.map(|reference| reference.to_string());
         if refusal.is_some() {
-            tracing::warn!(target: "wsguard", action, control, reason, detail, reference, ?client, session, ?subject, ?message_type, bytes, close_code);
+            let (status, path, origin) = match request {
+                Some(request) => (Some(request.status), request.path, request.origin),
+                None => (None, None, None),
+            };
+            // What a peer wrote is formatted with `?`, which escapes it.
+            tracing::warn!(target: "wsguard", action, control, reason, detail, reference, ?client, session, ?subject, ?message_type, bytes, close_code, status, ?path, ?origin);
         } else {
             tracing::debug!(target: "wsguard", action, ?client, session, ?subject, ?message_type, close_code);
         }
@@ -87,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) queue: QueueLimits,
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
+    pub(crate) waiting: Waiting,
     sessions: Box<[Mutex<Sessions>]>,
 }
 
@@ -123,6 +132,11 @@ impl fmt::Debug for Guard {
 /// ```
 #[must_use]
 pub struct Builder<Authentication = NotChosen> {
+    parts: Parts,
+    authentication: PhantomData<Authentication>,
+}
+
+struct Parts {
     hosts: Vec<String>,
     origins: Vec<String>,
     keys: Vec<Key>,
@@ -135,7 +149,6 @@ pub struct Builder<Authentication = NotChosen> {
     store: Option<Box<dyn Store>>,
     queue: QueueLimits,
     connections_max: u64,
-    authentication: std::marker::PhantomData<Authentication>,
 }
 
 /// A change to the policy, made last.
@@ -157,7 +170,7 @@ pub struct BuildError(Vec<String>);
 impl Guard {
     /// A builder without hosts, origins, keys or message types: nothing passes until they are given.
     pub fn builder() -> Builder {
-        Builder {
+        let parts = Parts {
             hosts: Vec::new(),
             origins: Vec::new(),
             keys: Vec::new(),
@@ -171,8 +184,8 @@ impl Guard {
             queue: QueueLimits::default(),
             // One file descriptor each, within the usual limit of 20,000 a process.
             connections_max: 16_384,
-            authentication: std::marker::PhantomData,
-        }
+        };
+        Builder { parts, authentication: PhantomData }
     }
 
     /// What operates the guard from outside.
@@ -236,62 +249,33 @@ pub enum TicketError {
 impl<A> Builder<A> {
     /// Names under which the server is reached: `app.example`, `localhost:3000`.
     pub fn hosts<T: AsRef<str>>(mut self, hosts: impl IntoIterator<Item = T>) -> Self {
-        self.hosts.extend(hosts.into_iter().map(|host| host.as_ref().to_owned()));
+        self.parts.hosts.extend(hosts.into_iter().map(|host| host.as_ref().to_owned()));
         self
     }
 
     /// Pages that may open a socket: `https://app.example`.
     pub fn origins<T: AsRef<str>>(mut self, origins: impl IntoIterator<Item = T>) -> Self {
-        self.origins.extend(origins.into_iter().map(|origin| origin.as_ref().to_owned()));
+        self.parts.origins.extend(origins.into_iter().map(|origin| origin.as_ref().to_owned()));
         self
     }
 
     /// A key that verifies tokens: PEM, or a `wsguard-hs256:` secret. `name` stands in errors.
     pub fn key(mut self, name: &str, bytes: &[u8]) -> Builder<Tokens> {
         match Key::parse(name, bytes) {
-            Ok(key) => self.keys.push(key),
-            Err(error) => self.faults.push(error.to_string()),
+            Ok(key) => self.parts.keys.push(key),
+            Err(error) => self.parts.faults.push(error.to_string()),
         }
         self.chosen()
     }
 
     /// Keys that were loaded elsewhere.
     pub fn keys(mut self, ring: KeyRing) -> Builder<Tokens> {
-        self.ring = Some(ring);
+        self.parts.ring = Some(ring);
         self.chosen()
     }
 
     fn chosen(self) -> Builder<Tokens> {
-        let Self {
-            hosts,
-            origins,
-            keys,
-            ring,
-            messages,
-            rooms,
-            faults,
-            tune,
-            journal,
-            store,
-            queue,
-            connections_max,
-            ..
-        } = self;
-        Builder {
-            hosts,
-            origins,
-            keys,
-            ring,
-            messages,
-            rooms,
-            faults,
-            tune,
-            journal,
-            store,
-            queue,
-            connections_max,
-            authentication: std::marker::PhantomData,
-        }
+        Builder { parts: self.parts, authentication: PhantomData }
     }
 
     /// A message type that everybody who is authenticated may send; `schema` is JSON Schema 2020-12 of its payload.
@@ -302,51 +286,51 @@ impl<A> Builder<A> {
     /// A message type with who may send it.
     pub fn message_for(mut self, name: &str, schema: &str, access: Access) -> Self {
         match MessageType::new(name, schema) {
-            Ok(message) => self.messages.push(message.access(access)),
-            Err(error) => self.faults.push(error.to_string()),
+            Ok(message) => self.parts.messages.push(message.access(access)),
+            Err(error) => self.parts.faults.push(error.to_string()),
         }
         self
     }
 
     /// Message types that were compiled elsewhere.
     pub fn messages(mut self, messages: impl IntoIterator<Item = MessageType>) -> Self {
-        self.messages.extend(messages);
+        self.parts.messages.extend(messages);
         self
     }
 
     /// Rooms by role and scope; the first rule that covers a name decides, and a room without a rule is closed.
     pub fn rooms(mut self, rules: impl IntoIterator<Item = RoomRule>) -> Self {
-        self.rooms.extend(rules);
+        self.parts.rooms.extend(rules);
         self
     }
 
     /// Changes the rest of the policy: rates, sessions, heartbeat, methods.
     pub fn tune(mut self, change: impl FnOnce(&mut Policy) + 'static) -> Self {
-        self.tune.push(Box::new(change));
+        self.parts.tune.push(Box::new(change));
         self
     }
 
     /// Where records go; by default they are `tracing` events.
     pub fn journal(mut self, journal: impl Journal) -> Self {
-        self.journal = Some(Box::new(journal));
+        self.parts.journal = Some(Box::new(journal));
         self
     }
 
     /// Where tickets are kept; by default in memory.
     pub fn store(mut self, store: impl Store) -> Self {
-        self.store = Some(Box::new(store));
+        self.parts.store = Some(Box::new(store));
         self
     }
 
     /// Limits of each connection's send queue.
     pub fn send_queue(mut self, limits: QueueLimits) -> Self {
-        self.queue = limits;
+        self.parts.queue = limits;
         self
     }
 
     /// Connections at once; further handshakes get 503. 16,384 unless changed.
     pub fn connections_max(mut self, connections: u64) -> Self {
-        self.connections_max = connections;
+        self.parts.connections_max = connections;
         self
     }
 }
@@ -357,7 +341,7 @@ impl Builder<Tokens> {
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn build(self) -> Result<Guard, BuildError> {
-        let Self {
+        let Parts {
             hosts,
             origins,
             keys,
@@ -370,8 +354,7 @@ impl Builder<Tokens> {
             store,
             queue,
             connections_max,
-            ..
-        } = self;
+        } = self.parts;
         let ring = match ring {
             Some(ring) => ring,
             None => KeyRing::new(keys).unwrap_or_else(|error| {
@@ -427,6 +410,7 @@ impl Builder<Tokens> {
             queue,
             connections_max,
             draining: AtomicBool::new(false),
+            waiting: Waiting::default(),
             sessions: (0..SHARDS).map(|_| Mutex::default()).collect(),
         })))
     }
@@ -491,8 +475,12 @@ impl GuardHandle {
     }
 
     /// Refuses new handshakes with 503 and tells every session to come back later, each after a time of its own.
+    ///
+    /// A connection that has not authenticated yet is closed with 1001 at once: it has nothing to finish.
     pub fn drain(&self) {
-        self.0.0.draining.store(true, Ordering::Relaxed);
+        // Before the tables are walked: whoever enters one afterwards sees it (`Guarded::wait`).
+        self.0.0.draining.store(true, Ordering::SeqCst);
+        self.0.0.waiting.close_all(CloseCode::GoingAway);
         for shard in &self.0.0.sessions {
             for (id, (_, outbox)) in shard.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 let [a, b, ..] = id.0;
@@ -507,8 +495,9 @@ impl GuardHandle {
         self.0.0.draining.load(Ordering::Relaxed)
     }
 
-    /// Closes every session with `code`.
+    /// Closes every connection with `code`.
     pub fn close_all(&self, code: CloseCode) {
+        self.0.0.waiting.close_all(code);
         for shard in &self.0.0.sessions {
             for (_, outbox) in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
                 let _ = outbox.close(code);

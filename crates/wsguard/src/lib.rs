@@ -47,12 +47,15 @@ mod axum;
 mod clock;
 pub mod driver;
 mod guard;
+pub mod layer;
 mod mailbox;
 mod session;
 mod socket;
 mod stats;
 pub mod store;
+pub mod unread;
 pub mod upgrade;
+mod waiting;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
@@ -60,7 +63,7 @@ pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, Tic
 pub use mailbox::{Closed, Command, Encoded, Outbox, QueueLimits, Watched};
 pub use session::{Handled, Handler, Peer};
 pub use socket::{GuardedSocket, Incoming, SendError};
-pub use stats::{ROUND_TRIP_MS, Stats};
+pub use stats::{HANDSHAKE_STATUS, ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
 pub use wsguard_protocol as protocol;
 

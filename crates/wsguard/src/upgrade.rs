@@ -15,13 +15,13 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
-use wsguard_core::effect::Record;
+use wsguard_core::effect::{Record, RefusedRequest};
 use wsguard_core::handshake::{Admission, HandshakeRefusal, HandshakeRequest, Header, Step, admit};
 use wsguard_core::time::Millis;
 use wsguard_core::verdict::{ControlId, Refusal};
@@ -32,6 +32,7 @@ use crate::driver;
 use crate::guard::Guard;
 use crate::mailbox::Outbox;
 use crate::session::{Guarded, Handler};
+use crate::unread::Unread;
 
 /// A handshake that the guard admitted: answer it with [`Upgrade::into_response`].
 #[derive(Debug)]
@@ -50,16 +51,17 @@ pub type SmallResponse = Response<Full<Bytes>>;
 /// # Errors
 /// The response that refuses it: status, code and reference, nothing more.
 pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Result<Upgrade, SmallResponse> {
+    let asked = Asked::of(client, &parts.uri, &parts.headers);
     let accept = match strict(parts) {
         Ok(accept) => accept,
-        Err(refusal) => return Err(refuse(guard, client, &refusal)),
+        Err(refusal) => return Err(refuse(guard, asked, &refusal)),
     };
     let shared = &guard.0;
     if guard.handle().is_draining() || shared.stats.connections_open() >= shared.connections_max {
         let word = if guard.handle().is_draining() { "draining" } else { "connections_of_server" };
         let refusal = Refusal::new(ControlId::SessionCap, ErrorCode::UpstreamUnavailable, word);
         let refusal = HandshakeRefusal { status: 503, refusal: refusal.retry_after(Millis(5_000)) };
-        return Err(refuse(guard, client, &refusal));
+        return Err(refuse(guard, asked, &refusal));
     }
     let protocols = joined(&parts.headers, SEC_WEBSOCKET_PROTOCOL);
     let request = HandshakeRequest {
@@ -82,14 +84,15 @@ pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Resu
     }
     let admission = match step {
         Step::Admit(admission) => admission,
-        Step::Refuse(refusal) => return Err(refuse(guard, client, &refusal)),
+        Step::Refuse(refusal) => return Err(refuse(guard, asked, &refusal)),
         Step::Redeem { .. } => {
             let refusal = Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_asked_twice");
-            return Err(refuse(guard, client, &HandshakeRefusal { status: 503, refusal }));
+            return Err(refuse(guard, asked, &HandshakeRefusal { status: 503, refusal }));
         }
     };
     let Some(pending) = parts.extensions.remove::<OnUpgrade>() else {
-        return Err(refuse(guard, client, &malformed(400, "connection_cannot_upgrade")));
+        let asked = Asked::of(client, &parts.uri, &parts.headers);
+        return Err(refuse(guard, asked, &malformed(400, "connection_cannot_upgrade")));
     };
     shared.stats.handshakes_admitted.fetch_add(1, Ordering::Relaxed);
     Ok(Upgrade { guard: guard.clone(), admission, accept, pending })
@@ -131,6 +134,22 @@ pub fn switching_protocols(accept: HeaderValue) -> SmallResponse {
 /// buffers are dropped; I/O of another kind stays boxed.
 pub fn drive<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: Outbox, endpoint: E) {
     let early = |bytes: Bytes| (!bytes.is_empty()).then(|| bytes.to_vec().into_boxed_slice());
+    let upgraded = match upgraded.downcast::<TokioIo<Unread<TcpStream>>>() {
+        Ok(parts) => {
+            let stream = parts.io.into_inner().into_inner();
+            tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
+            return;
+        }
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match upgraded.downcast::<TokioIo<Unread<TlsStream<TcpStream>>>>() {
+        Ok(parts) => {
+            let stream = parts.io.into_inner().into_inner();
+            tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
+            return;
+        }
+        Err(upgraded) => upgraded,
+    };
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
             let stream = parts.io.into_inner();
@@ -156,17 +175,52 @@ pub fn drive<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: O
     }
 }
 
+/// Who asks for what, as far as the record of a refusal tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The path of the request, without its query; `None` where the request could not be read.
+    pub path: Option<&'a str>,
+    /// `Origin`: the first, where it was sent more than once.
+    pub origin: Option<&'a HeaderValue>,
+}
+
+impl<'a> Asked<'a> {
+    /// What `uri` and `headers` say of a request of `client`.
+    pub fn of(client: IpAddr, uri: &'a Uri, headers: &'a HeaderMap) -> Self {
+        Self { client, path: Some(uri.path()), origin: headers.get(ORIGIN) }
+    }
+}
+
+/// Most of a peer's text that is kept for the log, in bytes: more than the log shows, however it is written.
+const TOLD_BYTES_MAX: usize = 1_040;
+
+fn told(text: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(text.get(..TOLD_BYTES_MAX).unwrap_or(text)).into()
+}
+
 /// The refusing response, its record and its count.
-pub fn refuse(guard: &Guard, client: IpAddr, refused: &HandshakeRefusal) -> SmallResponse {
+pub fn refuse(guard: &Guard, asked: Asked<'_>, refused: &HandshakeRefusal) -> SmallResponse {
+    refusing(guard, asked, refused).map(Full::from)
+}
+
+/// [`refuse`], with the body at hand.
+pub(crate) fn refusing(guard: &Guard, asked: Asked<'_>, refused: &HandshakeRefusal) -> Response<String> {
     let reference = guard.0.cx.reference();
     let mut record = Record::new("handshake_refused");
-    record.client = Some(client);
+    record.client = Some(asked.client);
+    record.request = Some(Box::new(RefusedRequest {
+        status: refused.status,
+        path: asked.path.map(|path| told(path.as_bytes())),
+        origin: asked.origin.map(|origin| told(origin.as_bytes())),
+    }));
     record.reference = Some(reference);
     record.refusal = Some(refused.refusal.clone());
     guard.0.stats.handshake_refused(refused.status);
     guard.0.record(clock::now().unix, record);
     let body = format!(r#"{{"error":{{"code":"{}","ref":"{reference}"}}}}"#, refused.refusal.code);
-    let mut response = Response::new(Full::from(body));
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -38,6 +38,7 @@ impl Connection {
             refused_in_a_row: 0,
             closing: false,
             shadow_told: false,
+            bidi_told: false,
             cx,
         };
         let verdict = match admission.entry {
@@ -143,6 +144,7 @@ impl Connection {
             expiring_at: None,
             refreshes: Bucket::default(),
             token_ends_at: Tick::NEVER,
+            ack_from: now.tick,
             identity,
             _seat: seat,
         });
