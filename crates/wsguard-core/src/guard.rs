@@ -10,6 +10,7 @@
 mod clock;
 mod entry;
 mod own;
+mod reconsider;
 mod reply;
 mod view;
 
@@ -22,6 +23,7 @@ use wsguard_protocol::{CloseCode, ErrorCode};
 pub use reply::tail_of;
 pub use view::Snapshot;
 
+use crate::control::authorization::Permissions;
 use crate::control::csrf::Csrf;
 use crate::control::envelope;
 use crate::control::heartbeat::Heartbeat;
@@ -30,10 +32,11 @@ use crate::control::session::{Seat, SessionId};
 use crate::control::{content, schema};
 use crate::effect::{Effects, Message, Record, frame_into, write_number};
 use crate::frame::{self, FrameError};
+use crate::handshake::Judged;
 use crate::json::{self, Tape, Value};
 use crate::policy::{Context, Identity};
 use crate::probe::Probe;
-use crate::time::{Millis, Now, Tick};
+use crate::time::{Millis, Now, Tick, UnixMs};
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
 
 /// Refused frames that one connection may cause before it is closed with 1008.
@@ -45,6 +48,7 @@ const REFUSALS_IN_A_ROW_MAX: u32 = 256;
 #[derive(Debug)]
 pub struct Connection {
     cx: Arc<Context>,
+    judged: Judged,
     phase: Phase,
     client: IpAddr,
     prefixes: Prefixes,
@@ -52,8 +56,16 @@ pub struct Connection {
     bytes: Bucket,
     refused_in_a_row: u32,
     closing: bool,
-    shadow_told: bool,
-    bidi_told: bool,
+    told: Told,
+    /// Rights may have changed since the application was last told.
+    rights_changed: bool,
+}
+
+/// What the operator has been told of this connection: each once, since a log of every message is what a flood wants.
+#[derive(Debug, Default)]
+struct Told {
+    shadow: bool,
+    bidi: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +85,10 @@ enum Phase {
 struct Session {
     id: SessionId,
     identity: Arc<Identity>,
+    /// What the identity may send, by the connection's policy.
+    permissions: Permissions,
+    /// The first moment at which the token is no longer good, by the connection's policy.
+    ends_at: UnixMs,
     started: Tick,
     last_message: Tick,
     /// INVARIANT: grows by one for each application frame.
@@ -83,7 +99,7 @@ struct Session {
     token_ends_at: Tick,
     /// The next `ack` counts from here on.
     ack_from: Tick,
-    _seat: Seat,
+    seat: Seat,
 }
 
 /// A message that goes no further.
@@ -112,6 +128,15 @@ impl<'a> Refused<'a> {
     fn of(mut self, kind: &'a str) -> Self {
         self.kind = Some(kind);
         self
+    }
+}
+
+impl From<Closure> for Refused<'_> {
+    fn from(closure: Closure) -> Self {
+        let refusal = closure
+            .refusal
+            .unwrap_or_else(|| Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, "session_over"));
+        Self { refusal: Box::new(refusal), id: None, kind: None, close: Some(closure.code) }
     }
 }
 
@@ -185,7 +210,7 @@ impl Connection {
         let charged = self.charge(now, text.len(), effects);
         probe.lap(ControlId::Rate);
 
-        let document = json::scan(text, &self.cx.policy.scan, tape).map_err(|error| {
+        let document = json::scan(text, &self.judged.policy.scan, tape).map_err(|error| {
             let code = if error.kind().is_unsafe_content() { ErrorCode::UnsafeContent } else { ErrorCode::InvalidJson };
             Refused::new(
                 ControlId::Scan,
@@ -234,10 +259,10 @@ impl Connection {
         }
         probe.lap(ControlId::Csrf);
 
-        let Some((number, message)) = self.cx.policy.message(envelope.kind) else {
+        let Some((number, message)) = self.judged.policy.message(envelope.kind) else {
             return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", id));
         };
-        if !session.identity.permissions.allow(number) {
+        if !session.permissions.allow(number) {
             return Err(
                 Refused::new(ControlId::Authorization, ErrorCode::Forbidden, "type_forbidden", id).of(envelope.kind)
             );
@@ -246,7 +271,7 @@ impl Connection {
 
         if let Some(quota) = message.own_quota()
             && let Err(wait) = self.cx.limiter.typed(session.identity.print, number, quota, now.tick)
-            && self.cx.policy.rate.mode == Mode::Enforce
+            && self.judged.policy.rate.mode == Mode::Enforce
         {
             let refused = Refused::new(ControlId::RateType, ErrorCode::RateLimited, "messages_of_type", id);
             return Err(refused.after(wait).of(envelope.kind));
@@ -260,7 +285,7 @@ impl Connection {
 
         effects.message.begin(number, id);
         if let Some(payload) = envelope.payload {
-            content::write_checked(self.cx.policy.content_default, message, document, payload, effects).map_err(
+            content::write_checked(self.judged.policy.content_default, message, document, payload, effects).map_err(
                 |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind),
             )?;
         }
@@ -270,14 +295,17 @@ impl Connection {
     }
 
     /// Session and token still live; before there is a session, the message is small enough to be its first.
-    fn live<'t>(&self, now: Now, text: &str) -> Result<(), Refused<'t>> {
+    fn live<'t>(&mut self, now: Now, text: &str) -> Result<(), Refused<'t>> {
+        if self.cx.epoch() != self.judged.epoch {
+            self.look_again(now).map_err(Refused::from)?;
+        }
         let expired = |reason| {
             Err(Refused::new(ControlId::Liveness, ErrorCode::SessionExpired, reason, None)
                 .closing(CloseCode::Unauthenticated))
         };
         match &self.phase {
-            Phase::Open(session) if now.unix >= session.identity.ends_at => expired("token_ended"),
-            Phase::Open(session) if now.tick >= session.started.after(self.cx.policy.sessions.max) => {
+            Phase::Open(session) if now.unix >= session.ends_at => expired("token_ended"),
+            Phase::Open(session) if now.tick >= session.started.after(self.judged.policy.sessions.max) => {
                 expired("session_too_old")
             }
             Phase::Closed => expired("connection_over"),
@@ -291,22 +319,23 @@ impl Connection {
 
     /// Charges the message to session, server, subject and prefixes.
     fn charge(&mut self, now: Now, size: usize, effects: &mut Effects) -> Result<(), (&'static str, Millis)> {
-        let policy = self.cx.limiter.policy();
+        let policy = &self.judged.policy;
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let subject = match &self.phase {
             Phase::Open(session) => Some(session.identity.print),
             _ => None,
         };
         let charged = policy
+            .rate
             .bytes
             .charge(&mut self.bytes, now.tick, size)
             .map_err(|wait| ("bytes_of_session", wait))
-            .and_then(|()| self.cx.limiter.message(subject, self.prefixes, now.tick, size));
-        if policy.mode == Mode::Shadow {
+            .and_then(|()| self.cx.limiter.message(policy.quotas(), subject, self.prefixes, now.tick, size));
+        if policy.rate.mode == Mode::Shadow {
             if let Err((bucket, _)) = charged {
                 effects.shadowed = effects.shadowed.saturating_add(1);
                 // Told once a connection: a log of every message is what a flood wants.
-                if !std::mem::replace(&mut self.shadow_told, true) {
+                if !std::mem::replace(&mut self.told.shadow, true) {
                     let mut record = self.about("rate_exceeded_in_shadow");
                     record.control = Some(ControlId::Rate);
                     record.message_type = Some(bucket.into());
@@ -406,7 +435,7 @@ impl Connection {
 
     /// The message that [`Verdict::Allow`] let pass.
     pub fn message<'a>(&'a self, effects: &'a Effects) -> Message<'a> {
-        effects.message.message(&self.cx.policy)
+        effects.message.message(&self.judged.policy)
     }
 
     /// Writes the `ack` of a handled message.

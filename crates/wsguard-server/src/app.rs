@@ -178,6 +178,20 @@ impl Handler for App {
             _ => Handled::Refused(ErrorCode::UnknownType, "type_without_application"),
         }
     }
+
+    fn reconsidered(&mut self, peer: &mut Peer<'_>) {
+        let Some(session) = self.session else {
+            return;
+        };
+        let rooms = &self.rooms;
+        self.joined.retain(|(name, _)| {
+            let stays = peer.may_enter(name);
+            if !stays {
+                rooms.leave(name, session);
+            }
+            stays
+        });
+    }
 }
 
 impl Drop for App {

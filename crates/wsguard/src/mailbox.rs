@@ -59,13 +59,18 @@ pub enum Command {
     Drain(Millis),
     /// Tell those who watch the state of the session.
     State,
+    /// Look again at what may have changed: the policy, the keys, a revocation.
+    Reconsider,
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent states of a queue, under one lock")]
 struct Queue {
     commands: VecDeque<Command>,
     bytes: usize,
     overflowed: bool,
+    /// Something changed that the connection must look at, however much else waits and whether or not the peer reads.
+    reconsider: bool,
     /// A close waits: it goes out also to a peer that does not read.
     closing: bool,
     closed: bool,
@@ -135,6 +140,20 @@ impl Outbox {
         self.push(0, || command)
     }
 
+    /// Makes the connection look again at what may have changed. Any number of these before it looks are one, so that
+    /// they take no room in the queue.
+    pub(crate) fn reconsider(&self) {
+        {
+            let mut queue = self.lock();
+            if queue.closed {
+                return;
+            }
+            queue.reconsider = true;
+        }
+        self.0.waiting.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+
     fn push(&self, size: usize, command: impl FnOnce() -> Command) -> Result<(), Closed> {
         {
             let mut queue = self.lock();
@@ -166,6 +185,9 @@ impl Outbox {
             return Ok(());
         }
         let mut queue = self.lock();
+        if std::mem::take(&mut queue.reconsider) {
+            into.push_back(Command::Reconsider);
+        }
         if queue.overflowed {
             self.0.waiting.store(false, Ordering::Release);
             return Err(());
@@ -257,5 +279,20 @@ mod tests {
             outbox.send(&message).unwrap();
         }
         assert_eq!(outbox.take(Waker::noop(), true, &mut taken), Err(()));
+    }
+
+    #[test]
+    fn a_change_is_looked_at_once_also_by_who_is_blocked() {
+        let outbox = Outbox::new(QueueLimits { messages: 2, bytes: 1_000 });
+        let message = Encoded::new("chat", "{}");
+        for _ in 0..3 {
+            outbox.reconsider();
+        }
+        outbox.send(&message).unwrap();
+        let mut taken = VecDeque::new();
+        assert_eq!(outbox.take(Waker::noop(), true, &mut taken), Ok(()));
+        assert!(matches!(taken.make_contiguous(), [Command::Reconsider]), "{taken:?}");
+        assert_eq!(outbox.take(Waker::noop(), false, &mut taken), Ok(()));
+        assert!(matches!(taken.make_contiguous(), [Command::Reconsider, Command::Send(_)]), "{taken:?}");
     }
 }

@@ -12,6 +12,7 @@ use wsguard_core::effect::{Effects, Message};
 use wsguard_core::frame::{FrameError, FrameLimits};
 use wsguard_core::guard::{Connection, Snapshot, tail_of};
 use wsguard_core::handshake::Admission;
+use wsguard_core::in_force::InForce;
 use wsguard_core::policy::Identity;
 use wsguard_core::probe::{NoProbe, Probe};
 use wsguard_core::time::{Millis, Now, Tick};
@@ -21,6 +22,7 @@ use wsguard_protocol::{CloseCode, ErrorCode};
 use crate::driver::Endpoint;
 use crate::guard::Shared;
 use crate::mailbox::{Command, Encoded, Outbox, Watched};
+use crate::registry::Registered;
 use crate::stats::Counted;
 use crate::waiting::Place;
 
@@ -42,6 +44,13 @@ pub trait Handler: Send + 'static {
     fn opened(&mut self, peer: &mut Peer<'_>);
     /// A message that every control let pass.
     fn message(&mut self, message: Message<'_>, peer: &mut Peer<'_>) -> Handled;
+    /// What the peer may do has changed, by a new policy or by a token with other roles: leave what it may no longer be
+    /// in, and forget what was kept to be sent to it and it may no longer read. Called before the next message.
+    ///
+    /// By default nothing happens, which is right for an application that asks [`Peer`] at each message.
+    fn reconsidered(&mut self, peer: &mut Peer<'_>) {
+        let _ = peer;
+    }
 }
 
 /// The other end, during one call of a [`Handler`].
@@ -82,13 +91,15 @@ impl Peer<'_> {
 
     /// Whether the peer may enter `room`.
     pub fn may_enter(&self, room: &str) -> bool {
-        let rules = &self.connection.context().policy().rooms;
+        let rules = &self.connection.policy().rooms;
         self.connection.identity().is_some_and(|identity| authorization::may_enter(rules, &identity.claims, room))
     }
 }
 
 pub(crate) struct Guarded<H> {
     shared: Arc<Shared>,
+    /// The connection's, here as well so that a message named by it can be handed over with the connection.
+    policy: Arc<InForce>,
     outbox: Outbox,
     state: State,
     handler: H,
@@ -126,8 +137,10 @@ impl<H: Handler> Guarded<H> {
     pub(crate) fn new(shared: Arc<Shared>, admission: Admission, outbox: Outbox, handler: H) -> Self {
         shared.stats.connections_open.fetch_add(1, Ordering::Relaxed);
         shared.stats.connections_total.fetch_add(1, Ordering::Relaxed);
+        let policy = Arc::clone(admission.policy());
         Self {
             shared,
+            policy,
             outbox,
             state: State::Waiting(Some(Box::new(admission))),
             handler,
@@ -144,16 +157,17 @@ impl<H: Handler> Guarded<H> {
     }
 
     /// The connection is authenticated for the first time: the application learns of it.
-    fn announce(&mut self, effects: &mut Effects) {
+    fn announce(&mut self, now: Now, effects: &mut Effects) {
         let State::Running(connection) = &mut self.state else {
             return;
         };
-        let (Some(session), None) = (connection.session(), self.registered) else {
+        let (Some(session), Some(identity), None) = (connection.session(), connection.identity(), self.registered)
+        else {
             return;
         };
-        let subject = connection.identity().map(|identity| identity.claims.subject.clone()).unwrap_or_default();
-        self.shared.register(session, &subject, &self.outbox);
-        self.shared.stats.sessions_total.fetch_add(1, Ordering::Relaxed);
+        let outbox = self.outbox.clone();
+        let (identity, client) = (Arc::clone(identity), connection.client());
+        self.shared.sessions.insert(session, Registered { identity, client, opened_at: now.unix, outbox });
         self.registered = Some(session);
         if let Some(place) = self.waiting.take() {
             self.shared.waiting.leave(place);
@@ -162,8 +176,31 @@ impl<H: Handler> Guarded<H> {
             // Its 101 was under way when the drain began, so the drain may have missed it.
             let _ = self.outbox.close(CloseCode::GoingAway);
         }
+        // What changed before this session could be found is looked at here; what changes from now on wakes it.
+        if let Verdict::Close(_) = connection.reconsider(now, effects) {
+            return;
+        }
+        self.shared.stats.sessions_total.fetch_add(1, Ordering::Relaxed);
         let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut effects.tail };
         self.handler.opened(&mut peer);
+        self.follow(effects);
+    }
+
+    /// The connection may have moved to another policy or token: what stands here and in the table of sessions follows,
+    /// and the application is told.
+    fn follow(&mut self, effects: &mut Effects) {
+        let State::Running(connection) = &mut self.state else {
+            return;
+        };
+        if !connection.take_rights_changed() {
+            return;
+        }
+        self.policy = Arc::clone(connection.policy());
+        if let (Some(session), Some(identity)) = (self.registered, connection.identity()) {
+            self.shared.sessions.renew(session, identity);
+            let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut effects.tail };
+            self.handler.reconsidered(&mut peer);
+        }
     }
 
     /// The peer still has to say who it is. A drain that began before it could be told is told now.
@@ -182,6 +219,9 @@ impl<H: Handler> Guarded<H> {
         if effects.shadowed > 0 {
             let shadowed = std::mem::take(&mut effects.shadowed);
             self.shared.stats.shadowed.fetch_add(u64::from(shadowed), Ordering::Relaxed);
+        }
+        if let Some(displaced) = effects.displaced.take() {
+            self.shared.sessions.with(displaced, |session| session.outbox.reconsider());
         }
         for record in effects.records.drain(..) {
             self.shared.record(now.unix, record);
@@ -208,13 +248,14 @@ impl<H: Handler> Guarded<H> {
         };
         stats.message(number, counted);
         let told = laps.as_ref().map(|_| told_of(connection, &verdict, text, effects));
+        self.follow(effects);
         if verdict == Verdict::Allow {
             self.hand_over(effects);
             if let Some(laps) = &mut laps {
                 laps.lap(ControlId::Application);
             }
         }
-        self.announce(effects);
+        self.announce(now, effects);
         if let (Some(laps), Some(told), State::Running(connection)) = (laps, told, &self.state) {
             let event = event_of(now, &told, &laps.taken, connection.snapshot(now).as_ref());
             self.outbox.report(Watched::Message(event.into()));
@@ -227,7 +268,8 @@ impl<H: Handler> Guarded<H> {
         };
         // The message is read while the answer is written: it leaves the effects for the time of the call.
         let accepted = effects.take_accepted();
-        let message = accepted.message(self.shared.cx.policy());
+        debug_assert!(Arc::ptr_eq(&self.policy, connection.policy()), "a number is named by the policy it is of");
+        let message = accepted.message(&self.policy);
         let id = message.id;
         let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut effects.tail };
         let handled = self.handler.message(message, &mut peer);
@@ -275,14 +317,14 @@ impl<H> Drop for Guarded<H> {
         self.stop_waiting();
         self.shared.stats.connections_open.fetch_sub(1, Ordering::Relaxed);
         if let Some(session) = self.registered {
-            self.shared.forget(session);
+            self.shared.sessions.remove(session);
         }
     }
 }
 
 impl<H: Handler> Endpoint for Guarded<H> {
     fn limits(&self) -> &FrameLimits {
-        &self.shared.cx.policy().frames
+        &self.policy.frames
     }
 
     fn opened(&mut self, now: Now, effects: &mut Effects) {
@@ -292,8 +334,9 @@ impl<H: Handler> Endpoint for Guarded<H> {
             {
                 let (connection, verdict) = Connection::open(Arc::clone(&this.shared.cx), now, *admission, effects);
                 this.state = State::Running(Box::new(connection));
+                this.follow(effects);
                 match verdict {
-                    Verdict::Allow => this.announce(effects),
+                    Verdict::Allow => this.announce(now, effects),
                     Verdict::Answered => this.wait(),
                     Verdict::Refuse(_) | Verdict::Close(_) => {}
                 }
@@ -358,6 +401,15 @@ impl<H: Handler> Endpoint for Guarded<H> {
     }
 
     fn command(&mut self, now: Now, command: Command, effects: &mut Effects) {
+        if matches!(command, Command::Reconsider) {
+            self.isolated(now, effects, |this, effects| {
+                if let Some(connection) = this.connection() {
+                    let _ = connection.reconsider(now, effects);
+                }
+                this.follow(effects);
+            });
+            return;
+        }
         let outbox = self.outbox.clone();
         if let Some(connection) = self.connection() {
             match command {
@@ -376,6 +428,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
                     let refusal = refusal.or_else(|| refusal_of(code));
                     let _ = connection.close(code, refusal, effects);
                 }
+                Command::Reconsider => {}
             }
         }
         self.settle(now, effects);
@@ -396,11 +449,11 @@ impl<H: Handler> Endpoint for Guarded<H> {
     }
 
     fn message_time_max(&self) -> Millis {
-        self.shared.cx.policy().heartbeat.message
+        self.policy.heartbeat.message
     }
 
     fn stall_time_max(&self) -> Millis {
-        self.shared.cx.policy().heartbeat.stall
+        self.policy.heartbeat.stall
     }
 
     fn is_over(&self) -> bool {

@@ -90,6 +90,9 @@ pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Resu
             return Err(refuse(guard, asked, &HandshakeRefusal { status: 503, refusal }));
         }
     };
+    if let Some(displaced) = admission.displaced {
+        shared.sessions.with(displaced, |session| session.outbox.reconsider());
+    }
     let Some(pending) = parts.extensions.remove::<OnUpgrade>() else {
         let asked = Asked::of(client, &parts.uri, &parts.headers);
         return Err(refuse(guard, asked, &malformed(400, "connection_cannot_upgrade")));

@@ -23,7 +23,7 @@ impl Connection {
 
     /// When [`Connection::on_deadline`] has something to do, at the latest.
     pub fn deadline(&self) -> Tick {
-        let policy = &self.cx.policy;
+        let policy = &self.judged.policy;
         let beat = self.heart.deadline(&policy.heartbeat);
         match &self.phase {
             Phase::Closed => Tick::NEVER,
@@ -42,7 +42,7 @@ impl Connection {
         if self.closing {
             return Verdict::Answered;
         }
-        let policy = &self.cx.policy;
+        let policy = &self.judged.policy;
         let (idle, max, rotate) = (policy.sessions.idle, policy.sessions.max, policy.csrf_rotate_every);
         let timed_out = |reason| Refusal::new(ControlId::Heartbeat, ErrorCode::Unauthenticated, reason);
         match &mut self.phase {
@@ -56,7 +56,7 @@ impl Connection {
             }
             Phase::Open(session) => {
                 let expired = |reason| Some(Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, reason));
-                if now.unix >= session.identity.ends_at {
+                if now.unix >= session.ends_at {
                     return self.close(CloseCode::Unauthenticated, expired("token_ended"), effects);
                 }
                 if now.tick >= session.started.after(max) {
@@ -67,7 +67,7 @@ impl Connection {
                 }
                 if now.tick >= session.token_ends_at {
                     // The wall clock went back since the deadline was computed: the token is still good.
-                    session.schedule_end(now);
+                    session.schedule_end(now, &self.judged.policy);
                 }
                 if session.expiring_at.is_some_and(|at| now.tick >= at) {
                     session.expiring_at = None;
@@ -79,7 +79,7 @@ impl Connection {
                 }
             }
         }
-        match self.heart.beat(&self.cx.policy.heartbeat, now.tick) {
+        match self.heart.beat(&self.judged.policy.heartbeat, now.tick) {
             Beat::Quiet(_) => Verdict::Answered,
             Beat::Ping => {
                 frame::write_frame(&mut effects.out, Opcode::Ping, b"");
