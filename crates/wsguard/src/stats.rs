@@ -24,6 +24,7 @@ pub struct Stats {
     pub(crate) panics: AtomicU64,
     pub(crate) shadowed: AtomicU64,
     pub(crate) bidi_controls: AtomicU64,
+    pub(crate) reloads: AtomicU64,
     round_trips: [AtomicU64; ROUND_TRIP_MS.len() + 1],
     round_trip_ms: AtomicU64,
     refusals: [AtomicU64; ControlId::ALL.len()],
@@ -56,6 +57,7 @@ impl Stats {
             panics: AtomicU64::default(),
             shadowed: AtomicU64::default(),
             bidi_controls: AtomicU64::default(),
+            reloads: AtomicU64::default(),
             round_trips: Default::default(),
             round_trip_ms: AtomicU64::default(),
             refusals: Default::default(),
@@ -148,6 +150,11 @@ impl Stats {
     /// Bidirectional control characters in messages that passed.
     pub fn bidi_controls(&self) -> u64 {
         self.bidi_controls.load(Ordering::Relaxed)
+    }
+
+    /// Policies that came into force while the guard ran.
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
     }
 
     /// Refusals by control.

@@ -45,6 +45,9 @@ impl Collector for Snapshot {
         let gauge =
             encoder.encode_descriptor("connections_open", "Connections that are open", None, MetricType::Gauge)?;
         ConstGauge::new(open).encode(gauge)?;
+        let revoked = i64::try_from(self.guard.context().revocations().len()).unwrap_or(i64::MAX);
+        let gauge = encoder.encode_descriptor("revocations", "Revocations in force", None, MetricType::Gauge)?;
+        ConstGauge::new(revoked).encode(gauge)?;
         for (name, help, value) in [
             ("connections", "Connections since the start", stats.connections_total()),
             ("sessions", "Sessions since the start", stats.sessions_total()),
@@ -53,6 +56,7 @@ impl Collector for Snapshot {
             ("shadowed", "Messages that limits in shadow mode would have refused", stats.shadowed()),
             ("bidi_controls", "Bidirectional control characters in messages that passed", stats.bidi_controls()),
             ("panics", "Connection tasks that panicked", stats.panics()),
+            ("policy_reloads", "Policies that came into force while the server ran", stats.reloads()),
             ("log_dropped", "Security log entries that found the queue full", self.log_dropped),
         ] {
             let counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
