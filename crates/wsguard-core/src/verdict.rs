@@ -41,11 +41,13 @@ pub enum ControlId {
     Application,
     /// Pings, dead peers, deadlines.
     Heartbeat,
+    /// The ladder of penalties over all refusals.
+    Penalty,
 }
 
 impl ControlId {
     /// Every control, in the order in which they run.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Frame,
         Self::Upgrade,
         Self::HandshakeRate,
@@ -63,6 +65,7 @@ impl ControlId {
         Self::Content,
         Self::Application,
         Self::Heartbeat,
+        Self::Penalty,
     ];
 
     /// The name in logs and metrics.
@@ -85,6 +88,7 @@ impl ControlId {
             Self::Content => "content",
             Self::Application => "application",
             Self::Heartbeat => "heartbeat",
+            Self::Penalty => "penalty",
         }
     }
 }

@@ -29,6 +29,7 @@ use wsguard::Guard;
 
 use crate::config::AdminKey;
 use crate::journal::Journal;
+use crate::jwks::JwksStats;
 
 /// Time for the TLS handshake, and for the head of a request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub(crate) struct Admin {
     pub(crate) key: Option<AdminKey>,
     pub(crate) address: SocketAddr,
     pub(crate) started: Instant,
+    /// Of `auth.jwks`, where it is set.
+    pub(crate) jwks: Option<Arc<JwksStats>>,
 }
 
 /// The routes.
@@ -48,6 +51,7 @@ pub(crate) fn routes(admin: Admin) -> Router {
     let api = Router::new()
         .route("/api/stats", get(stats))
         .route("/api/events", get(events::events))
+        .route("/api/openapi.json", get(openapi))
         .route("/api/revocations", get(living::revocations).post(living::revoke))
         .route("/api/revocations/{id}", delete(living::lift))
         .route("/api/sessions", get(living::sessions))
@@ -112,6 +116,13 @@ async fn bearer(State(admin): State<Admin>, request: Request, next: Next) -> Res
     }
 }
 
+/// The description of this listener. `testkit/tests/openapi.rs` holds answers against it.
+const OPENAPI: &str = include_str!("../assets/openapi.json");
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
 async fn ready(State(admin): State<Admin>) -> Response {
     if admin.guard.handle().is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "draining"}))).into_response()
@@ -145,6 +156,11 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         stats.refusals().map(|(control, count)| (control.to_owned(), json!(count))).collect();
     let handshakes: serde_json::Map<String, Value> =
         stats.handshakes_refused().map(|(status, count)| (status.to_string(), json!(count))).collect();
+    let ladder = admin.guard.context().penalties();
+    let penalties: serde_json::Map<String, Value> =
+        ladder.counts().into_iter().map(|(step, count, _)| (step.to_owned(), json!(count))).collect();
+    let bans: serde_json::Map<String, Value> =
+        ladder.in_force(wsguard::now().tick).into_iter().map(|(kind, count)| (kind.to_owned(), json!(count))).collect();
     Json(json!({
         "uptimeMs": u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "draining": handle.is_draining(),
@@ -158,6 +174,25 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         "panics": stats.panics(),
         "shadowed": stats.shadowed(),
         "bidiControls": stats.bidi_controls(),
+        "shadow": crate::shadow::by_control(&admin.guard),
+        "penalties": penalties,
+        "bans": bans,
         "log": {"dropped": admin.journal.dropped(), "writeFailures": admin.journal.write_failures()},
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// A route that is added and not described would be held against nothing.
+    #[test]
+    fn every_route_is_described() {
+        let source = include_str!("admin.rs");
+        let routes: BTreeSet<&str> =
+            source.split(concat!(".rou", "te(\"")).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let description: serde_json::Value = serde_json::from_str(super::OPENAPI).unwrap();
+        let described: BTreeSet<&str> = description["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(routes, described);
+    }
 }

@@ -59,10 +59,12 @@ impl Journal for TracingJournal {
             close_code,
             message_id: _,
             request,
+            note,
         } = record;
         let control = refusal.as_ref().map(|refusal| refusal.control).or(control).map(ControlId::as_str);
-        let reason = refusal.as_ref().map(|refusal| refusal.reason.word);
-        let detail = refusal.as_ref().and_then(|refusal| refusal.reason.detail.as_deref());
+        let said = refusal.as_ref().map(|refusal| &refusal.reason).or(note.as_ref());
+        let reason = said.map(|reason| reason.word);
+        let detail = said.and_then(|reason| reason.detail.as_deref());
         let reference = reference.map(|reference| reference.to_string());
         if refusal.is_some() {
             let (status, path, origin) = match request {
@@ -72,7 +74,7 @@ impl Journal for TracingJournal {
             // What a peer wrote is formatted with `?`, which escapes it.
             tracing::warn!(target: "wsguard", action, control, reason, detail, reference, ?client, session, ?subject, ?message_type, bytes, close_code, status, ?path, ?origin);
         } else {
-            tracing::debug!(target: "wsguard", action, ?client, session, ?subject, ?message_type, close_code);
+            tracing::debug!(target: "wsguard", action, control, reason, detail, ?client, session, ?subject, ?message_type, close_code);
         }
     }
 }
@@ -152,6 +154,7 @@ struct Parts {
     ledger: Option<Arc<dyn Ledger>>,
     queue: QueueLimits,
     connections_max: u64,
+    late_keys: bool,
 }
 
 /// A change to the policy, made last.
@@ -188,6 +191,7 @@ impl Guard {
             queue: QueueLimits::default(),
             // One file descriptor each, within the usual limit of 20,000 a process.
             connections_max: 16_384,
+            late_keys: false,
         };
         Builder { parts, authentication: PhantomData }
     }
@@ -386,7 +390,7 @@ impl Parts {
         if policy.messages().is_empty() {
             faults.push("no message type: a type without a schema does not exist, so nothing could be said".into());
         }
-        if policy.keys.keys().is_empty() && policy.static_token.is_none() {
+        if policy.keys.keys().is_empty() && policy.static_token.is_none() && !self.late_keys {
             faults.push("no key: tokens cannot be verified".into());
         }
         if faults.is_empty() { Ok(policy) } else { Err(BuildError(faults)) }
@@ -400,6 +404,13 @@ impl Builder<Tokens> {
     /// Everything that is wrong, at once.
     pub fn policy(mut self) -> Result<Policy, BuildError> {
         self.parts.take_policy()
+    }
+
+    /// The guard may begin without a key: they come at run time, through [`GuardHandle::replace_keys`]. Until then every
+    /// token is refused.
+    pub fn late_keys(mut self) -> Self {
+        self.parts.late_keys = true;
+        self
     }
 
     /// The guard.
@@ -449,7 +460,7 @@ impl Shared {
 
 /// Operates a guard from outside: disconnects, drains, counts, watches.
 #[derive(Clone, Debug)]
-pub struct GuardHandle(Guard);
+pub struct GuardHandle(pub(crate) Guard);
 
 impl GuardHandle {
     pub(crate) fn shared(&self) -> &Shared {
@@ -459,6 +470,13 @@ impl GuardHandle {
     /// Counters since the start.
     pub fn stats(&self) -> &Stats {
         &self.0.0.stats
+    }
+
+    /// Puts `ring` in force in place of the keys before, in one step, and forgets every verified token. Open sessions
+    /// whose key left are closed with 4401.
+    pub fn replace_keys(&self, ring: &KeyRing) {
+        self.0.0.cx.replace_keys(ring);
+        self.0.0.reconsider_all();
     }
 
     /// Closes a session with 4403; `false` when there is none of that id.

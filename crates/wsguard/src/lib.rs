@@ -44,8 +44,10 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+mod bans;
 mod clock;
 pub mod driver;
+mod flight;
 mod guard;
 pub mod layer;
 mod ledger;
@@ -62,6 +64,7 @@ mod waiting;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
+pub use flight::FirstFlight;
 pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, TicketError, Tokens};
 pub use ledger::{Change, Ledger, LedgerError, MemoryLedger, Row, Shelf};
 pub use mailbox::{Closed, Command, Encoded, Outbox, QueueLimits, Watched};
@@ -72,6 +75,11 @@ pub use socket::{GuardedSocket, Incoming, SendError};
 pub use stats::{HANDSHAKE_STATUS, ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
 pub use wsguard_protocol as protocol;
+
+/// The driver's two clocks: what the core is to be asked with.
+pub fn now() -> core::time::Now {
+    clock::now()
+}
 
 /// The driver's monotonic clock in milliseconds: what limits are kept in.
 pub fn monotonic_ms() -> u64 {

@@ -19,6 +19,7 @@ use http::{Method, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use wsguard_core::effect::{Record, RefusedRequest};
@@ -29,6 +30,7 @@ use wsguard_protocol::{ErrorCode, SUBPROTOCOL};
 
 use crate::clock;
 use crate::driver;
+use crate::flight::FirstFlight;
 use crate::guard::Guard;
 use crate::mailbox::Outbox;
 use crate::session::{Guarded, Handler};
@@ -136,46 +138,72 @@ pub fn switching_protocols(accept: HeaderValue) -> SmallResponse {
 /// Drives `endpoint` on a new task. The TCP stream is taken out of what hyper hands over, so that hyper's task and
 /// buffers are dropped; I/O of another kind stays boxed.
 pub fn drive<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: Outbox, endpoint: E) {
-    let early = |bytes: Bytes| (!bytes.is_empty()).then(|| bytes.to_vec().into_boxed_slice());
-    let upgraded = match upgraded.downcast::<TokioIo<Unread<TcpStream>>>() {
-        Ok(parts) => {
-            let stream = parts.io.into_inner().into_inner();
-            tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
+    let upgraded = match take_out(upgraded, |io: FirstFlight<Unread<TcpStream>>| {
+        let (stream, head) = io.into_parts();
+        (stream.into_inner(), head)
+    }) {
+        Ok((stream, head, early)) => {
+            tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
             return;
         }
         Err(upgraded) => upgraded,
     };
-    let upgraded = match upgraded.downcast::<TokioIo<Unread<TlsStream<TcpStream>>>>() {
-        Ok(parts) => {
-            let stream = parts.io.into_inner().into_inner();
-            tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
+    let upgraded = match take_out(upgraded, |io: FirstFlight<Unread<TlsStream<TcpStream>>>| {
+        let (stream, head) = io.into_parts();
+        (stream.into_inner(), head)
+    }) {
+        Ok((stream, head, early)) => {
+            tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
             return;
         }
         Err(upgraded) => upgraded,
     };
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            let stream = parts.io.into_inner();
-            tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
+    let upgraded = match take_out(upgraded, FirstFlight::<TcpStream>::into_parts) {
+        Ok((stream, head, early)) => {
+            tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
+            return;
+        }
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match take_out(upgraded, FirstFlight::<TlsStream<TcpStream>>::into_parts) {
+        Ok((stream, head, early)) => {
+            tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
+            return;
+        }
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match take_out(upgraded, |stream: TcpStream| (stream, Vec::new())) {
+        Ok((stream, _, early)) => {
+            tokio::spawn(driver::run(stream, early, outbox, endpoint));
             return;
         }
         Err(upgraded) => upgraded,
     };
     match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => {
-            let stream = parts.io.into_inner();
-            tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
+            tokio::spawn(driver::run(parts.io.into_inner(), early_of(&parts.read_buf), outbox, endpoint));
         }
-        Err(upgraded) => match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
-            Ok(parts) => {
-                let stream = parts.io.into_inner();
-                tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
-            }
-            Err(upgraded) => {
-                tokio::spawn(driver::run(TokioIo::new(upgraded), None, outbox, endpoint));
-            }
-        },
+        Err(upgraded) => {
+            tokio::spawn(driver::run(TokioIo::new(upgraded), None, outbox, endpoint));
+        }
     }
+}
+
+/// A stream that was taken out of hyper, what is still to be written to it, and what came early.
+type TakenOut<S> = (S, Vec<u8>, Option<Box<[u8]>>);
+
+/// Takes the stream out of what hyper hands over, if hyper was given an `Io`.
+fn take_out<Io, S>(upgraded: Upgraded, open: impl FnOnce(Io) -> (S, Vec<u8>)) -> Result<TakenOut<S>, Upgraded>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let parts = upgraded.downcast::<TokioIo<Io>>()?;
+    let (stream, head) = open(parts.io.into_inner());
+    Ok((stream, head, early_of(&parts.read_buf)))
+}
+
+fn early_of(bytes: &Bytes) -> Option<Box<[u8]>> {
+    (!bytes.is_empty()).then(|| bytes.to_vec().into_boxed_slice())
 }
 
 /// Who asks for what, as far as the record of a refusal tells it.
@@ -221,7 +249,9 @@ pub(crate) fn refusing(guard: &Guard, asked: Asked<'_>, refused: &HandshakeRefus
     record.reference = Some(reference);
     record.refusal = Some(refused.refusal.clone());
     guard.0.stats.handshake_refused(refused.status);
-    guard.0.record(clock::now().unix, record);
+    let now = clock::now();
+    guard.0.record(now.unix, record);
+    guard.0.tell_bans(now);
     let body = format!(r#"{{"error":{{"code":"{}","ref":"{reference}"}}}}"#, refused.refusal.code);
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use wsguard_protocol::limits::AUTH_EXPIRING_MS;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
+use super::penalty::Held;
 use super::{Connection, Passed, Phase, Refused, Session, reply};
 use crate::control::csrf::Csrf;
 use crate::control::envelope::Envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::rate::{Bucket, Quota};
 use crate::control::session::{Seat, SessionId, Taken};
+use crate::control::shadow::ShadowSet;
 use crate::effect::Effects;
-use crate::handshake::{Admission, Entry, too_many_sessions};
+use crate::handshake::{Admission, Entry, kept_out, too_many_sessions};
 use crate::json::Value;
 use crate::policy::{Context, Identity, Policy};
 use crate::time::{Millis, Now, Tick};
@@ -38,7 +40,9 @@ impl Connection {
             bytes: Bucket::default(),
             refused_in_a_row: 0,
             closing: false,
-            told: super::Told::default(),
+            bidi_told: false,
+            shadow_told: ShadowSet::default(),
+            held: Held::default(),
             rights_changed: false,
             judged: admission.judged,
             cx,
@@ -59,6 +63,7 @@ impl Connection {
             Entry::Refused(refusal) => {
                 let code = match refusal.control {
                     ControlId::SessionCap => CloseCode::Replaced,
+                    ControlId::Penalty => CloseCode::RateLimited,
                     _ if refusal.code == ErrorCode::Forbidden => CloseCode::Forbidden,
                     _ => CloseCode::Unauthenticated,
                 };
@@ -137,14 +142,16 @@ impl Connection {
     }
 
     pub(super) fn take_seat(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) -> Verdict {
-        match self.cx.take_seat(identity.print, &self.judged.policy) {
-            Some(Taken { seat, displaced, .. }) => {
-                effects.displaced = displaced;
-                self.begin_session(now, identity, seat, effects);
-                Verdict::Answered
-            }
-            None => self.close(CloseCode::Replaced, Some(too_many_sessions()), effects),
+        if let Some(left) = self.cx.kept_out(&identity, now) {
+            return self.close(CloseCode::RateLimited, Some(kept_out("subject_kept_out", left)), effects);
         }
+        let Some(Taken { seat, displaced, .. }) = self.cx.take_seat(identity.print, &self.judged.policy) else {
+            self.cx.charge_subject(&self.judged.policy, now, &identity, ControlId::SessionCap);
+            return self.close(CloseCode::Replaced, Some(too_many_sessions()), effects);
+        };
+        effects.displaced = displaced;
+        self.begin_session(now, identity, seat, effects);
+        Verdict::Answered
     }
 
     pub(super) fn begin_session(&mut self, now: Now, identity: Arc<Identity>, seat: Seat, effects: &mut Effects) {
@@ -169,6 +176,7 @@ impl Connection {
         session.schedule_end(now, policy);
         reply::write_welcome(&mut effects.out, id, &session.identity.claims, &session.csrf, policy);
         self.phase = Phase::Open(session);
+        self.take_standing_up(now);
         self.record("session_opened", effects);
     }
 

@@ -66,7 +66,7 @@ impl Connection {
     #[cold]
     pub(super) fn note_bidi(&mut self, count: u32, bytes: usize, effects: &mut Effects) {
         effects.bidi_controls = effects.bidi_controls.saturating_add(count);
-        if !std::mem::replace(&mut self.told.bidi, true) {
+        if !std::mem::replace(&mut self.bidi_told, true) {
             let mut record = self.about("bidi_controls_passed");
             record.control = Some(ControlId::Scan);
             record.message_type = Some(self.message(effects).kind.into());

@@ -102,6 +102,7 @@ impl Entry {
             bytes,
             close_code,
             request,
+            note,
         } = record;
         let outcome = if refusal.is_some() { Outcome::Failure } else { Outcome::Success };
         let mut entry = Self {
@@ -125,6 +126,9 @@ impl Entry {
             entry.code = Some(refusal.code.as_str());
             entry.reason = Some(refusal.reason.word);
             entry.detail = refusal.reason.detail.map(Into::into);
+        } else if let Some(note) = note {
+            entry.reason = Some(note.word);
+            entry.detail = note.detail.map(Into::into);
         }
         entry
     }
