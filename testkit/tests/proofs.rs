@@ -67,6 +67,7 @@ const CLOSES: &[Proof] = &[
     ("4408", "net_handshake", "the_first_message_has_one_try_and_five_seconds"),
     ("4408", "net_messages", "a_session_without_a_message_is_closed"),
     ("4409", "net_messages", "too_many_sessions_of_a_subject_are_refused_or_told_so"),
+    ("4429", "net_penalty", "ten_times_the_quota_is_closed_within_ten_seconds_and_stays_out"),
     ("4429", "net_embedded", "an_application_may_close_with_every_code"),
 ];
 
