@@ -210,10 +210,15 @@ impl World {
         peer
     }
 
+    /// The first line of the log that mentions `text`.
+    pub fn line(&self, text: &str) -> String {
+        let line = self.log.wait(|line| line.contains(text).then(|| line.to_owned()));
+        line.unwrap_or_else(|| panic!("{text:?} never came into the log"))
+    }
+
     /// The first record of the log that mentions `text`.
     pub fn logged(&self, text: &str) -> Value {
-        let line = self.log.wait(|line| line.contains(text).then(|| line.to_owned()));
-        let line = line.unwrap_or_else(|| panic!("{text:?} never came into the log"));
+        let line = self.line(text);
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"))
     }
 

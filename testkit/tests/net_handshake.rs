@@ -76,6 +76,9 @@ fn every_refusal_has_its_status_and_tells_nothing_more() {
         let record = world.logged(&reference);
         assert_eq!(record["wsguard.ref"], reference, "{name}");
         assert_eq!(record["event.outcome"], "failure", "{name}");
+        assert_eq!(record["http.response.status_code"], *status, "{name}");
+        let path = record["url.path"].as_str().unwrap();
+        assert!(path.starts_with('/') && !path.contains('?'), "{name}: {path}");
         assert!(record["event.reason"].is_string(), "{name}: the operator learns why: {record}");
     }
 }

@@ -160,6 +160,45 @@ fn a_chat_reaches_the_room_and_markup_reaches_it_harmless() {
 }
 
 #[test]
+fn characters_that_turn_text_pass_and_are_counted() {
+    let world = World::dev(&[]);
+    let mut peer = world.join("ann");
+    for _ in 0..2 {
+        peer.say("chat", 1, &json!({"message": "\u{202e}txt.exe\u{202c}"}));
+        assert_eq!(peer.expect("chat")["message"], "\u{202e}txt.exe\u{202c}");
+        let _ = peer.expect("ack");
+    }
+    let record = world.logged("bidi_controls_passed");
+    assert_eq!((&record["user.name"], &record["wsguard.message_type"]), (&json!("ann"), &json!("chat")));
+    assert_eq!((&record["event.outcome"], &record["wsguard.control"]), (&json!("success"), &json!("scan")));
+    peer.say("nothing", 2, &json!(1));
+    let _ = world.logged(peer.expect("error")["ref"].as_str().unwrap());
+    assert_eq!(world.log().matches("bidi_controls_passed").count(), 1, "once a connection");
+    assert_eq!(world.ask_admin("/api/stats").json()["bidiControls"], 4);
+    assert!(world.ask_admin("/metrics").body.contains("wsguard_bidi_controls_total 4\n"));
+}
+
+#[test]
+fn too_many_sessions_of_a_subject_are_refused_or_told_so() {
+    let world = World::dev(&[("WSGUARD_SESSION__PER_SUBJECT", "1")]);
+    let _first = world.join("dev");
+    let response = world.upgrade().bearer("test_token").send();
+    assert_eq!((response.status, &*response.refusal().0), (429, "forbidden"));
+    assert!(response.header("Retry-After").is_some());
+    let page = || world.upgrade().header("Sec-WebSocket-Protocol", "wsguard.v1, wsguard.bearer.test_token");
+    let reference = page().open().expect_refused("forbidden", 4409);
+    assert_eq!(world.logged(&reference)["event.reason"], "sessions_of_subject");
+}
+
+#[test]
+fn a_session_without_a_message_is_closed() {
+    let world = World::dev(&[("WSGUARD_SESSION__IDLE", "1s")]);
+    let mut peer = world.join("dev");
+    let reference = peer.expect_refused("session_expired", 4408);
+    assert_eq!(world.logged(&reference)["event.reason"], "session_idle");
+}
+
+#[test]
 fn a_flood_is_refused_with_the_time_to_wait() {
     let world = World::dev(&[]);
     let (mut flood, mut calm) = (world.join("flood"), world.join("calm"));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
-use testkit::peer::Request;
+use testkit::peer::{Request, masked};
 use testkit::world::{PATIENCE, Scratch, TOKEN, World, run};
 
 /// Asks again until `good` says yes: for what the server counts without telling anybody.
@@ -53,6 +53,24 @@ fn sigterm_drains_and_ends_when_the_last_peer_left() {
     let _ = ann.expect("ack");
     ann.leave();
     bob.leave();
+    assert_eq!(world.exit().code(), Some(0));
+}
+
+#[test]
+fn who_never_spoke_does_not_hold_the_end_up() {
+    let mut world = World::dev(&[("WSGUARD_SERVER__DRAIN", "1h"), ("WSGUARD_AUTH__FIRST_MESSAGE_TIMEOUT", "1m")]);
+    let (mut silent, mut cookie) = (world.upgrade().open(), {
+        let page = world.upgrade().header("Origin", &world.origin());
+        page.header("Cookie", "wsguard=test_token").open()
+    });
+    for peer in [&mut silent, &mut cookie] {
+        // The answer says that the server has come to wait for the first message.
+        peer.send_bytes(&masked(0x89, b""));
+        assert_eq!(peer.read_frame().map(|frame| frame.opcode), Some(10));
+    }
+    world.terminate();
+    assert_eq!(silent.expect_close(), 1001);
+    assert_eq!(cookie.expect_close(), 1001);
     assert_eq!(world.exit().code(), Some(0));
 }
 

@@ -22,6 +22,8 @@ pub struct Effects {
     pub records: Vec<Record>,
     /// Messages that a control in shadow would have refused.
     pub shadowed: u32,
+    /// Bidirectional control characters in the messages that passed.
+    pub bidi_controls: u32,
     /// Refusals that neither the peer nor the log is told one by one: whoever drives takes them out and counts them.
     pub untold: Vec<ControlId>,
     /// How long not to read this socket: the peer goes too fast. Whoever drives takes it out; writes, timers and
@@ -150,6 +152,19 @@ pub struct Record {
     pub bytes: Option<usize>,
     /// The close code, where the connection ended.
     pub close_code: Option<u16>,
+    /// What a refused handshake asked for; boxed, since no message has it.
+    pub request: Option<Box<RefusedRequest>>,
+}
+
+/// An HTTP request that was refused, as far as a log may tell. All of it is the peer's own words: to be escaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusedRequest {
+    /// The status of the answer.
+    pub status: u16,
+    /// The path, without the query, which may hold a credential; `None` where the request could not be read.
+    pub path: Option<Box<str>>,
+    /// `Origin`, where it was sent.
+    pub origin: Option<Box<str>>,
 }
 
 impl Record {
@@ -168,6 +183,7 @@ impl Record {
             message_id: None,
             bytes: None,
             close_code: None,
+            request: None,
         }
     }
 }

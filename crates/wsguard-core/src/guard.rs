@@ -60,6 +60,7 @@ pub struct Connection {
     bytes: Bucket,
     refused_in_a_row: u32,
     closing: bool,
+    bidi_told: bool,
     /// Controls in shadow whose first refusal stands in the log.
     shadow_told: ShadowSet,
     held: penalty::Held,
@@ -96,6 +97,8 @@ struct Session {
     expiring_at: Option<Tick>,
     refreshes: Bucket,
     token_ends_at: Tick,
+    /// The next `ack` counts from here on.
+    ack_from: Tick,
     seat: Seat,
 }
 
@@ -160,6 +163,8 @@ impl From<Closure> for Refused<'_> {
 enum Passed {
     ToApplication,
     Answered,
+    /// Passed over: neither a fault nor a sign that the peer behaves.
+    Ignored,
     Authenticated(Arc<Identity>),
     Proved,
     Refreshed(Arc<Identity>),
@@ -178,6 +183,9 @@ impl Connection {
         let verdict = match passed {
             Ok(Passed::ToApplication) => {
                 self.refused_in_a_row = 0;
+                if tape.bidi_controls() > 0 {
+                    self.note_bidi(tape.bidi_controls(), text.len(), effects);
+                }
                 if effects.message.neutralised > 0 {
                     let mut record = self.about("content_neutralised");
                     record.message_type = Some(self.message(effects).kind.into());
@@ -191,6 +199,7 @@ impl Connection {
                 self.refused_in_a_row = 0;
                 Verdict::Answered
             }
+            Ok(Passed::Ignored) => Verdict::Answered,
             Ok(Passed::Authenticated(identity)) => self.take_seat(now, identity, effects),
             Ok(Passed::Proved) => match std::mem::replace(&mut self.phase, Phase::Closed) {
                 Phase::Proof { identity, .. } => self.take_seat(now, identity, effects),
@@ -252,7 +261,7 @@ impl Connection {
         let id = envelope.id;
         match envelope.kind {
             "ping" => return own::answer_ping(now, &envelope, effects),
-            "ack" => return own::accept_ack(&envelope),
+            "ack" => return own::accept_ack(now, &mut session.ack_from, &envelope),
             "auth.refresh" => return self.accept_refresh(now, &envelope),
             "auth" => {
                 return Err(Refused::new(

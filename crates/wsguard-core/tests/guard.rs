@@ -289,3 +289,96 @@ fn a_session_ends_when_idle_and_when_too_old() {
     let _ = peer.say(at(3_600_000), r#"{"type":"ping"}"#);
     assert_eq!(peer.frames().last().unwrap()["close"], 4401);
 }
+
+#[test]
+fn a_ping_brings_its_value_back_unchanged() {
+    let mut peer = Peer::with_token(&context(|_| {}), "test_token");
+    let long = format!(r#""{}""#, "é".repeat(64));
+    let longer = format!(r#""{}""#, "a".repeat(65));
+    for (index, (name, t, back)) in [
+        ("whole", "42", Some("42")),
+        ("performance.now()", "1234.5000000000001", Some("1234.5000000000001")),
+        ("exponent", "1.50e+3", Some("1.50e+3")),
+        ("negative zero", "-0", Some("-0")),
+        ("beyond 2^53", "12345678901234567890", Some("12345678901234567890")),
+        ("string", r#""a-1""#, Some(r#""a-1""#)),
+        ("escapes", r#""\u0061\/""#, Some(r#""a/""#)),
+        ("64 characters", &long, Some(&*long)),
+        ("65 characters", &longer, None),
+        ("true", "true", None),
+        ("null", "null", None),
+        ("object", "{}", None),
+        ("array", "[1]", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let now = at(u64::try_from(index).unwrap() * 1_000);
+        let _ = peer.say(now, &format!(r#"{{"type":"ping","payload":{{"t":{t}}}}}"#));
+        let sent = String::from_utf8_lossy(&peer.effects.out).into_owned();
+        match back {
+            Some(back) => assert!(sent.contains(&format!(r#""payload":{{"t":{back},"serverTime":"#)), "{name}: {sent}"),
+            None => assert!(sent.contains(r#""code":"invalid_message""#), "{name}: {sent}"),
+        }
+        peer.effects.out.clear();
+    }
+    assert_eq!(peer.refusal(at(60_000), r#"{"type":"ping","payload":{}}"#), None);
+    assert_eq!(peer.refusal(at(60_000), r#"{"type":"ping","payload":{"x":1}}"#).as_deref(), Some("invalid_message"));
+}
+
+#[test]
+fn an_ack_is_heard_every_200_ms_and_never_refused_for_its_rate() {
+    let mut peer = Peer::with_token(&context(|_| {}), "test_token");
+    let (good, bad) = (r#"{"type":"ack","payload":{"seq":1}}"#, r#"{"type":"ack","payload":{}}"#);
+    // Only what is looked at is found wrong.
+    for (ms, text, code) in [
+        (0, bad, Some("invalid_message")),
+        (0, good, None),
+        (1, bad, None),
+        (199, bad, None),
+        (200, bad, Some("invalid_message")),
+        (200, good, None),
+        (399, bad, None),
+        (400, bad, Some("invalid_message")),
+    ] {
+        assert_eq!(peer.refusal(at(ms), text).as_deref(), code, "{text} at {ms}");
+    }
+    for _ in 0..200 {
+        assert_eq!(peer.refusal(at(500), good), None);
+    }
+    let flooded = peer.refusal(at(500), r#"{"type":"ping"}"#);
+    assert_eq!(flooded.as_deref(), Some("rate_limited"), "they are counted all the same");
+    assert_eq!(peer.refusal(at(500), good), None);
+}
+
+#[test]
+fn an_ack_does_not_forgive_refusals() {
+    let mut peer = Peer::with_token(&context(|policy| policy.rate.mode = Mode::Shadow), "test_token");
+    let _ = peer.say(at(0), r#"{"type":"ack","payload":{"seq":1}}"#);
+    let mut refused = 0;
+    while !peer.connection.is_closing() {
+        let _ = peer.say(at(1), "x");
+        let _ = peer.say(at(1), r#"{"type":"ack","payload":{"seq":1}}"#);
+        refused += 1;
+        assert!(refused <= 256, "closed by then");
+    }
+    assert_eq!(peer.frames().last().unwrap()["close"], 1008);
+}
+
+#[test]
+fn bidi_controls_pass_and_are_told_once_a_connection() {
+    let mut peer = Peer::with_token(&context(|_| {}), "test_token");
+    let text = "{\"type\":\"echo\",\"csrfToken\":\"CSRF\",\"payload\":\"a\u{202e}b\\u2066c\"}";
+    let _ = peer.effects.records.drain(..);
+    for _ in 0..3 {
+        assert_eq!(peer.say(at(0), text), Verdict::Allow);
+        assert_eq!(peer.payload(), "\"a\u{202e}b\u{2066}c\"", "nothing of it changes");
+    }
+    assert_eq!(peer.effects.bidi_controls, 6);
+    let told: Vec<_> =
+        peer.effects.records.iter().map(|record| (record.action, record.message_type.as_deref())).collect();
+    assert_eq!(told, [("bidi_controls_passed", Some("echo"))]);
+    // What is refused does not pass, and is not counted.
+    let _ = peer.say(at(0), "{\"type\":\"echo\",\"payload\":\"\u{202e}\"}");
+    assert_eq!(peer.effects.bidi_controls, 6);
+}

@@ -33,6 +33,18 @@ pub struct FrameKind {
     pub fields: &'static [Field],
 }
 
+/// What a `ping` carries and its `pong` brings back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PingValue {
+    /// A number without fraction.
+    Integer(u64),
+    /// Any other number.
+    Number(f64),
+    /// A string of at most [`crate::limits::ID_CHARS_MAX`] characters.
+    Text(String),
+}
+
 /// Declares a payload as a struct and as a description, so that the two cannot differ.
 macro_rules! frames {
     ($table:ident, $table_doc:literal; $(
@@ -43,7 +55,7 @@ macro_rules! frames {
     )+) => {
         $(
             $(#[doc = $doc])+
-            #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+            #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
             #[serde(deny_unknown_fields)]
             pub struct $name {
                 $( $(#[doc = $field_doc])+ #[serde(rename = $wire $(, $optional, skip_serializing_if = "Option::is_none")?)] pub $field: $ty, )*
@@ -120,8 +132,8 @@ frames! { SERVER_FRAMES, "Every control frame that a server sends.";
     }
     /// Answer to an application `ping`.
     "pong" => Pong {
-        /// The number of the ping, unchanged.
-        t("t", "number", default): Option<u64>,
+        /// The number or string of the ping, unchanged.
+        t("t", "number | string", default): Option<PingValue>,
         /// The server's clock, in milliseconds since 1970.
         server_time("serverTime", "number"): u64,
     }
@@ -149,8 +161,8 @@ frames! { CLIENT_FRAMES, "Every control frame that a client sends.";
     }
     /// Asks for a `pong`.
     "ping" (exempt) => Ping {
-        /// Comes back unchanged.
-        t("t", "number", default): Option<u64>,
+        /// A number, or a string of at most 64 characters: comes back unchanged.
+        t("t", "number | string", default): Option<PingValue>,
     }
     /// The client has everything up to here.
     "ack" (exempt) => ClientAck {

@@ -176,6 +176,7 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         "queueDrops": stats.queue_drops(),
         "panics": stats.panics(),
         "shadowed": stats.shadowed(),
+        "bidiControls": stats.bidi_controls(),
         "shadow": crate::shadow::by_control(&admin.guard),
         "penalties": penalties,
         "bans": bans,

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use wsguard::FirstFlight;
+use wsguard::unread::Unread;
 
 use crate::public::Public;
 
@@ -28,8 +29,8 @@ const BACKLOG: i32 = 4_096;
 /// Time for the TLS handshake, and for the head of the request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Largest head of a request that is parsed at all, in bytes, and most of its header fields. Above these the HTTP library
-/// answers with an empty 431; [`crate::public`] refuses far less, with a body and a record.
+/// Largest head of a request that is parsed at all, in bytes, and most of its header fields. [`crate::public`] refuses far
+/// less; what is beyond these bounds is not even read to its end, and [`Unread`] refuses it.
 const HEAD_BYTES_PARSED_MAX: usize = 64 * 1024;
 const HEADERS_PARSED_MAX: usize = 256;
 
@@ -89,7 +90,9 @@ async fn serve<S>(stream: S, peer: SocketAddr, public: Arc<Public>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (stream, reached) = Unread::new(stream, public.guard.clone(), peer.ip());
     let service = service_fn(move |request: Request<Incoming>| {
+        reached.set();
         let public = Arc::clone(&public);
         async move { Ok::<_, std::convert::Infallible>(public.answer(peer, request).await) }
     });
@@ -102,6 +105,6 @@ where
         .keep_alive(false)
         .serve_connection(TokioIo::new(FirstFlight::new(stream)), service)
         .with_upgrades();
-    // What goes wrong here is the peer's business and has been answered by hyper.
+    // What goes wrong here is the peer's business and has been answered.
     let _ = connection.await;
 }

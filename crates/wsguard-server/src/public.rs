@@ -11,7 +11,8 @@ use wsguard::core::control::{credential, host};
 use wsguard::core::handshake::{self, HandshakeRefusal, Header};
 use wsguard::core::verdict::{ControlId, Refusal};
 use wsguard::protocol::{ENDPOINT_PATH, ErrorCode};
-use wsguard::{Guard, TicketError, upgrade};
+use wsguard::upgrade::{self, Asked};
+use wsguard::{Guard, TicketError};
 
 use crate::app::{App, Rooms};
 use crate::dev::Dev;
@@ -35,22 +36,20 @@ pub(crate) struct Public {
 impl Public {
     /// Answers one request from `peer`.
     pub(crate) async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
+        let headers = request.headers();
+        let mut client = Asked::of(peer.ip(), request.uri(), headers);
         if is_head_too_large(&request) {
-            return self.refuse(
-                peer.ip(),
-                431,
-                Refusal::new(ControlId::Upgrade, ErrorCode::TooLarge, "head_too_large"),
-            );
+            return self.refuse(client, 431, Refusal::new(ControlId::Upgrade, ErrorCode::TooLarge, "head_too_large"));
         }
-        let client = match self.proxies.resolve(peer.ip(), request.headers()) {
-            Ok(client) => client.ip,
+        client.client = match self.proxies.resolve(peer.ip(), headers) {
+            Ok(resolved) => resolved.ip,
             Err(error) => {
                 let status = match error {
                     ProxyError::NotOverTls | ProxyError::ForwardedInDevelopment => 403,
                     _ => 400,
                 };
                 let code = if status == 403 { ErrorCode::Forbidden } else { ErrorCode::InvalidMessage };
-                return self.refuse(peer.ip(), status, Refusal::new(ControlId::Upgrade, code, "forwarding_headers"));
+                return self.refuse(client, status, Refusal::new(ControlId::Upgrade, code, "forwarding_headers"));
             }
         };
         let path = request.uri().path();
@@ -60,6 +59,7 @@ impl Public {
         let methods = self.guard.policy().methods;
         match (request.method(), path) {
             (_, ENDPOINT_PATH) => {
+                let client = client.client;
                 let (mut parts, _) = request.into_parts();
                 match upgrade::handshake(&self.guard, &mut parts, client).await {
                     Ok(upgrade) => boxed(upgrade.into_response(App::new(Arc::clone(&self.rooms)))),
@@ -78,10 +78,11 @@ impl Public {
             _ => match &self.dev {
                 // The development routes are for the machine's own pages: the Host says so, as for the endpoint.
                 Some(dev) if host::inspect(&self.guard.policy().hosts, header(request.headers(), HOST)).is_ok() => {
-                    match dev.answer(&self.guard, request).await {
-                        Some(reply) => reply,
-                        None => self.not_found(client, "path_unknown"),
-                    }
+                    let (client, path) = (client.client, path.to_owned());
+                    let origin = request.headers().get(ORIGIN).cloned();
+                    dev.answer(&self.guard, request).await.unwrap_or_else(|| {
+                        self.not_found(Asked { client, path: Some(&path), origin: origin.as_ref() }, "path_unknown")
+                    })
                 }
                 _ => self.not_found(client, "path_unknown"),
             },
@@ -89,7 +90,7 @@ impl Public {
     }
 
     /// `POST /ws/ticket`: a ticket for the bearer, or for the cookie of a listed origin.
-    async fn ticket(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Reply {
+    async fn ticket(&self, client: Asked<'_>, headers: &HeaderMap) -> Reply {
         let origin = match self.gate(client, headers) {
             Ok(origin) => origin,
             Err(refused) => return self.refuse(client, refused.status, refused.refusal),
@@ -121,7 +122,7 @@ impl Public {
     }
 
     /// `POST /ws/session`: the proof that the page which asks is of the same origin as the cookie's application.
-    fn session_proof(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Reply {
+    fn session_proof(&self, client: Asked<'_>, headers: &HeaderMap) -> Reply {
         let origin = match self.gate(client, headers) {
             Ok(origin) => origin,
             Err(refused) => return self.refuse(client, refused.status, refused.refusal),
@@ -148,16 +149,16 @@ impl Public {
     }
 
     /// What [`handshake::gate`] says before any signature is checked; the listed origin that asks, where one does.
-    fn gate(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Result<Option<String>, HandshakeRefusal> {
+    fn gate(&self, client: Asked<'_>, headers: &HeaderMap) -> Result<Option<String>, HandshakeRefusal> {
         let (host, origin) = (header(headers, HOST), header(headers, ORIGIN));
         let policy = self.guard.policy();
-        let gate = handshake::gate(self.guard.context(), &policy, wsguard::now(), client, host, origin)?;
+        let gate = handshake::gate(self.guard.context(), &policy, wsguard::now(), client.client, host, origin)?;
         Ok(gate.origin.and_then(|place| policy.origins.get(place)).map(|origin| origin.as_str().to_owned()))
     }
 
-    fn unauthenticated(&self, client: std::net::IpAddr, reason: &'static str) -> Reply {
+    fn unauthenticated(&self, client: Asked<'_>, reason: &'static str) -> Reply {
         let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason);
-        self.guard.context().charge_prefix(&self.guard.policy(), wsguard::now(), client, &refusal);
+        self.guard.context().charge_prefix(&self.guard.policy(), wsguard::now(), client.client, &refusal);
         self.refuse(client, 401, refusal)
     }
 
@@ -166,11 +167,11 @@ impl Public {
         credential::cookie(header(headers, COOKIE), &policy.cookie_name).ok().flatten().map(str::to_owned)
     }
 
-    fn not_found(&self, client: std::net::IpAddr, reason: &'static str) -> Reply {
+    fn not_found(&self, client: Asked<'_>, reason: &'static str) -> Reply {
         self.refuse(client, 404, Refusal::new(ControlId::Upgrade, ErrorCode::InvalidMessage, reason))
     }
 
-    fn refuse(&self, client: std::net::IpAddr, status: u16, refusal: Refusal) -> Reply {
+    fn refuse(&self, client: Asked<'_>, status: u16, refusal: Refusal) -> Reply {
         let mut reply = boxed(upgrade::refuse(&self.guard, client, &HandshakeRefusal { status, refusal }));
         if status == 503 && !reply.headers().contains_key(RETRY_AFTER) {
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+use wsguard_core::control::heartbeat::HeartbeatPolicy;
 use wsguard_core::control::penalty::PAUSE_MAX;
 use wsguard_core::effect::Effects;
 use wsguard_core::frame::{self, Decoder, Event, FrameError, FrameLimits, Opcode};
@@ -27,9 +28,6 @@ const READ_BYTES: usize = 68 * 1024;
 
 /// Time that a peer has to take the close frame and to close in turn.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// Time that a peer may leave unread what was sent to it, then it is cut off with 1013.
-const STALL_MAX: Millis = Millis(10_000);
 
 /// The longest that the timer is set for.
 const FAR: Duration = Duration::from_hours(1);
@@ -69,6 +67,10 @@ pub trait Endpoint {
     fn due(&mut self, now: Now, effects: &mut Effects);
     /// Time that a message may be under way.
     fn message_time_max(&self) -> Millis;
+    /// Time that a peer may leave unread what was sent to it, then [`Endpoint::stalled`].
+    fn stall_time_max(&self) -> Millis {
+        HeartbeatPolicy::default().stall
+    }
     /// The close frame is written: nothing follows.
     fn is_over(&self) -> bool;
 }
@@ -351,7 +353,7 @@ where
             if self.paused_until.is_some_and(|until| now.tick >= until) {
                 self.paused_until = None;
             }
-            if self.stalled_since.is_some_and(|since| now.tick.since(since) >= STALL_MAX) {
+            if self.stalled_since.is_some_and(|since| now.tick.since(since) >= self.endpoint.stall_time_max()) {
                 self.endpoint.stalled(effects);
             } else if self.message_deadline() <= now.tick {
                 self.endpoint.overdue(effects);
@@ -368,7 +370,7 @@ where
     }
 
     fn next_deadline(&self) -> Tick {
-        let stall = self.stalled_since.map_or(Tick::NEVER, |since| since.after(STALL_MAX));
+        let stall = self.stalled_since.map_or(Tick::NEVER, |since| since.after(self.endpoint.stall_time_max()));
         let paused = self.paused_until.unwrap_or(Tick::NEVER);
         self.endpoint.deadline().min(self.message_deadline()).min(stall).min(paused)
     }

@@ -1,6 +1,7 @@
 //! The guard of an application: built once, shared by all connections.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,6 +26,7 @@ use crate::registry::{Registry, SessionInfo};
 use crate::revoke::Kept;
 use crate::stats::Stats;
 use crate::store::{MemoryStore, Store};
+use crate::waiting::Waiting;
 
 /// Life of a ticket: the time between asking for it and the handshake that follows at once.
 const TICKET_LIFE: Millis = Millis(30_000);
@@ -56,6 +58,7 @@ impl Journal for TracingJournal {
             bytes,
             close_code,
             message_id: _,
+            request,
             note,
         } = record;
         let control = refusal.as_ref().map(|refusal| refusal.control).or(control).map(ControlId::as_str);
@@ -64,7 +67,12 @@ impl Journal for TracingJournal {
         let detail = said.and_then(|reason| reason.detail.as_deref());
         let reference = reference.map(|reference| reference.to_string());
         if refusal.is_some() {
-            tracing::warn!(target: "wsguard", action, control, reason, detail, reference, ?client, session, ?subject, ?message_type, bytes, close_code);
+            let (status, path, origin) = match request {
+                Some(request) => (Some(request.status), request.path, request.origin),
+                None => (None, None, None),
+            };
+            // What a peer wrote is formatted with `?`, which escapes it.
+            tracing::warn!(target: "wsguard", action, control, reason, detail, reference, ?client, session, ?subject, ?message_type, bytes, close_code, status, ?path, ?origin);
         } else {
             tracing::debug!(target: "wsguard", action, control, reason, detail, ?client, session, ?subject, ?message_type, close_code);
         }
@@ -92,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) queue: QueueLimits,
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
+    pub(crate) waiting: Waiting,
     pub(crate) sessions: Registry,
     pub(crate) kept: Kept,
     /// A ban began or ended: the ledger is to hear of it.
@@ -129,6 +138,11 @@ impl fmt::Debug for Guard {
 /// ```
 #[must_use]
 pub struct Builder<Authentication = NotChosen> {
+    parts: Parts,
+    authentication: PhantomData<Authentication>,
+}
+
+struct Parts {
     hosts: Vec<String>,
     origins: Vec<String>,
     keys: Vec<Key>,
@@ -143,7 +157,6 @@ pub struct Builder<Authentication = NotChosen> {
     queue: QueueLimits,
     connections_max: u64,
     late_keys: bool,
-    authentication: std::marker::PhantomData<Authentication>,
 }
 
 /// A change to the policy, made last.
@@ -165,7 +178,7 @@ pub struct BuildError(Vec<String>);
 impl Guard {
     /// A builder without hosts, origins, keys or message types: nothing passes until they are given.
     pub fn builder() -> Builder {
-        Builder {
+        let parts = Parts {
             hosts: Vec::new(),
             origins: Vec::new(),
             keys: Vec::new(),
@@ -181,8 +194,8 @@ impl Guard {
             // One file descriptor each, within the usual limit of 20,000 a process.
             connections_max: 16_384,
             late_keys: false,
-            authentication: std::marker::PhantomData,
-        }
+        };
+        Builder { parts, authentication: PhantomData }
     }
 
     /// What operates the guard from outside.
@@ -246,66 +259,33 @@ pub enum TicketError {
 impl<A> Builder<A> {
     /// Names under which the server is reached: `app.example`, `localhost:3000`.
     pub fn hosts<T: AsRef<str>>(mut self, hosts: impl IntoIterator<Item = T>) -> Self {
-        self.hosts.extend(hosts.into_iter().map(|host| host.as_ref().to_owned()));
+        self.parts.hosts.extend(hosts.into_iter().map(|host| host.as_ref().to_owned()));
         self
     }
 
     /// Pages that may open a socket: `https://app.example`.
     pub fn origins<T: AsRef<str>>(mut self, origins: impl IntoIterator<Item = T>) -> Self {
-        self.origins.extend(origins.into_iter().map(|origin| origin.as_ref().to_owned()));
+        self.parts.origins.extend(origins.into_iter().map(|origin| origin.as_ref().to_owned()));
         self
     }
 
     /// A key that verifies tokens: PEM, or a `wsguard-hs256:` secret. `name` stands in errors.
     pub fn key(mut self, name: &str, bytes: &[u8]) -> Builder<Tokens> {
         match Key::parse(name, bytes) {
-            Ok(key) => self.keys.push(key),
-            Err(error) => self.faults.push(error.to_string()),
+            Ok(key) => self.parts.keys.push(key),
+            Err(error) => self.parts.faults.push(error.to_string()),
         }
         self.chosen()
     }
 
     /// Keys that were loaded elsewhere.
     pub fn keys(mut self, ring: KeyRing) -> Builder<Tokens> {
-        self.ring = Some(ring);
+        self.parts.ring = Some(ring);
         self.chosen()
     }
 
     fn chosen(self) -> Builder<Tokens> {
-        let Self {
-            hosts,
-            origins,
-            keys,
-            ring,
-            messages,
-            rooms,
-            faults,
-            tune,
-            journal,
-            store,
-            ledger,
-            queue,
-            connections_max,
-            late_keys,
-            ..
-        } = self;
-        Builder {
-            hosts,
-            origins,
-            keys,
-            ring,
-            messages,
-            rooms,
-            faults,
-            tune,
-            journal,
-            store,
-            ledger,
-            queue,
-            connections_max,
-            late_keys,
-            authentication: std::marker::PhantomData,
-        }
+        Builder { parts: self.parts, authentication: PhantomData }
     }
 
     /// A message type that everybody who is authenticated may send; `schema` is JSON Schema 2020-12 of its payload.
@@ -316,77 +296,63 @@ impl<A> Builder<A> {
     /// A message type with who may send it.
     pub fn message_for(mut self, name: &str, schema: &str, access: Access) -> Self {
         match MessageType::new(name, schema) {
-            Ok(message) => self.messages.push(message.access(access)),
-            Err(error) => self.faults.push(error.to_string()),
+            Ok(message) => self.parts.messages.push(message.access(access)),
+            Err(error) => self.parts.faults.push(error.to_string()),
         }
         self
     }
 
     /// Message types that were compiled elsewhere.
     pub fn messages(mut self, messages: impl IntoIterator<Item = MessageType>) -> Self {
-        self.messages.extend(messages);
+        self.parts.messages.extend(messages);
         self
     }
 
     /// Rooms by role and scope; the first rule that covers a name decides, and a room without a rule is closed.
     pub fn rooms(mut self, rules: impl IntoIterator<Item = RoomRule>) -> Self {
-        self.rooms.extend(rules);
+        self.parts.rooms.extend(rules);
         self
     }
 
     /// Changes the rest of the policy: rates, sessions, heartbeat, methods.
     pub fn tune(mut self, change: impl FnOnce(&mut Policy) + 'static) -> Self {
-        self.tune.push(Box::new(change));
+        self.parts.tune.push(Box::new(change));
         self
     }
 
     /// Where records go; by default they are `tracing` events.
     pub fn journal(mut self, journal: impl Journal) -> Self {
-        self.journal = Some(Box::new(journal));
+        self.parts.journal = Some(Box::new(journal));
         self
     }
 
     /// Where tickets are kept; by default in memory.
     pub fn store(mut self, store: impl Store) -> Self {
-        self.store = Some(Box::new(store));
+        self.parts.store = Some(Box::new(store));
         self
     }
 
     /// Where revocations are kept; by default in memory, so that a restart forgets them.
     pub fn ledger(mut self, ledger: impl Ledger) -> Self {
-        self.ledger = Some(Arc::new(ledger));
+        self.parts.ledger = Some(Arc::new(ledger));
         self
     }
 
     /// Limits of each connection's send queue.
     pub fn send_queue(mut self, limits: QueueLimits) -> Self {
-        self.queue = limits;
+        self.parts.queue = limits;
         self
     }
 
     /// Connections at once; further handshakes get 503. 16,384 unless changed.
     pub fn connections_max(mut self, connections: u64) -> Self {
-        self.connections_max = connections;
+        self.parts.connections_max = connections;
         self
     }
 }
 
-impl Builder<Tokens> {
-    /// The guard may begin without a key: they come at run time, through [`GuardHandle::replace_keys`]. Until then every
-    /// token is refused.
-    pub fn late_keys(mut self) -> Self {
-        self.late_keys = true;
-        self
-    }
-
-    /// The policy alone, for [`GuardHandle::reload`]; what concerns no decision (journal, store, queues) is left out.
-    ///
-    /// # Errors
-    /// Everything that is wrong, at once.
-    pub fn policy(mut self) -> Result<Policy, BuildError> {
-        self.take_policy()
-    }
-
+impl Parts {
+    /// Takes the policy out, or everything that is wrong with it.
     fn take_policy(&mut self) -> Result<Policy, BuildError> {
         let mut faults = std::mem::take(&mut self.faults);
         let ring = match self.ring.take() {
@@ -431,14 +397,31 @@ impl Builder<Tokens> {
         }
         if faults.is_empty() { Ok(policy) } else { Err(BuildError(faults)) }
     }
+}
+
+impl Builder<Tokens> {
+    /// The policy alone, for [`GuardHandle::reload`]; what concerns no decision (journal, store, queues) is left out.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn policy(mut self) -> Result<Policy, BuildError> {
+        self.parts.take_policy()
+    }
+
+    /// The guard may begin without a key: they come at run time, through [`GuardHandle::replace_keys`]. Until then every
+    /// token is refused.
+    pub fn late_keys(mut self) -> Self {
+        self.parts.late_keys = true;
+        self
+    }
 
     /// The guard.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn build(mut self) -> Result<Guard, BuildError> {
-        let policy = self.take_policy()?;
-        let Self { journal, store, ledger, queue, connections_max, .. } = self;
+        let policy = self.parts.take_policy()?;
+        let Parts { journal, store, ledger, queue, connections_max, .. } = self.parts;
         let random = SystemRandom;
         let mut secrets = Secrets { csrf: [0; 32], prints: [0; 16] };
         random.fill(&mut secrets.csrf);
@@ -456,6 +439,7 @@ impl Builder<Tokens> {
             queue,
             connections_max,
             draining: AtomicBool::new(false),
+            waiting: Waiting::default(),
             sessions: Registry::default(),
             reloading: Mutex::default(),
         })))
@@ -545,8 +529,12 @@ impl GuardHandle {
     }
 
     /// Refuses new handshakes with 503 and tells every session to come back later, each after a time of its own.
+    ///
+    /// A connection that has not authenticated yet is closed with 1001 at once: it has nothing to finish.
     pub fn drain(&self) {
-        self.0.0.draining.store(true, Ordering::Relaxed);
+        // Before the tables are walked: whoever enters one afterwards sees it (`Guarded::wait`).
+        self.0.0.draining.store(true, Ordering::SeqCst);
+        self.0.0.waiting.close_all(CloseCode::GoingAway);
         self.0.0.sessions.for_each(|id, session| {
             let [a, b, ..] = id.0;
             let delay = u64::from(u16::from_be_bytes([a, b])).saturating_mul(DRAIN_SPREAD_MS) / 65_536;
@@ -559,8 +547,9 @@ impl GuardHandle {
         self.0.0.draining.load(Ordering::Relaxed)
     }
 
-    /// Closes every session with `code`.
+    /// Closes every connection with `code`.
     pub fn close_all(&self, code: CloseCode) {
+        self.0.0.waiting.close_all(code);
         self.0.0.sessions.for_each(|_, session| {
             let _ = session.outbox.close(code);
         });

@@ -49,6 +49,7 @@ mod clock;
 pub mod driver;
 mod flight;
 mod guard;
+pub mod layer;
 mod ledger;
 mod mailbox;
 mod registry;
@@ -57,7 +58,9 @@ mod session;
 mod socket;
 mod stats;
 pub mod store;
+pub mod unread;
 pub mod upgrade;
+mod waiting;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
@@ -69,7 +72,7 @@ pub use registry::SessionInfo;
 pub use revoke::{REASON_CHARS_MAX, RevocationDone, RevocationInfo, RevokeError};
 pub use session::{Handled, Handler, Peer};
 pub use socket::{GuardedSocket, Incoming, SendError};
-pub use stats::{ROUND_TRIP_MS, Stats};
+pub use stats::{HANDSHAKE_STATUS, ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
 pub use wsguard_protocol as protocol;
 

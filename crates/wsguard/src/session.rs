@@ -24,6 +24,7 @@ use crate::guard::Shared;
 use crate::mailbox::{Command, Encoded, Outbox, Watched};
 use crate::registry::Registered;
 use crate::stats::Counted;
+use crate::waiting::Place;
 
 /// What became of a message in the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,7 @@ pub(crate) struct Guarded<H> {
     state: State,
     handler: H,
     registered: Option<SessionId>,
+    waiting: Option<Place>,
 }
 
 enum State {
@@ -136,7 +138,15 @@ impl<H: Handler> Guarded<H> {
         shared.stats.connections_open.fetch_add(1, Ordering::Relaxed);
         shared.stats.connections_total.fetch_add(1, Ordering::Relaxed);
         let policy = Arc::clone(admission.policy());
-        Self { shared, policy, outbox, state: State::Waiting(Some(Box::new(admission))), handler, registered: None }
+        Self {
+            shared,
+            policy,
+            outbox,
+            state: State::Waiting(Some(Box::new(admission))),
+            handler,
+            registered: None,
+            waiting: None,
+        }
     }
 
     fn connection(&mut self) -> Option<&mut Connection> {
@@ -159,6 +169,13 @@ impl<H: Handler> Guarded<H> {
         let (identity, client) = (Arc::clone(identity), connection.client());
         self.shared.sessions.insert(session, Registered { identity, client, opened_at: now.unix, outbox });
         self.registered = Some(session);
+        if let Some(place) = self.waiting.take() {
+            self.shared.waiting.leave(place);
+        }
+        if self.shared.draining.load(Ordering::SeqCst) {
+            // Its 101 was under way when the drain began, so the drain may have missed it.
+            let _ = self.outbox.close(CloseCode::GoingAway);
+        }
         // What changed before this session could be found is looked at here; what changes from now on wakes it.
         if let Verdict::Close(_) = connection.reconsider(now, effects) {
             return;
@@ -186,7 +203,19 @@ impl<H: Handler> Guarded<H> {
         }
     }
 
+    /// The peer still has to say who it is. A drain that began before it could be told is told now.
+    fn wait(&mut self) {
+        self.waiting = Some(self.shared.waiting.enter(&self.outbox));
+        if self.shared.draining.load(Ordering::SeqCst) {
+            let _ = self.outbox.close(CloseCode::GoingAway);
+        }
+    }
+
     fn settle(&mut self, now: Now, effects: &mut Effects) {
+        if effects.bidi_controls > 0 {
+            let seen = std::mem::take(&mut effects.bidi_controls);
+            self.shared.stats.bidi_controls.fetch_add(u64::from(seen), Ordering::Relaxed);
+        }
         if effects.shadowed > 0 {
             let shadowed = std::mem::take(&mut effects.shadowed);
             self.shared.stats.shadowed.fetch_add(u64::from(shadowed), Ordering::Relaxed);
@@ -282,8 +311,17 @@ impl<H: Handler> Guarded<H> {
     }
 }
 
+impl<H> Guarded<H> {
+    fn stop_waiting(&mut self) {
+        if let Some(place) = self.waiting.take() {
+            self.shared.waiting.leave(place);
+        }
+    }
+}
+
 impl<H> Drop for Guarded<H> {
     fn drop(&mut self) {
+        self.stop_waiting();
         self.shared.stats.connections_open.fetch_sub(1, Ordering::Relaxed);
         if let Some(session) = self.registered {
             self.shared.sessions.remove(session);
@@ -304,8 +342,10 @@ impl<H: Handler> Endpoint for Guarded<H> {
                 let (connection, verdict) = Connection::open(Arc::clone(&this.shared.cx), now, *admission, effects);
                 this.state = State::Running(Box::new(connection));
                 this.follow(effects);
-                if verdict == Verdict::Allow {
-                    this.announce(now, effects);
+                match verdict {
+                    Verdict::Allow => this.announce(now, effects),
+                    Verdict::Answered => this.wait(),
+                    Verdict::Refuse(_) | Verdict::Close(_) => {}
                 }
             }
         });
@@ -392,12 +432,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
                     }
                 }
                 Command::Close(code, refusal) => {
-                    let refusal = refusal.or_else(|| match code {
-                        CloseCode::Forbidden => {
-                            Some(Refusal::new(ControlId::Liveness, ErrorCode::Forbidden, "disconnected_by_operator"))
-                        }
-                        _ => None,
-                    });
+                    let refusal = refusal.or_else(|| refusal_of(code));
                     let _ = connection.close(code, refusal, effects);
                 }
                 Command::Reconsider => {}
@@ -424,10 +459,31 @@ impl<H: Handler> Endpoint for Guarded<H> {
         self.policy.heartbeat.message
     }
 
+    fn stall_time_max(&self) -> Millis {
+        self.policy.heartbeat.stall
+    }
+
     fn is_over(&self) -> bool {
         matches!(&self.state, State::Running(connection) if connection.is_closing())
     }
 }
+
+/// What stands in the `error` that goes before a 44xx close which somebody asked for without saying why.
+fn refusal_of(code: CloseCode) -> Option<Refusal> {
+    let refusal = |control, error, reason| Some(Refusal::new(control, error, reason));
+    match code {
+        CloseCode::Forbidden => refusal(ControlId::Liveness, ErrorCode::Forbidden, "disconnected_by_operator"),
+        CloseCode::Unauthenticated => refusal(ControlId::Application, ErrorCode::Unauthenticated, "application_closed"),
+        CloseCode::TimedOut => refusal(ControlId::Application, ErrorCode::SessionExpired, "application_closed"),
+        CloseCode::Replaced => refusal(ControlId::Application, ErrorCode::Forbidden, "application_closed"),
+        CloseCode::RateLimited => refusal(ControlId::Application, ErrorCode::RateLimited, "application_closed")
+            .map(|refusal| refusal.retry_after(RETRY_AFTER)),
+        _ => None,
+    }
+}
+
+/// What a client is told to wait that the application closes with 4429.
+const RETRY_AFTER: Millis = Millis(10_000);
 
 /// What a watcher is told of a message, taken before the application runs.
 struct Told {

@@ -23,6 +23,7 @@ pub struct Stats {
     pub(crate) queue_drops: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) shadowed: AtomicU64,
+    pub(crate) bidi_controls: AtomicU64,
     pub(crate) reloads: AtomicU64,
     round_trips: [AtomicU64; ROUND_TRIP_MS.len() + 1],
     round_trip_ms: AtomicU64,
@@ -33,8 +34,8 @@ pub struct Stats {
     messages: Box<[[AtomicU64; VERDICTS]]>,
 }
 
-/// The statuses with which a handshake can be refused.
-pub(crate) const HANDSHAKE_STATUS: [u16; 9] = [400, 401, 403, 404, 405, 426, 429, 431, 503];
+/// The statuses with which a request can be refused before the 101.
+pub const HANDSHAKE_STATUS: [u16; 9] = [400, 401, 403, 404, 405, 426, 429, 431, 503];
 
 /// Verdicts by which messages are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,7 @@ impl Stats {
             queue_drops: AtomicU64::default(),
             panics: AtomicU64::default(),
             shadowed: AtomicU64::default(),
+            bidi_controls: AtomicU64::default(),
             reloads: AtomicU64::default(),
             round_trips: Default::default(),
             round_trip_ms: AtomicU64::default(),
@@ -143,6 +145,11 @@ impl Stats {
     /// Messages that limits in shadow mode would have refused.
     pub fn shadowed(&self) -> u64 {
         self.shadowed.load(Ordering::Relaxed)
+    }
+
+    /// Bidirectional control characters in messages that passed.
+    pub fn bidi_controls(&self) -> u64 {
+        self.bidi_controls.load(Ordering::Relaxed)
     }
 
     /// Policies that came into force while the guard ran.

@@ -15,13 +15,14 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
-use wsguard_core::effect::Record;
+use wsguard_core::effect::{Record, RefusedRequest};
 use wsguard_core::handshake::{Admission, HandshakeRefusal, HandshakeRequest, Header, Step, admit};
 use wsguard_core::time::Millis;
 use wsguard_core::verdict::{ControlId, Refusal};
@@ -33,6 +34,7 @@ use crate::flight::FirstFlight;
 use crate::guard::Guard;
 use crate::mailbox::Outbox;
 use crate::session::{Guarded, Handler};
+use crate::unread::Unread;
 
 /// A handshake that the guard admitted: answer it with [`Upgrade::into_response`].
 #[derive(Debug)]
@@ -51,16 +53,17 @@ pub type SmallResponse = Response<Full<Bytes>>;
 /// # Errors
 /// The response that refuses it: status, code and reference, nothing more.
 pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Result<Upgrade, SmallResponse> {
+    let asked = Asked::of(client, &parts.uri, &parts.headers);
     let accept = match strict(parts) {
         Ok(accept) => accept,
-        Err(refusal) => return Err(refuse(guard, client, &refusal)),
+        Err(refusal) => return Err(refuse(guard, asked, &refusal)),
     };
     let shared = &guard.0;
     if guard.handle().is_draining() || shared.stats.connections_open() >= shared.connections_max {
         let word = if guard.handle().is_draining() { "draining" } else { "connections_of_server" };
         let refusal = Refusal::new(ControlId::SessionCap, ErrorCode::UpstreamUnavailable, word);
         let refusal = HandshakeRefusal { status: 503, refusal: refusal.retry_after(Millis(5_000)) };
-        return Err(refuse(guard, client, &refusal));
+        return Err(refuse(guard, asked, &refusal));
     }
     let protocols = joined(&parts.headers, SEC_WEBSOCKET_PROTOCOL);
     let request = HandshakeRequest {
@@ -83,17 +86,18 @@ pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Resu
     }
     let admission = match step {
         Step::Admit(admission) => admission,
-        Step::Refuse(refusal) => return Err(refuse(guard, client, &refusal)),
+        Step::Refuse(refusal) => return Err(refuse(guard, asked, &refusal)),
         Step::Redeem { .. } => {
             let refusal = Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_asked_twice");
-            return Err(refuse(guard, client, &HandshakeRefusal { status: 503, refusal }));
+            return Err(refuse(guard, asked, &HandshakeRefusal { status: 503, refusal }));
         }
     };
     if let Some(displaced) = admission.displaced {
         shared.sessions.with(displaced, |session| session.outbox.reconsider());
     }
     let Some(pending) = parts.extensions.remove::<OnUpgrade>() else {
-        return Err(refuse(guard, client, &malformed(400, "connection_cannot_upgrade")));
+        let asked = Asked::of(client, &parts.uri, &parts.headers);
+        return Err(refuse(guard, asked, &malformed(400, "connection_cannot_upgrade")));
     };
     shared.stats.handshakes_admitted.fetch_add(1, Ordering::Relaxed);
     Ok(Upgrade { guard: guard.clone(), admission, accept, pending })
@@ -134,33 +138,50 @@ pub fn switching_protocols(accept: HeaderValue) -> SmallResponse {
 /// Drives `endpoint` on a new task. The TCP stream is taken out of what hyper hands over, so that hyper's task and
 /// buffers are dropped; I/O of another kind stays boxed.
 pub fn drive<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: Outbox, endpoint: E) {
-    let early = |bytes: Bytes| (!bytes.is_empty()).then(|| bytes.to_vec().into_boxed_slice());
-    let upgraded = match upgraded.downcast::<TokioIo<FirstFlight<TcpStream>>>() {
-        Ok(parts) => {
-            let (stream, head) = parts.io.into_inner().into_parts();
-            tokio::spawn(driver::run_behind(stream, head, early(parts.read_buf), outbox, endpoint));
+    let upgraded = match take_out(upgraded, |io: FirstFlight<Unread<TcpStream>>| {
+        let (stream, head) = io.into_parts();
+        (stream.into_inner(), head)
+    }) {
+        Ok((stream, head, early)) => {
+            tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
             return;
         }
         Err(upgraded) => upgraded,
     };
-    let upgraded = match upgraded.downcast::<TokioIo<FirstFlight<TlsStream<TcpStream>>>>() {
-        Ok(parts) => {
-            let (stream, head) = parts.io.into_inner().into_parts();
-            tokio::spawn(driver::run_behind(stream, head, early(parts.read_buf), outbox, endpoint));
+    let upgraded = match take_out(upgraded, |io: FirstFlight<Unread<TlsStream<TcpStream>>>| {
+        let (stream, head) = io.into_parts();
+        (stream.into_inner(), head)
+    }) {
+        Ok((stream, head, early)) => {
+            tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
             return;
         }
         Err(upgraded) => upgraded,
     };
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            tokio::spawn(driver::run(parts.io.into_inner(), early(parts.read_buf), outbox, endpoint));
+    let upgraded = match take_out(upgraded, FirstFlight::<TcpStream>::into_parts) {
+        Ok((stream, head, early)) => {
+            tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
+            return;
+        }
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match take_out(upgraded, FirstFlight::<TlsStream<TcpStream>>::into_parts) {
+        Ok((stream, head, early)) => {
+            tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
+            return;
+        }
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match take_out(upgraded, |stream: TcpStream| (stream, Vec::new())) {
+        Ok((stream, _, early)) => {
+            tokio::spawn(driver::run(stream, early, outbox, endpoint));
             return;
         }
         Err(upgraded) => upgraded,
     };
     match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => {
-            tokio::spawn(driver::run(parts.io.into_inner(), early(parts.read_buf), outbox, endpoint));
+            tokio::spawn(driver::run(parts.io.into_inner(), early_of(&parts.read_buf), outbox, endpoint));
         }
         Err(upgraded) => {
             tokio::spawn(driver::run(TokioIo::new(upgraded), None, outbox, endpoint));
@@ -168,11 +189,63 @@ pub fn drive<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: O
     }
 }
 
+/// A stream that was taken out of hyper, what is still to be written to it, and what came early.
+type TakenOut<S> = (S, Vec<u8>, Option<Box<[u8]>>);
+
+/// Takes the stream out of what hyper hands over, if hyper was given an `Io`.
+fn take_out<Io, S>(upgraded: Upgraded, open: impl FnOnce(Io) -> (S, Vec<u8>)) -> Result<TakenOut<S>, Upgraded>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let parts = upgraded.downcast::<TokioIo<Io>>()?;
+    let (stream, head) = open(parts.io.into_inner());
+    Ok((stream, head, early_of(&parts.read_buf)))
+}
+
+fn early_of(bytes: &Bytes) -> Option<Box<[u8]>> {
+    (!bytes.is_empty()).then(|| bytes.to_vec().into_boxed_slice())
+}
+
+/// Who asks for what, as far as the record of a refusal tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The path of the request, without its query; `None` where the request could not be read.
+    pub path: Option<&'a str>,
+    /// `Origin`: the first, where it was sent more than once.
+    pub origin: Option<&'a HeaderValue>,
+}
+
+impl<'a> Asked<'a> {
+    /// What `uri` and `headers` say of a request of `client`.
+    pub fn of(client: IpAddr, uri: &'a Uri, headers: &'a HeaderMap) -> Self {
+        Self { client, path: Some(uri.path()), origin: headers.get(ORIGIN) }
+    }
+}
+
+/// Most of a peer's text that is kept for the log, in bytes: more than the log shows, however it is written.
+const TOLD_BYTES_MAX: usize = 1_040;
+
+fn told(text: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(text.get(..TOLD_BYTES_MAX).unwrap_or(text)).into()
+}
+
 /// The refusing response, its record and its count.
-pub fn refuse(guard: &Guard, client: IpAddr, refused: &HandshakeRefusal) -> SmallResponse {
+pub fn refuse(guard: &Guard, asked: Asked<'_>, refused: &HandshakeRefusal) -> SmallResponse {
+    refusing(guard, asked, refused).map(Full::from)
+}
+
+/// [`refuse`], with the body at hand.
+pub(crate) fn refusing(guard: &Guard, asked: Asked<'_>, refused: &HandshakeRefusal) -> Response<String> {
     let reference = guard.0.cx.reference();
     let mut record = Record::new("handshake_refused");
-    record.client = Some(client);
+    record.client = Some(asked.client);
+    record.request = Some(Box::new(RefusedRequest {
+        status: refused.status,
+        path: asked.path.map(|path| told(path.as_bytes())),
+        origin: asked.origin.map(|origin| told(origin.as_bytes())),
+    }));
     record.reference = Some(reference);
     record.refusal = Some(refused.refusal.clone());
     guard.0.stats.handshake_refused(refused.status);
@@ -180,7 +253,7 @@ pub fn refuse(guard: &Guard, client: IpAddr, refused: &HandshakeRefusal) -> Smal
     guard.0.record(now.unix, record);
     guard.0.tell_bans(now);
     let body = format!(r#"{{"error":{{"code":"{}","ref":"{reference}"}}}}"#, refused.refusal.code);
-    let mut response = Response::new(Full::from(body));
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

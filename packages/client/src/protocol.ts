@@ -173,8 +173,8 @@ export interface AuthRefreshed {
 
 /** `pong`: Answer to an application `ping`. */
 export interface Pong {
-  /** The number of the ping, unchanged. */
-  t?: number;
+  /** The number or string of the ping, unchanged. */
+  t?: number | string;
   /** The server's clock, in milliseconds since 1970. */
   serverTime: number;
 }
@@ -229,8 +229,8 @@ export interface AuthRefresh {
 
 /** `ping`: Asks for a `pong`. */
 export interface Ping {
-  /** Comes back unchanged. */
-  t?: number;
+  /** A number, or a string of at most 64 characters: comes back unchanged. */
+  t?: number | string;
 }
 
 /** `ack`: The client has everything up to here. */

@@ -21,6 +21,8 @@ pub struct HeartbeatPolicy {
     pub first_message: Millis,
     /// Time from the first byte of a message to its last, then 1008.
     pub message: Millis,
+    /// Time that a peer may leave unread what was sent to it, then 1013.
+    pub stall: Millis,
 }
 
 impl Default for HeartbeatPolicy {
@@ -30,6 +32,7 @@ impl Default for HeartbeatPolicy {
             timeout: Millis::from_secs(10),
             first_message: Millis::from_secs(5),
             message: Millis::from_secs(15),
+            stall: Millis::from_secs(10),
         }
     }
 }

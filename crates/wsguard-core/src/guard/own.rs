@@ -1,13 +1,17 @@
 //! Client frames that the guard answers itself: no application sees them.
 
 use wsguard_protocol::ErrorCode;
+use wsguard_protocol::limits::{CLIENT_ACK_INTERVAL_MS, ID_CHARS_MAX};
 
-use super::{Passed, Refused, reply};
+use super::{Connection, Passed, Refused, reply};
 use crate::control::envelope::Envelope;
 use crate::effect::Effects;
-use crate::time::Now;
+use crate::json::{Kind, Value};
+use crate::time::{Millis, Now, Tick};
 use crate::verdict::ControlId;
 
+/// `t` comes back as it was sent: any number, since pages measure with `performance.now()` as well as with `Date.now()`, or
+/// a string of at most [`ID_CHARS_MAX`] characters, since others number their pings with ids.
 pub(super) fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut Effects) -> Result<Passed, Refused<'t>> {
     let wrong = || Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ping_payload_invalid", envelope.id);
     let mut t = None;
@@ -16,18 +20,32 @@ pub(super) fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut E
             return Err(wrong());
         }
         for member in payload.members() {
-            match member.value.as_u64_exact() {
-                Some(number) if member.key.str_eq("t") => t = Some(number),
-                _ => return Err(wrong()),
+            if !member.key.str_eq("t") || !may_come_back(member.value) {
+                return Err(wrong());
             }
+            t = Some(member.value);
         }
     }
     reply::write_pong(&mut effects.out, envelope.id, t, now.unix);
     Ok(Passed::Answered)
 }
 
+fn may_come_back(t: Value<'_>) -> bool {
+    match t.kind() {
+        Kind::Number => true,
+        Kind::String => t.chars().nth(ID_CHARS_MAX).is_none(),
+        _ => false,
+    }
+}
+
 /// The client has everything up to `seq`: nothing is kept for it, so there is nothing to trim.
-pub(super) fn accept_ack<'t>(envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+///
+/// One that comes within [`CLIENT_ACK_INTERVAL_MS`] of the last is passed over in silence: an `ack` is never refused for its rate,
+/// and the next one says all that this one said.
+pub(super) fn accept_ack<'t>(now: Now, from: &mut Tick, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+    if now.tick < *from {
+        return Ok(Passed::Ignored);
+    }
     let good = envelope.payload.filter(|payload| payload.is_object()).is_some_and(|payload| {
         let mut members = payload.members();
         let seq =
@@ -35,8 +53,25 @@ pub(super) fn accept_ack<'t>(envelope: &Envelope<'t>) -> Result<Passed, Refused<
         seq && members.next().is_none()
     });
     if good {
+        *from = now.tick.after(Millis(CLIENT_ACK_INTERVAL_MS));
         Ok(Passed::Answered)
     } else {
         Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id))
+    }
+}
+
+impl Connection {
+    /// Counts characters that turn the direction of text (CWE-1007, "Trojan Source"). They pass, since languages need
+    /// them; the operator is told once a connection.
+    #[cold]
+    pub(super) fn note_bidi(&mut self, count: u32, bytes: usize, effects: &mut Effects) {
+        effects.bidi_controls = effects.bidi_controls.saturating_add(count);
+        if !std::mem::replace(&mut self.bidi_told, true) {
+            let mut record = self.about("bidi_controls_passed");
+            record.control = Some(ControlId::Scan);
+            record.message_type = Some(self.message(effects).kind.into());
+            record.bytes = Some(bytes);
+            effects.records.push(record);
+        }
     }
 }

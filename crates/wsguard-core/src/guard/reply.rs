@@ -60,14 +60,14 @@ pub(super) fn write_csrf(out: &mut Vec<u8>, csrf: &Csrf) {
 }
 
 /// Writes `pong`.
-pub(super) fn write_pong(out: &mut Vec<u8>, id: Option<Value<'_>>, t: Option<u64>, server_time: UnixMs) {
+pub(super) fn write_pong(out: &mut Vec<u8>, id: Option<Value<'_>>, t: Option<Value<'_>>, server_time: UnixMs) {
     frame_into(out, 80, |out| {
         out.extend_from_slice(br#"{"type":"pong""#);
         write_id(out, id);
         out.extend_from_slice(br#","payload":{"#);
         if let Some(t) = t {
             out.extend_from_slice(br#""t":"#);
-            write_number(out, t);
+            json::write_canonical(t, out);
             out.push(b',');
         }
         out.extend_from_slice(br#""serverTime":"#);

@@ -122,6 +122,11 @@ impl Tape {
         Self::default()
     }
 
+    /// How many bidirectional control characters the scanned text holds.
+    pub(crate) const fn bidi_controls(&self) -> u32 {
+        self.counters.bidi_controls
+    }
+
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
         self.open.clear();

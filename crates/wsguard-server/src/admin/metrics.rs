@@ -88,6 +88,7 @@ impl Collector for Snapshot {
             ("message_bytes", "Bytes of messages read", stats.bytes_in()),
             ("queue_drops", "Connections cut off because they did not read", stats.queue_drops()),
             ("shadowed", "Messages that controls in shadow would have refused", stats.shadowed()),
+            ("bidi_controls", "Bidirectional control characters in messages that passed", stats.bidi_controls()),
             ("panics", "Connection tasks that panicked", stats.panics()),
             ("policy_reloads", "Policies that came into force while the server ran", stats.reloads()),
             ("log_dropped", "Security log entries that found the queue full", self.log_dropped),

@@ -101,6 +101,7 @@ impl Entry {
             message_id: _,
             bytes,
             close_code,
+            request,
             note,
         } = record;
         let outcome = if refusal.is_some() { Outcome::Failure } else { Outcome::Success };
@@ -115,6 +116,11 @@ impl Entry {
             control: control.map(ControlId::as_str),
             ..Self::new(at.0, action, outcome)
         };
+        if let Some(request) = request {
+            entry.status = Some(request.status);
+            entry.path = request.path.map(Into::into);
+            entry.origin = request.origin.map(Into::into);
+        }
         if let Some(refusal) = refusal {
             entry.control = Some(refusal.control.as_str());
             entry.code = Some(refusal.code.as_str());
@@ -170,6 +176,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wsguard_core::effect::RefusedRequest;
     use wsguard_core::verdict::{ControlId, Refusal};
     use wsguard_protocol::ErrorCode;
 
@@ -183,6 +190,11 @@ mod tests {
             message_type: Some("chat".into()),
             bytes: Some(12),
             close_code: Some(4_403),
+            request: Some(Box::new(RefusedRequest {
+                status: 403,
+                path: Some("/ws".into()),
+                origin: Some("null".into()),
+            })),
             ..Record::new("handshake_refused")
         };
         let want = Entry {
@@ -195,6 +207,9 @@ mod tests {
             message_type: Some("chat".to_owned()),
             bytes: Some(12),
             close_code: Some(4_403),
+            status: Some(403),
+            path: Some("/ws".to_owned()),
+            origin: Some("null".to_owned()),
             ..Entry::new(7, "handshake_refused", Outcome::Failure)
         };
         assert_eq!(Entry::from_record(UnixMs(7), record), want);
