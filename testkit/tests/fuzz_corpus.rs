@@ -7,6 +7,8 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::arithmetic_side_effects,
+    clippy::similar_names,
+    clippy::naive_bytecount,
     reason = "a promise that does not hold must fail the test"
 )]
 
@@ -18,8 +20,10 @@ use std::path::Path;
 #[allow(unreachable_pub, reason = "the fuzz crate shows them to its binaries")]
 mod targets;
 
-/// A target, and the seeds that it has at least.
-const TARGETS: [(&str, fn(&[u8]), usize); 8] = [
+/// A target: its name, its function, and the seeds that it has at least.
+type Target = (&'static str, fn(&[u8]), usize);
+
+const TARGETS: [Target; 8] = [
     ("config", targets::config::run, 20),
     ("content", targets::content::run, 30),
     ("envelope", targets::envelope::run, 30),

@@ -75,7 +75,7 @@ pub fn run(data: &[u8]) {
                 judge(&connection, &effects);
             }
             Verdict::Refuse(_) | Verdict::Close(_) => {
-                assert_eq!(refused, 1, "a refusal that the peer is not told of once")
+                assert_eq!(refused, 1, "a refusal that the peer is not told of once");
             }
             Verdict::Answered => assert_eq!(refused, 0, "an error for what was answered"),
         }

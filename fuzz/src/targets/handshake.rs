@@ -80,7 +80,7 @@ pub fn run(data: &[u8]) {
         panic!("the store of this process answers at once");
     };
     // No connection is behind these parts, so a handshake that passes every control is refused at the very end.
-    let response = outcome.err().expect("nothing to upgrade");
+    let response = outcome.expect_err("nothing to upgrade");
     let record = last.0.lock().expect("not poisoned").take().expect("every refusal is recorded");
     let reason = record.refusal.as_ref().map(|refusal| refusal.reason.word).expect("a reason");
     assert_eq!(
