@@ -44,6 +44,7 @@ static CONTEXT: LazyLock<Arc<Context>> = LazyLock::new(|| {
     policy.hosts = vec![HostPattern::parse("localhost").expect("a good host")];
     policy.static_token = Some(StaticToken { token: "test_token".into(), subject: "dev".into() });
     policy.rate.mode = Mode::Shadow;
+    policy.penalty.mode = Mode::Shadow;
     for message in built_in_messages().expect("good schemas") {
         policy.declare(message).expect("a good type");
     }
