@@ -9,7 +9,7 @@ use crate::frame::{self, Opcode};
 use crate::json::{self, NodeId, Tape, Value};
 use crate::policy::{MessageType, Policy, Reference};
 use crate::schema::ContentClass;
-use crate::verdict::{ControlId, Refusal};
+use crate::verdict::{ControlId, Reason, Refusal};
 
 /// Buffers for one event at a time.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub struct Effects {
     pub records: Vec<Record>,
     /// Messages that a limit in shadow mode would have refused.
     pub shadowed: u32,
+    /// Messages with an `id` that was known: answered, not handled.
+    pub duplicates: u32,
     /// Room for a reply while it is put together; like all buffers here the thread's, not the connection's.
     pub tail: Vec<u8>,
     pub(crate) message: Accepted,
@@ -95,6 +97,12 @@ impl Accepted {
         }
     }
 
+    /// The message's `id` as canonical JSON text.
+    pub(crate) fn id(&self) -> Option<&str> {
+        let id = self.canonical.get(..self.id_len).filter(|id| !id.is_empty())?;
+        std::str::from_utf8(id).ok()
+    }
+
     fn parts(&self) -> (Option<&str>, &str) {
         // What the canonical writer wrote is UTF-8; anything else would be our mistake and is handed over as nothing.
         let text = std::str::from_utf8(&self.canonical).unwrap_or("");
@@ -112,6 +120,8 @@ pub struct Record {
     pub control: Option<ControlId>,
     /// Who answered and why; `None` where nothing was refused.
     pub refusal: Option<Refusal>,
+    /// What is to be said where nothing was refused.
+    pub note: Option<Reason>,
     /// Joins the record with the peer's error.
     pub reference: Option<Reference>,
     /// The client's address.
@@ -137,6 +147,7 @@ impl Record {
             action,
             control: None,
             refusal: None,
+            note: None,
             reference: None,
             client: None,
             session: None,

@@ -1,6 +1,6 @@
 //! One connection: THE order of the controls of a message.
 //!
-//! Liveness, rate, scan, CSRF, authorization, rate of the type, schema, content. The first answer other than "allow"
+//! Liveness, rate, scan, CSRF, authorization, rate of the type, schema, content, de-duplication. The first answer other than "allow"
 //! wins. Read `Connection::inspect` from top to bottom: that is all that happens to a message.
 //!
 //! The driving contract: one event in, take the verdict, send `effects.out`, write `effects.records`, hand over
@@ -11,6 +11,7 @@ mod clock;
 mod entry;
 mod own;
 mod reply;
+mod resume;
 mod view;
 
 use std::net::IpAddr;
@@ -20,9 +21,11 @@ use wsguard_protocol::limits::FIRST_MESSAGE_BYTES_MAX;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
 pub use reply::tail_of;
+pub use resume::{Overflowed, Resumption, Suspended};
 pub use view::Snapshot;
 
 use crate::control::csrf::Csrf;
+use crate::control::delivery::{Delivery, Encoded, ResumeRequest};
 use crate::control::envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::rate::{Bucket, Mode, Prefixes};
@@ -53,16 +56,22 @@ pub struct Connection {
     refused_in_a_row: u32,
     closing: bool,
     shadow_told: bool,
+    /// The end that comes is not one that somebody wanted: a session that was announced to be resumed stays.
+    keeps: bool,
 }
 
 #[derive(Debug)]
 enum Phase {
     /// The first message must be `auth` with a token, before the deadline.
-    FirstMessage { until: Tick },
+    FirstMessage { until: Tick, resume: Option<Box<ResumeRequest>> },
     /// The first message must be `auth` with the proof of the same origin, before the deadline.
-    Proof { until: Tick, identity: Arc<Identity>, fingerprint: [u8; 32] },
+    Proof { until: Tick, identity: Arc<Identity>, fingerprint: [u8; 32], resume: Option<Box<ResumeRequest>> },
+    /// Authenticated; waits for the session that it asked for.
+    Resuming(Box<resume::Resuming>),
     /// Authenticated.
     Open(Box<Session>),
+    /// Over; the session waits to be taken out.
+    Suspended(Box<Session>),
     /// Over.
     Closed,
 }
@@ -80,7 +89,10 @@ struct Session {
     expiring_at: Option<Tick>,
     refreshes: Bucket,
     token_ends_at: Tick,
-    _seat: Seat,
+    /// `None` only while the session waits without a connection.
+    seat: Option<Seat>,
+    /// Nothing before the first id or the announcement of a resume.
+    delivery: Option<Box<Delivery>>,
 }
 
 /// A message that goes no further.
@@ -116,8 +128,8 @@ impl<'a> Refused<'a> {
 enum Passed {
     ToApplication,
     Answered,
-    Authenticated(Arc<Identity>),
-    Proved,
+    Authenticated(Arc<Identity>, Option<ResumeRequest>),
+    Proved(Option<ResumeRequest>),
     Refreshed(Arc<Identity>),
 }
 
@@ -146,9 +158,9 @@ impl Connection {
                 self.refused_in_a_row = 0;
                 Verdict::Answered
             }
-            Ok(Passed::Authenticated(identity)) => self.take_seat(now, identity, effects),
-            Ok(Passed::Proved) => match std::mem::replace(&mut self.phase, Phase::Closed) {
-                Phase::Proof { identity, .. } => self.take_seat(now, identity, effects),
+            Ok(Passed::Authenticated(identity, request)) => self.take_seat(now, identity, request, effects),
+            Ok(Passed::Proved(request)) => match &self.phase {
+                Phase::Proof { identity, .. } => self.take_seat(now, Arc::clone(identity), request, effects),
                 _ => self.close(CloseCode::InternalError, None, effects),
             },
             Ok(Passed::Refreshed(identity)) => {
@@ -198,10 +210,11 @@ impl Connection {
         let Phase::Open(session) = &mut self.phase else {
             return self.first(now, &envelope);
         };
+        session.settle();
         let id = envelope.id;
         match envelope.kind {
             "ping" => return own::answer_ping(now, &envelope, effects),
-            "ack" => return own::accept_ack(&envelope),
+            "ack" => return own::accept_ack(&self.cx, session, &envelope),
             "auth.refresh" => return self.accept_refresh(now, &envelope),
             "auth" => {
                 return Err(Refused::new(
@@ -252,7 +265,9 @@ impl Connection {
         }
         probe.lap(ControlId::Content);
         session.last_message = now.tick;
-        Ok(Passed::ToApplication)
+        let known = resume::deduplicate(&self.cx, session, id, effects)?;
+        probe.lap(ControlId::Delivery);
+        Ok(known.unwrap_or(Passed::ToApplication))
     }
 
     /// Session and token still live; before there is a session, the message is small enough to be its first.
@@ -266,7 +281,8 @@ impl Connection {
             Phase::Open(session) if now.tick >= session.started.after(self.cx.policy.sessions.max) => {
                 expired("session_too_old")
             }
-            Phase::Closed => expired("connection_over"),
+            Phase::Closed | Phase::Suspended(_) => expired("connection_over"),
+            Phase::Resuming(_) => expired("session_not_there_yet"),
             Phase::FirstMessage { .. } | Phase::Proof { .. } if text.len() > FIRST_MESSAGE_BYTES_MAX => {
                 Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, "first_message_too_large", None)
                     .closing(CloseCode::Unauthenticated))
@@ -348,8 +364,7 @@ impl Connection {
 
     fn end(&mut self, code: CloseCode, effects: &mut Effects) {
         frame::write_close(&mut effects.out, code.number(), "");
-        self.closing = true;
-        self.phase = Phase::Closed;
+        self.finish();
     }
 
     /// The peer broke the frame protocol.
@@ -377,7 +392,8 @@ impl Connection {
         Verdict::Close(Closure { code, refusal: Some(refusal) })
     }
 
-    /// The peer sent a close frame: it is echoed, and the connection is over.
+    /// The peer sent a close frame: it is echoed, and the connection is over. With 1000 or without a code the client is
+    /// done, and so is its session.
     pub fn on_peer_close(&mut self, code: Option<u16>, effects: &mut Effects) {
         if self.closing {
             return;
@@ -386,8 +402,8 @@ impl Connection {
         record.close_code = code;
         effects.records.push(record);
         frame::write_close(&mut effects.out, code.unwrap_or(CloseCode::Normal.number()), "");
-        self.closing = true;
-        self.phase = Phase::Closed;
+        self.keeps = code.is_some_and(|code| code != CloseCode::Normal.number());
+        self.finish();
     }
 
     /// The message that [`Verdict::Allow`] let pass.
@@ -395,17 +411,20 @@ impl Connection {
         effects.message.message(&self.cx.policy)
     }
 
-    /// Writes the `ack` of a handled message.
-    pub fn acknowledge(&self, id: &str, out: &mut Vec<u8>) {
-        frame_into(out, 30usize.saturating_add(id.len()), |out| {
-            out.extend_from_slice(br#"{"type":"ack","id":"#);
-            out.extend_from_slice(id.as_bytes());
-            out.extend_from_slice(br#","payload":{}}"#);
-        });
+    /// The message of this `id` was handled: remembers it and writes its `ack`.
+    pub fn acknowledge(&mut self, now: Now, id: &str, out: &mut Vec<u8>) {
+        if let Phase::Open(session) = &mut self.phase {
+            session.handled(&self.cx, now.tick, id);
+        }
+        reply::write_ack(out, id);
     }
 
-    /// Writes the `error` of a message that the application refused, and its record.
+    /// Writes the `error` of a message that the application refused, and its record. Its `id` is not remembered: the client
+    /// may send it again.
     pub fn refuse_handled(&mut self, id: Option<&str>, refusal: &Refusal, effects: &mut Effects) {
+        if let (Phase::Open(session), Some(id)) = (&mut self.phase, id) {
+            session.refused(&self.cx, id);
+        }
         let reference = self.cx.reference();
         reply::write_error(&mut effects.out, id, refusal, reference.as_str());
         let mut record = self.about("message_refused");
@@ -414,19 +433,27 @@ impl Connection {
         effects.records.push(record);
     }
 
-    /// Writes an application frame: `{"seq":N` and then `tail`, which is the rest of the object beginning with a comma.
-    ///
-    /// The tail is the same for every receiver of a broadcast, so it is encoded once ([`tail_of`]).
-    pub fn write_application(&mut self, tail: &[u8], out: &mut Vec<u8>) {
+    /// Writes an application frame: `{"seq":N` and then its tail, which is the same for every receiver. A client that
+    /// announced to come back is kept it.
+    pub fn write_application(&mut self, now: Now, frame: &Encoded, out: &mut Vec<u8>) {
         if let Phase::Open(session) = &mut self.phase {
-            session.seq = session.seq.saturating_add(1);
-            let seq = session.seq;
-            frame_into(out, tail.len().saturating_add(12), |out| {
-                out.extend_from_slice(br#"{"seq":"#);
-                write_number(out, seq);
-                out.extend_from_slice(tail);
-            });
+            let seq = session.number(&self.cx.policy, now.tick, frame);
+            resume::write_frame(out, seq, frame.tail());
         }
+    }
+
+    /// Writes an application frame for this peer alone, in `tail`, which is the caller's buffer.
+    pub fn write_own(&mut self, now: Now, kind: &str, payload: &str, tail: &mut Vec<u8>, out: &mut Vec<u8>) {
+        let Phase::Open(session) = &mut self.phase else {
+            return;
+        };
+        if session.replay_mut().is_some() {
+            return self.write_application(now, &Encoded::new(kind, payload), out);
+        }
+        session.seq = session.seq.saturating_add(1);
+        tail.clear();
+        tail_of(kind, None, payload, tail);
+        resume::write_frame(out, session.seq, tail);
     }
 
     /// Writes `draining`.

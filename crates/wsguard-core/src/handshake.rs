@@ -14,6 +14,7 @@ use wsguard_protocol::ErrorCode;
 
 use crate::control::authorization::Permissions;
 use crate::control::credential::{self, Offer, Offered};
+use crate::control::delivery::{Claim, ResumeRequest};
 use crate::control::rate::{Mode, Prefixes};
 use crate::control::session::Seat;
 use crate::control::{host, origin};
@@ -104,13 +105,15 @@ pub struct Admission {
     /// The client's address.
     pub client: IpAddr,
     pub(crate) prefixes: Prefixes,
+    /// What the handshake says about resuming.
+    pub(crate) resume: Option<Box<ResumeRequest>>,
 }
 
 /// In which state a connection begins.
 #[derive(Debug)]
 pub enum Entry {
-    /// Authenticated.
-    Open(Arc<Identity>, Seat),
+    /// Authenticated; without a seat only where the session that it goes on with has one.
+    Open(Arc<Identity>, Option<Seat>),
     /// Nothing yet: the first message must be `auth` with a token.
     FirstMessage,
     /// A good cookie: the first message must prove that the page is of the same origin.
@@ -131,6 +134,8 @@ pub struct TicketGrant {
     pub token: String,
     /// The origin that asked for it.
     pub origin: Option<String>,
+    /// What was said about resuming.
+    pub resume: Option<ResumeRequest>,
 }
 
 /// The store did not answer.
@@ -145,6 +150,7 @@ pub struct Waiting {
     origin: Option<String>,
     client: IpAddr,
     prefixes: Prefixes,
+    resume: Option<Box<ResumeRequest>>,
 }
 
 /// Judges a handshake.
@@ -163,7 +169,7 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
         Err(refusal) => return refuse(403, refusal),
     };
     let found = credential::find(request, cx.policy.methods, &cx.policy.cookie_name, cx.policy.allow_query_token);
-    let Offered { offer, subprotocol } = match found {
+    let Offered { offer, subprotocol, resume } = match found {
         Ok(offered) => offered,
         Err(refusal) => return Step::Refuse(refusal),
     };
@@ -172,6 +178,7 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
         origin: origin.map(|origin| origin.as_str().to_owned()),
         client: request.client,
         prefixes,
+        resume: resume.map(Box::new),
     };
     match offer {
         Offer::FirstMessage => waiting.admit(Entry::FirstMessage),
@@ -205,7 +212,7 @@ fn refuse(status: u16, refusal: Refusal) -> Step {
 
 impl Waiting {
     /// Goes on with what the store said: the grant (now used up), nothing, or that it cannot be reached.
-    pub fn redeemed(self, cx: &Context, now: Now, reply: Result<Option<TicketGrant>, StoreUnavailable>) -> Step {
+    pub fn redeemed(mut self, cx: &Context, now: Now, reply: Result<Option<TicketGrant>, StoreUnavailable>) -> Step {
         let grant = match reply {
             Err(StoreUnavailable) => {
                 let refusal = Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_store_unavailable");
@@ -217,6 +224,9 @@ impl Waiting {
         if grant.origin != self.origin {
             return self.unauthenticated("ticket_of_another_origin", true);
         }
+        if let Some(resume) = grant.resume {
+            self.resume = Some(Box::new(resume));
+        }
         match cx.identify(now, &grant.token) {
             Ok(identity) => self.seated(cx, identity),
             Err(error) => self.unauthenticated(error.as_str(), true),
@@ -225,7 +235,11 @@ impl Waiting {
 
     fn seated(self, cx: &Context, identity: Identity) -> Step {
         match cx.seats.take(identity.print, cx.policy.sessions.per_subject) {
-            Some(seat) => self.admit(Entry::Open(Arc::new(identity), seat)),
+            Some(seat) => self.admit(Entry::Open(Arc::new(identity), Some(seat))),
+            // The session that it goes on with has a seat: counted once.
+            None if cx.claim(self.resume.as_deref(), &identity).is_some() => {
+                self.admit(Entry::Open(Arc::new(identity), None))
+            }
             None if self.subprotocol => self.admit(Entry::Refused(too_many_sessions())),
             None => refuse(429, too_many_sessions().retry_after(Millis(10_000))),
         }
@@ -237,7 +251,8 @@ impl Waiting {
     }
 
     fn admit(self, entry: Entry) -> Step {
-        Step::Admit(Admission { entry, subprotocol: self.subprotocol, client: self.client, prefixes: self.prefixes })
+        let Self { subprotocol, client, prefixes, resume, .. } = self;
+        Step::Admit(Admission { entry, subprotocol, client, prefixes, resume })
     }
 }
 
@@ -260,6 +275,14 @@ impl Context {
             ends_at: claims.ends_at(self.policy.tokens.leeway),
             claims,
         })
+    }
+
+    /// The session that `request` asks for, where resuming is offered and its token was given to this subject.
+    pub(crate) fn claim(&self, request: Option<&ResumeRequest>, identity: &Identity) -> Option<Claim> {
+        if self.policy.sessions.resume_window == Millis(0) {
+            return None;
+        }
+        request?.claim(&self.csrf, &identity.claims.subject)
     }
 
     /// The proof that `POST /ws/session` hands to a page of the same origin, for the cookie's `token`: bound to the

@@ -9,6 +9,7 @@ use wsguard_protocol::limits::{CHAT_CHARS_MAX, MESSAGE_BYTES_MAX, ROOM_CHARS_MAX
 
 use crate::control::authorization::{Access, Permissions, RoomRule, TYPES_MAX};
 use crate::control::credential::Methods;
+use crate::control::delivery::ReplayPool;
 use crate::control::heartbeat::HeartbeatPolicy;
 use crate::control::host::HostPattern;
 use crate::control::origin::Origin;
@@ -267,6 +268,9 @@ pub struct Context {
     pub(crate) limiter: Limiter,
     pub(crate) seats: Arc<Seats>,
     pub(crate) csrf: CsrfKey,
+    /// Keys the hashes of message ids.
+    pub(crate) ids: PrintKey,
+    pub(crate) replays: Arc<ReplayPool>,
     pub(crate) random: Box<dyn Random>,
 }
 
@@ -282,6 +286,8 @@ impl Context {
         Self {
             limiter: Limiter::new(policy.rate.clone(), PrintKey::new(secrets.prints)),
             csrf: CsrfKey::new(&secrets.csrf),
+            ids: PrintKey::new(secrets.prints),
+            replays: Arc::default(),
             seats: Arc::default(),
             random,
             policy,
@@ -296,6 +302,11 @@ impl Context {
     /// The buckets.
     pub fn limiter(&self) -> &Limiter {
         &self.limiter
+    }
+
+    /// What all replay buffers hold together.
+    pub fn replays(&self) -> &ReplayPool {
+        &self.replays
     }
 
     /// 16 random bytes: a session id, a ticket.

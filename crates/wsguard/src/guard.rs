@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 use wsguard_core::control::authorization::{Access, RoomRule};
+use wsguard_core::control::delivery::ResumeRequest;
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
 use wsguard_core::control::session::SessionId;
@@ -19,6 +20,7 @@ use wsguard_core::verdict::ControlId;
 use wsguard_protocol::CloseCode;
 
 use crate::clock;
+use crate::detached::Detached;
 use crate::mailbox::{Command, Outbox, QueueLimits, Watched};
 use crate::stats::Stats;
 use crate::store::{MemoryStore, Store};
@@ -45,6 +47,7 @@ impl Journal for TracingJournal {
             action,
             control,
             refusal,
+            note: _,
             reference,
             client,
             session,
@@ -88,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
     sessions: Box<[Mutex<Sessions>]>,
+    pub(crate) detached: Detached,
 }
 
 /// The open sessions of one shard: whose they are, and how to reach them.
@@ -190,11 +194,17 @@ impl Guard {
         &self.0.cx
     }
 
-    /// A ticket for `token`, which stands for it in one handshake of a page of `origin` within 30 s.
+    /// A ticket for `token`, which stands for it in one handshake of a page of `origin` within 30 s; `resume` is what the
+    /// client says about resuming in that handshake.
     ///
     /// # Errors
     /// [`TicketError::Token`] when the token is not good, [`TicketError::Store`] when the ticket cannot be kept.
-    pub async fn issue_ticket(&self, token: &str, origin: Option<&str>) -> Result<String, TicketError> {
+    pub async fn issue_ticket(
+        &self,
+        token: &str,
+        origin: Option<&str>,
+        resume: Option<ResumeRequest>,
+    ) -> Result<String, TicketError> {
         use base64::Engine as _;
         let now = clock::now();
         self.0.cx.identify(now, token).map_err(|error| TicketError::Token(error.as_str()))?;
@@ -203,7 +213,7 @@ impl Guard {
         left.copy_from_slice(&self.0.cx.random_id());
         right.copy_from_slice(&self.0.cx.random_id());
         let ticket = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
-        let grant = TicketGrant { token: token.to_owned(), origin: origin.map(str::to_owned) };
+        let grant = TicketGrant { token: token.to_owned(), origin: origin.map(str::to_owned), resume };
         let ends_at = now.unix.after(TICKET_LIFE);
         self.0
             .store
@@ -428,6 +438,7 @@ impl Builder<Tokens> {
             connections_max,
             draining: AtomicBool::new(false),
             sessions: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            detached: Detached::default(),
         })))
     }
 }
@@ -442,6 +453,11 @@ impl Shared {
 
     pub(crate) fn forget(&self, id: SessionId) {
         self.shard(id, |sessions| sessions.remove(&id));
+    }
+
+    /// How to reach a session that is open or waits for its client.
+    pub(crate) fn outbox_of(&self, id: SessionId) -> Option<Outbox> {
+        self.shard(id, |sessions| sessions.get(&id).map(|(_, outbox)| outbox.clone()))
     }
 
     fn shard<T>(&self, id: SessionId, act: impl FnOnce(&mut Sessions) -> T) -> T {
@@ -470,7 +486,17 @@ impl GuardHandle {
         &self.0.0.stats
     }
 
-    /// Closes a session with 4403; `false` when there is none of that id.
+    /// Sessions without a connection that wait for their clients.
+    pub fn detached(&self) -> usize {
+        self.0.0.detached.count()
+    }
+
+    /// Bytes that are kept to be replayed.
+    pub fn replay_bytes(&self) -> usize {
+        self.0.0.cx.replays().bytes()
+    }
+
+    /// Closes a session with 4403; one that waits for its client is dropped. `false` when there is none of that id.
     pub fn disconnect(&self, session: SessionId) -> bool {
         self.0.0.shard(session, |sessions| {
             sessions.get(&session).is_some_and(|(_, outbox)| outbox.close(CloseCode::Forbidden).is_ok())

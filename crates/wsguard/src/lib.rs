@@ -45,6 +45,7 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod clock;
+mod detached;
 pub mod driver;
 mod guard;
 mod mailbox;
@@ -57,11 +58,12 @@ pub mod upgrade;
 #[cfg(feature = "axum")]
 pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
 pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, TicketError, Tokens};
-pub use mailbox::{Closed, Command, Encoded, Outbox, QueueLimits, Watched};
+pub use mailbox::{Closed, Command, Outbox, QueueLimits, Summons, Watched};
 pub use session::{Handled, Handler, Peer};
 pub use socket::{GuardedSocket, Incoming, SendError};
 pub use stats::{ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
+pub use wsguard_core::control::delivery::{Encoded, ResumeRequest};
 pub use wsguard_protocol as protocol;
 
 /// The driver's monotonic clock in milliseconds: what limits are kept in.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use wsguard_core::guard::Resumption;
 use wsguard_core::time::Millis;
 use wsguard_core::verdict::ControlId;
 
@@ -22,6 +23,9 @@ pub struct Stats {
     pub(crate) queue_drops: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) shadowed: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) replayed: AtomicU64,
+    resumes: [AtomicU64; RESUMES.len()],
     round_trips: [AtomicU64; ROUND_TRIP_MS.len() + 1],
     round_trip_ms: AtomicU64,
     refusals: [AtomicU64; ControlId::ALL.len()],
@@ -32,6 +36,9 @@ pub struct Stats {
 
 /// The statuses with which a handshake can be refused.
 pub(crate) const HANDSHAKE_STATUS: [u16; 9] = [400, 401, 403, 404, 405, 426, 429, 431, 503];
+
+/// The words of [`Resumption`], by which resumes are counted.
+const RESUMES: [&str; 4] = ["resumed", "unknown", "out_of_reach", "refused"];
 
 /// Verdicts by which messages are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +59,9 @@ impl Stats {
             queue_drops: AtomicU64::default(),
             panics: AtomicU64::default(),
             shadowed: AtomicU64::default(),
+            duplicates: AtomicU64::default(),
+            replayed: AtomicU64::default(),
+            resumes: Default::default(),
             round_trips: Default::default(),
             round_trip_ms: AtomicU64::default(),
             refusals: Default::default(),
@@ -63,6 +73,16 @@ impl Stats {
     pub(crate) fn refused(&self, control: ControlId) {
         let place = ControlId::ALL.iter().position(|known| *known == control);
         if let Some(counter) = place.and_then(|place| self.refusals.get(place)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn resumption(&self, outcome: Resumption) {
+        if let Resumption::Resumed { replayed } = outcome {
+            self.replayed.fetch_add(replayed as u64, Ordering::Relaxed);
+        }
+        let place = RESUMES.iter().position(|known| *known == outcome.as_str());
+        if let Some(counter) = place.and_then(|place| self.resumes.get(place)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -139,6 +159,21 @@ impl Stats {
     /// Messages that limits in shadow mode would have refused.
     pub fn shadowed(&self) -> u64 {
         self.shadowed.load(Ordering::Relaxed)
+    }
+
+    /// Messages with a known `id`: answered, not handled.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates.load(Ordering::Relaxed)
+    }
+
+    /// Frames that were sent again behind a resume.
+    pub fn replayed(&self) -> u64 {
+        self.replayed.load(Ordering::Relaxed)
+    }
+
+    /// Connections that asked for a session, by what became of it.
+    pub fn resumes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        RESUMES.into_iter().zip(self.resumes.iter().map(|counter| counter.load(Ordering::Relaxed)))
     }
 
     /// Refusals by control.

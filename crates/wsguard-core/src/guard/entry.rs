@@ -7,12 +7,13 @@ use wsguard_protocol::{CloseCode, ErrorCode};
 
 use super::{Connection, Passed, Phase, Refused, Session, reply};
 use crate::control::csrf::Csrf;
+use crate::control::delivery::{ResumeRequest, resume_in_payload};
 use crate::control::envelope::Envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::rate::{Bucket, Quota};
 use crate::control::session::{Seat, SessionId};
 use crate::effect::Effects;
-use crate::handshake::{Admission, Entry, too_many_sessions};
+use crate::handshake::{Admission, Entry};
 use crate::json::Value;
 use crate::policy::{Context, Identity};
 use crate::time::{Millis, Now, Tick};
@@ -38,19 +39,18 @@ impl Connection {
             refused_in_a_row: 0,
             closing: false,
             shadow_told: false,
+            keeps: false,
             cx,
         };
+        let resume = admission.resume;
         let verdict = match admission.entry {
-            Entry::Open(identity, seat) => {
-                connection.begin_session(now, identity, seat, effects);
-                Verdict::Allow
-            }
+            Entry::Open(identity, seat) => connection.begin(now, identity, seat, resume.as_deref(), effects),
             Entry::FirstMessage => {
-                connection.phase = Phase::FirstMessage { until };
+                connection.phase = Phase::FirstMessage { until, resume };
                 Verdict::Answered
             }
             Entry::Proof { identity, fingerprint } => {
-                connection.phase = Phase::Proof { until, identity, fingerprint };
+                connection.phase = Phase::Proof { until, identity, fingerprint, resume };
                 Verdict::Answered
             }
             Entry::Refused(refusal) => {
@@ -70,11 +70,14 @@ impl Connection {
             |code, reason, close| Err(Refused::new(ControlId::Credential, code, reason, envelope.id).closing(close));
         let unauthenticated = |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
         if let Phase::Proof { fingerprint, .. } = &self.phase {
+            let Ok((None, resume)) = resume_in_payload(envelope.payload) else {
+                return refuse(ErrorCode::CsrfInvalid, "auth_payload_invalid", CloseCode::Forbidden);
+            };
             return match envelope.csrf_token {
                 _ if envelope.kind != "auth" => {
                     refuse(ErrorCode::CsrfInvalid, "first_message_not_auth", CloseCode::Forbidden)
                 }
-                Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved),
+                Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved(resume)),
                 Some(_) => refuse(ErrorCode::CsrfInvalid, "proof_wrong", CloseCode::Forbidden),
                 None => refuse(ErrorCode::CsrfInvalid, "proof_missing", CloseCode::Forbidden),
             };
@@ -82,11 +85,11 @@ impl Connection {
         if envelope.kind != "auth" {
             return unauthenticated("first_message_not_auth");
         }
-        let Some(token) = only_string(envelope.payload, "token") else {
+        let Ok((Some(token), resume)) = resume_in_payload(envelope.payload) else {
             return unauthenticated("auth_payload_invalid");
         };
         match self.cx.identify(now, token) {
-            Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity))),
+            Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity), resume)),
             Err(error) => unauthenticated(error.as_str()),
         }
     }
@@ -121,17 +124,33 @@ impl Connection {
         }
     }
 
-    pub(super) fn take_seat(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) -> Verdict {
-        match self.cx.seats.take(identity.print, self.cx.policy.sessions.per_subject) {
-            Some(seat) => {
-                self.begin_session(now, identity, seat, effects);
-                Verdict::Answered
-            }
-            None => self.close(CloseCode::Replaced, Some(too_many_sessions()), effects),
+    /// The first message proved who this is. `request` stands in it; without one the handshake's counts.
+    pub(super) fn take_seat(
+        &mut self,
+        now: Now,
+        identity: Arc<Identity>,
+        request: Option<ResumeRequest>,
+        effects: &mut Effects,
+    ) -> Verdict {
+        let offered = match &mut self.phase {
+            Phase::FirstMessage { resume, .. } | Phase::Proof { resume, .. } => resume.take(),
+            _ => None,
+        };
+        let request = request.or(offered.map(|request| *request));
+        match self.begin(now, identity, None, request.as_ref(), effects) {
+            Verdict::Allow => Verdict::Answered,
+            other => other,
         }
     }
 
-    pub(super) fn begin_session(&mut self, now: Now, identity: Arc<Identity>, seat: Seat, effects: &mut Effects) {
+    pub(super) fn begin_session(
+        &mut self,
+        now: Now,
+        identity: Arc<Identity>,
+        seat: Seat,
+        announced: bool,
+        effects: &mut Effects,
+    ) {
         let policy = &self.cx.policy;
         let id = SessionId(self.cx.random_id());
         let mut session = Box::new(Session {
@@ -144,10 +163,16 @@ impl Connection {
             refreshes: Bucket::default(),
             token_ends_at: Tick::NEVER,
             identity,
-            _seat: seat,
+            seat: Some(seat),
+            delivery: None,
         });
         session.schedule_end(now);
-        reply::write_welcome(&mut effects.out, id, &session.identity.claims, &session.csrf, policy);
+        if announced {
+            session.announce(&self.cx);
+        }
+        let token = session.resume_token(&self.cx);
+        let claims = &session.identity.claims;
+        reply::write_welcome(&mut effects.out, id, claims, &session.csrf, policy, token.as_deref(), false);
         self.phase = Phase::Open(session);
         self.record("session_opened", effects);
     }

@@ -2,9 +2,10 @@
 
 use wsguard_protocol::ErrorCode;
 
-use super::{Passed, Refused, reply};
+use super::{Passed, Refused, Session, reply};
 use crate::control::envelope::Envelope;
 use crate::effect::Effects;
+use crate::policy::Context;
 use crate::time::Now;
 use crate::verdict::ControlId;
 
@@ -26,17 +27,20 @@ pub(super) fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut E
     Ok(Passed::Answered)
 }
 
-/// The client has everything up to `seq`: nothing is kept for it, so there is nothing to trim.
-pub(super) fn accept_ack<'t>(envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
-    let good = envelope.payload.filter(|payload| payload.is_object()).is_some_and(|payload| {
+/// The client has everything up to `seq`: what was kept for it up to there is let go.
+pub(super) fn accept_ack<'t>(
+    cx: &Context,
+    session: &mut Session,
+    envelope: &Envelope<'t>,
+) -> Result<Passed, Refused<'t>> {
+    let seq = envelope.payload.filter(|payload| payload.is_object()).and_then(|payload| {
         let mut members = payload.members();
-        let seq =
-            members.next().is_some_and(|member| member.key.str_eq("seq") && member.value.as_u64_exact().is_some());
-        seq && members.next().is_none()
+        let first = members.next().filter(|member| member.key.str_eq("seq"))?;
+        members.next().is_none().then(|| first.value.as_u64_exact())?
     });
-    if good {
-        Ok(Passed::Answered)
-    } else {
-        Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id))
-    }
+    let Some(seq) = seq else {
+        return Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id));
+    };
+    session.acknowledged(cx, seq);
+    Ok(Passed::Answered)
 }

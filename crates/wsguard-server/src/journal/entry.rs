@@ -92,6 +92,7 @@ impl Entry {
             action,
             control,
             refusal,
+            note,
             reference,
             client,
             session,
@@ -119,6 +120,9 @@ impl Entry {
             entry.code = Some(refusal.code.as_str());
             entry.reason = Some(refusal.reason.word);
             entry.detail = refusal.reason.detail.map(Into::into);
+        } else if let Some(note) = note {
+            entry.reason = Some(note.word);
+            entry.detail = note.detail.map(Into::into);
         }
         entry
     }
