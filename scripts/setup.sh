@@ -27,3 +27,4 @@ for package in packages/client packages/demo; do
   fi
 done
 testkit/peers/install.sh
+testkit/suites/install.sh

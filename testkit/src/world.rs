@@ -123,7 +123,8 @@ pub struct World {
     pub endpoint: SocketAddr,
     /// The admin listener.
     pub admin: SocketAddr,
-    _scratch: Scratch,
+    /// Where it runs; `None` once it was killed.
+    scratch: Option<Scratch>,
 }
 
 impl World {
@@ -169,7 +170,7 @@ impl World {
             SocketAddr::from(([127, 0, 0, 1], port))
         };
         let (endpoint, admin) = (port("endpoint"), port("admin"));
-        Self { child, log, endpoint, admin, _scratch: scratch }
+        Self { child, log, endpoint, admin, scratch: Some(scratch) }
     }
 
     /// `http://localhost:PORT`: a page of the server's own.
@@ -224,6 +225,24 @@ impl World {
     /// Everything that was written to standard error until now.
     pub fn log(&self) -> String {
         self.log.lines.lock().unwrap().0.join("\n")
+    }
+
+    /// The directory that it runs in.
+    pub fn path(&self) -> &Path {
+        self.scratch.as_ref().expect("it runs").path()
+    }
+
+    /// Ends the process as a crash does (SIGKILL), and gives its directory, for the next.
+    pub fn kill(mut self) -> Scratch {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.scratch.take().expect("it ran")
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        let sent = Command::new("kill").args(["-HUP", &self.id().to_string()]).status().expect("run kill");
+        assert!(sent.success());
     }
 
     /// The process id.

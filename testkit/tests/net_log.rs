@@ -78,3 +78,29 @@ fn a_killed_server_leaves_a_log_that_verifies_and_tampering_shows() {
     let (code, report) = verify(directory.path(), &["--checkpoints", "shipped.jsonl"]);
     assert_eq!((code, &report["fault"]["kind"]), (Some(1), &json!("shippedCheckpointDisagrees")), "{report}");
 }
+
+#[test]
+fn the_reference_of_an_error_finds_its_event_at_the_admin_listener() {
+    let world = World::dev(&[]);
+    let mut peer = world.join("ann");
+    peer.send(&json!({"type": "chat", "csrfToken": "wrong", "payload": {"message": "hi"}}));
+    let reference = peer.expect("error")["ref"].as_str().unwrap().to_owned();
+    // The log's line comes after the event is remembered, at the latest.
+    let _ = world.logged(&reference);
+    let began = Instant::now();
+    let events = loop {
+        let events = world.ask_admin(&format!("/api/events?ref={reference}")).json();
+        if events["events"] != json!([]) || began.elapsed() > PATIENCE {
+            break events;
+        }
+    };
+    assert_eq!(events["events"].as_array().unwrap().len(), 1, "{events}");
+    assert_eq!(events["events"][0]["event.reason"], "csrf_wrong");
+    assert_eq!(events["events"][0]["user.name"], "ann");
+    let none = world.ask_admin("/api/events?control=csrf&subject=bob").json();
+    assert_eq!(none, json!({"events": []}));
+    assert_eq!(world.ask_admin("/api/events?limit=1").json()["events"].as_array().unwrap().len(), 1);
+    let wrong = world.ask_admin("/api/events?sujbect=ann");
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.contains("sujbect"), "{}", wrong.body);
+}

@@ -3,7 +3,9 @@
 mod check_config;
 mod keygen;
 mod log;
+mod revoke;
 mod serve;
+mod sessions;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +23,8 @@ pub(crate) enum Exit {
     Failed,
     /// 2: wrong usage or configuration; nothing was done.
     Usage,
+    /// 3: the target could not be reached.
+    Unreached,
 }
 
 impl Exit {
@@ -30,6 +34,7 @@ impl Exit {
             Self::Good => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Unreached => 3,
         }
     }
 }
@@ -72,6 +77,12 @@ enum Command {
     /// Sign a token and print it alone.
     #[command(after_help = EXIT_CODES)]
     Token(token::Arguments),
+    /// Make tokens, sessions or subjects worthless at once, on a running server.
+    #[command(after_help = EXIT_CODES)]
+    Revoke(revoke::Arguments),
+    /// Look at the open sessions of a running server.
+    #[command(after_help = EXIT_CODES)]
+    Sessions(sessions::Arguments),
     /// Look at the security log.
     #[command(after_help = EXIT_CODES)]
     Log(log::Arguments),
@@ -84,6 +95,8 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
+        Command::Revoke(arguments) => revoke::run(&arguments),
+        Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
     }
 }
@@ -105,7 +118,7 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_the_contract() {
-        for (exit, want) in [(Exit::Good, 0), (Exit::Failed, 1), (Exit::Usage, 2)] {
+        for (exit, want) in [(Exit::Good, 0), (Exit::Failed, 1), (Exit::Usage, 2), (Exit::Unreached, 3)] {
             assert_eq!(exit.code(), want);
             assert!(EXIT_CODES.contains(&format!("\n  {want}  ")), "{exit:?}");
         }
@@ -130,6 +143,19 @@ mod tests {
             ("token --key a --sub ann --ttl 15", false),
             ("token --key a --sub ann --ttl 0s", false),
             ("token --sub ann", false),
+            ("revoke --subject ann --reason gone --json", true),
+            ("revoke --subject ann --issued-before now --admin http://localhost:1 --key-file k", true),
+            ("revoke --subject ann --issued-before 2026-11-25T03:10:52Z", true),
+            ("revoke --subject ann --issued-before yesterday", false),
+            ("revoke --session 000102030405060708090a0b0c0d0e0f", true),
+            ("revoke --jti j", true),
+            ("revoke --list", true),
+            ("revoke --lift 7", true),
+            ("revoke --jti j --subject ann", false),
+            ("revoke --jti j --issued-before now", false),
+            ("revoke", false),
+            ("sessions list --json --admin http://localhost:1", true),
+            ("sessions", false),
             ("log verify a.jsonl --key a.pub", true),
             ("log verify a.jsonl b.jsonl --key a.pub --key b.pub --checkpoints c.jsonl --json", true),
             ("log verify a.jsonl --chain-only", true),

@@ -1,5 +1,6 @@
 //! The command line of wsguard: arguments, output and exit codes; everything else is in the libraries.
 
+mod admin;
 mod cmd;
 mod output;
 

@@ -56,6 +56,21 @@ pub(crate) fn limits(rows: &[LimitRow]) -> String {
     text
 }
 
+/// Makes what others chose (a subject, a reason) harmless for a terminal: control and bidi characters become escapes.
+pub(crate) fn harmless(text: &str) -> String {
+    let is_bidi =
+        |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() || is_bidi(letter) {
+            out.extend(letter.escape_unicode());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
 /// Prints what is known at start to standard error.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(stderr().lock(), "{text}");
@@ -86,6 +101,15 @@ mod tests {
         let row = |key, value: &str| LimitRow { key, value: value.to_owned(), meaning: "what", reason: "why" };
         let text = limits(&[row("a.b", "256KiB"), row("long.key", "1")]);
         assert_eq!(plain(&text), "Limits in force\n  a.b       256KiB  what\n  long.key       1  what");
+    }
+
+    #[test]
+    fn what_others_chose_does_not_steer_the_terminal() {
+        for (text, want) in
+            [("ann", "ann"), ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"), ("a\u{202e}b", "a\\u{202e}b"), ("ä\n", "ä\\u{a}")]
+        {
+            assert_eq!(harmless(text), want);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use crate::control::session::SessionId;
 use crate::frame::{self, Opcode};
 use crate::json::{self, NodeId, Tape, Value};
 use crate::policy::{MessageType, Policy, Reference};
@@ -22,6 +23,8 @@ pub struct Effects {
     pub shadowed: u32,
     /// Messages with an `id` that was known: answered, not handled.
     pub duplicates: u32,
+    /// A session of the same subject that has lost its seat to this connection: to be woken, so that it closes.
+    pub displaced: Option<SessionId>,
     /// Room for a reply while it is put together; like all buffers here the thread's, not the connection's.
     pub tail: Vec<u8>,
     pub(crate) message: Accepted,

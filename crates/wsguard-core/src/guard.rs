@@ -10,6 +10,7 @@
 mod clock;
 mod entry;
 mod own;
+mod reconsider;
 mod reply;
 mod resume;
 mod view;
@@ -24,6 +25,7 @@ pub use reply::tail_of;
 pub use resume::{Overflowed, Resumption, Suspended};
 pub use view::Snapshot;
 
+use crate::control::authorization::Permissions;
 use crate::control::csrf::Csrf;
 use crate::control::delivery::{Delivery, Encoded, ResumeRequest};
 use crate::control::envelope;
@@ -33,10 +35,11 @@ use crate::control::session::{Seat, SessionId};
 use crate::control::{content, schema};
 use crate::effect::{Effects, Message, Record, frame_into, write_number};
 use crate::frame::{self, FrameError};
+use crate::handshake::Judged;
 use crate::json::{self, Tape, Value};
 use crate::policy::{Context, Identity};
 use crate::probe::Probe;
-use crate::time::{Millis, Now, Tick};
+use crate::time::{Millis, Now, Tick, UnixMs};
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
 
 /// Refused frames that one connection may cause before it is closed with 1008.
@@ -48,6 +51,7 @@ const REFUSALS_IN_A_ROW_MAX: u32 = 256;
 #[derive(Debug)]
 pub struct Connection {
     cx: Arc<Context>,
+    judged: Judged,
     phase: Phase,
     client: IpAddr,
     prefixes: Prefixes,
@@ -56,8 +60,18 @@ pub struct Connection {
     refused_in_a_row: u32,
     closing: bool,
     shadow_told: bool,
-    /// The end that comes is not one that somebody wanted: a session that was announced to be resumed stays.
-    keeps: bool,
+    aftermath: Aftermath,
+    /// Rights may have changed since the application was last told.
+    rights_changed: bool,
+}
+
+/// What becomes of the session when the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aftermath {
+    /// It is over as well.
+    Over,
+    /// The end is not one that somebody wanted: a session that was announced to be resumed stays.
+    Kept,
 }
 
 #[derive(Debug)]
@@ -81,6 +95,10 @@ enum Phase {
 struct Session {
     id: SessionId,
     identity: Arc<Identity>,
+    /// What the identity may send, by the connection's policy.
+    permissions: Permissions,
+    /// The first moment at which the token is no longer good, by the connection's policy.
+    ends_at: UnixMs,
     started: Tick,
     last_message: Tick,
     /// INVARIANT: grows by one for each application frame.
@@ -121,6 +139,15 @@ impl<'a> Refused<'a> {
     fn of(mut self, kind: &'a str) -> Self {
         self.kind = Some(kind);
         self
+    }
+}
+
+impl From<Closure> for Refused<'_> {
+    fn from(closure: Closure) -> Self {
+        let refusal = closure
+            .refusal
+            .unwrap_or_else(|| Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, "session_over"));
+        Self { refusal: Box::new(refusal), id: None, kind: None, close: Some(closure.code) }
     }
 }
 
@@ -188,7 +215,7 @@ impl Connection {
         let charged = self.charge(now, text.len(), effects);
         probe.lap(ControlId::Rate);
 
-        let document = json::scan(text, &self.cx.policy.scan, tape).map_err(|error| {
+        let document = json::scan(text, &self.judged.policy.scan, tape).map_err(|error| {
             let code = if error.kind().is_unsafe_content() { ErrorCode::UnsafeContent } else { ErrorCode::InvalidJson };
             Refused::new(
                 ControlId::Scan,
@@ -214,7 +241,7 @@ impl Connection {
         let id = envelope.id;
         match envelope.kind {
             "ping" => return own::answer_ping(now, &envelope, effects),
-            "ack" => return own::accept_ack(&self.cx, session, &envelope),
+            "ack" => return own::accept_ack(&self.cx, &self.judged.policy, session, &envelope),
             "auth.refresh" => return self.accept_refresh(now, &envelope),
             "auth" => {
                 return Err(Refused::new(
@@ -233,10 +260,10 @@ impl Connection {
         }
         probe.lap(ControlId::Csrf);
 
-        let Some((number, message)) = self.cx.policy.message(envelope.kind) else {
+        let Some((number, message)) = self.judged.policy.message(envelope.kind) else {
             return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", id));
         };
-        if !session.identity.permissions.allow(number) {
+        if !session.permissions.allow(number) {
             return Err(
                 Refused::new(ControlId::Authorization, ErrorCode::Forbidden, "type_forbidden", id).of(envelope.kind)
             );
@@ -245,7 +272,7 @@ impl Connection {
 
         if let Some(quota) = message.own_quota()
             && let Err(wait) = self.cx.limiter.typed(session.identity.print, number, quota, now.tick)
-            && self.cx.policy.rate.mode == Mode::Enforce
+            && self.judged.policy.rate.mode == Mode::Enforce
         {
             let refused = Refused::new(ControlId::RateType, ErrorCode::RateLimited, "messages_of_type", id);
             return Err(refused.after(wait).of(envelope.kind));
@@ -259,7 +286,7 @@ impl Connection {
 
         effects.message.begin(number, id);
         if let Some(payload) = envelope.payload {
-            content::write_checked(self.cx.policy.content_default, message, document, payload, effects).map_err(
+            content::write_checked(self.judged.policy.content_default, message, document, payload, effects).map_err(
                 |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind),
             )?;
         }
@@ -271,14 +298,17 @@ impl Connection {
     }
 
     /// Session and token still live; before there is a session, the message is small enough to be its first.
-    fn live<'t>(&self, now: Now, text: &str) -> Result<(), Refused<'t>> {
+    fn live<'t>(&mut self, now: Now, text: &str) -> Result<(), Refused<'t>> {
+        if self.cx.epoch() != self.judged.epoch {
+            self.look_again(now).map_err(Refused::from)?;
+        }
         let expired = |reason| {
             Err(Refused::new(ControlId::Liveness, ErrorCode::SessionExpired, reason, None)
                 .closing(CloseCode::Unauthenticated))
         };
         match &self.phase {
-            Phase::Open(session) if now.unix >= session.identity.ends_at => expired("token_ended"),
-            Phase::Open(session) if now.tick >= session.started.after(self.cx.policy.sessions.max) => {
+            Phase::Open(session) if now.unix >= session.ends_at => expired("token_ended"),
+            Phase::Open(session) if now.tick >= session.started.after(self.judged.policy.sessions.max) => {
                 expired("session_too_old")
             }
             Phase::Closed | Phase::Suspended(_) => expired("connection_over"),
@@ -293,18 +323,19 @@ impl Connection {
 
     /// Charges the message to session, server, subject and prefixes.
     fn charge(&mut self, now: Now, size: usize, effects: &mut Effects) -> Result<(), (&'static str, Millis)> {
-        let policy = self.cx.limiter.policy();
+        let policy = &self.judged.policy;
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let subject = match &self.phase {
             Phase::Open(session) => Some(session.identity.print),
             _ => None,
         };
         let charged = policy
+            .rate
             .bytes
             .charge(&mut self.bytes, now.tick, size)
             .map_err(|wait| ("bytes_of_session", wait))
-            .and_then(|()| self.cx.limiter.message(subject, self.prefixes, now.tick, size));
-        if policy.mode == Mode::Shadow {
+            .and_then(|()| self.cx.limiter.message(policy.quotas(), subject, self.prefixes, now.tick, size));
+        if policy.rate.mode == Mode::Shadow {
             if let Err((bucket, _)) = charged {
                 effects.shadowed = effects.shadowed.saturating_add(1);
                 // Told once a connection: a log of every message is what a flood wants.
@@ -402,13 +433,15 @@ impl Connection {
         record.close_code = code;
         effects.records.push(record);
         frame::write_close(&mut effects.out, code.unwrap_or(CloseCode::Normal.number()), "");
-        self.keeps = code.is_some_and(|code| code != CloseCode::Normal.number());
+        if code.is_some_and(|code| code != CloseCode::Normal.number()) {
+            self.aftermath = Aftermath::Kept;
+        }
         self.finish();
     }
 
     /// The message that [`Verdict::Allow`] let pass.
     pub fn message<'a>(&'a self, effects: &'a Effects) -> Message<'a> {
-        effects.message.message(&self.cx.policy)
+        effects.message.message(&self.judged.policy)
     }
 
     /// The message of this `id` was handled: remembers it and writes its `ack`.
@@ -437,7 +470,7 @@ impl Connection {
     /// announced to come back is kept it.
     pub fn write_application(&mut self, now: Now, frame: &Encoded, out: &mut Vec<u8>) {
         if let Phase::Open(session) = &mut self.phase {
-            let seq = session.number(&self.cx.policy, now.tick, frame);
+            let seq = session.number(&self.judged.policy, now.tick, frame);
             resume::write_frame(out, seq, frame.tail());
         }
     }

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use wsguard_protocol::ErrorCode;
 
-use crate::control::authorization::Permissions;
-use crate::control::credential::{self, Offer, Offered};
+use crate::control::credential::{self, Offer, Offered, Way};
 use crate::control::delivery::{Claim, ResumeRequest};
+use crate::control::rate::Print;
 use crate::control::rate::{Mode, Prefixes};
-use crate::control::session::Seat;
+use crate::control::session::{Seat, SessionId, Taken};
 use crate::control::{host, origin};
-use crate::policy::{Context, Identity};
+use crate::in_force::InForce;
+use crate::policy::{Context, Identity, Policy};
 use crate::time::{Millis, Now};
 use crate::token::{self, Claims, TokenError};
 use crate::verdict::{ControlId, Reason, Refusal};
@@ -104,9 +105,32 @@ pub struct Admission {
     pub subprotocol: bool,
     /// The client's address.
     pub client: IpAddr,
+    /// A session of the same subject that has lost its seat to this one: to be woken, so that it closes.
+    pub displaced: Option<SessionId>,
     pub(crate) prefixes: Prefixes,
     /// What the handshake says about resuming.
     pub(crate) resume: Option<Box<ResumeRequest>>,
+    pub(crate) judged: Judged,
+}
+
+/// By what a handshake was judged, so that the connection can be judged again.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    /// Read before everything else.
+    pub(crate) epoch: u64,
+    pub(crate) policy: Arc<InForce>,
+    /// The place in `policy.hosts`, and the port of the header.
+    pub(crate) host: (usize, Option<u16>),
+    /// The place in `policy.origins`.
+    pub(crate) origin: Option<usize>,
+    pub(crate) way: Way,
+}
+
+impl Admission {
+    /// The policy by which it was admitted.
+    pub fn policy(&self) -> &Arc<InForce> {
+        &self.judged.policy
+    }
 }
 
 /// In which state a connection begins.
@@ -151,24 +175,29 @@ pub struct Waiting {
     client: IpAddr,
     prefixes: Prefixes,
     resume: Option<Box<ResumeRequest>>,
+    judged: Judged,
 }
 
 /// Judges a handshake.
 pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
+    // In this order: what changes after the epoch was read is looked at again by the connection.
+    let (epoch, policy) = (cx.epoch(), cx.policy());
     let prefixes = cx.limiter.prefixes_of(request.client);
-    if let Err((bucket, wait)) = cx.limiter.handshake(prefixes, now.tick)
-        && cx.policy.rate.mode == Mode::Enforce
+    if let Err((bucket, wait)) = cx.limiter.handshake(policy.quotas(), prefixes, now.tick)
+        && policy.rate.mode == Mode::Enforce
     {
         return refuse(429, Refusal::new(ControlId::HandshakeRate, ErrorCode::RateLimited, bucket).retry_after(wait));
     }
-    if let Err(refusal) = host::inspect(&cx.policy.hosts, request.host) {
-        return refuse(403, refusal);
-    }
-    let origin = match origin::inspect(&cx.policy.origins, request.origin) {
-        Ok(origin) => origin.and_then(|index| cx.policy.origins.get(index)),
+    let host = match host::inspect(&policy.hosts, request.host) {
+        Ok(host) => host,
         Err(refusal) => return refuse(403, refusal),
     };
-    let found = credential::find(request, cx.policy.methods, &cx.policy.cookie_name, cx.policy.allow_query_token);
+    let origin_place = match origin::inspect(&policy.origins, request.origin) {
+        Ok(place) => place,
+        Err(refusal) => return refuse(403, refusal),
+    };
+    let origin = origin_place.and_then(|place| policy.origins.get(place));
+    let found = credential::find(request, policy.methods, &policy.cookie_name, policy.allow_query_token);
     let Offered { offer, subprotocol, resume } = match found {
         Ok(offered) => offered,
         Err(refusal) => return Step::Refuse(refusal),
@@ -179,28 +208,29 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
         client: request.client,
         prefixes,
         resume: resume.map(Box::new),
+        judged: Judged { epoch, policy: Arc::clone(&policy), host, origin: origin_place, way: offer.way() },
     };
     match offer {
         Offer::FirstMessage => waiting.admit(Entry::FirstMessage),
         // A cookie that does not verify counts as absent; a good one needs a page that may use it. Who sends no Origin is
         // no page, so it learns nothing that a program with the cookie does not know.
-        Offer::Cookie(token) => match cx.identify(now, token) {
+        Offer::Cookie(token) => match cx.identify_under(&policy, now, token) {
             Ok(_) if origin.is_none() => {
                 refuse(403, Refusal::new(ControlId::Origin, ErrorCode::Forbidden, "origin_missing_with_cookie"))
             }
             Ok(identity) => {
                 waiting.admit(Entry::Proof { identity: Arc::new(identity), fingerprint: token::fingerprint(token) })
             }
-            Err(_) if cx.policy.methods.first_message => waiting.admit(Entry::FirstMessage),
-            Err(error) => waiting.unauthenticated(error.as_str(), false),
+            Err(_) if policy.methods.first_message => waiting.by(Way::FirstMessage).admit(Entry::FirstMessage),
+            Err(error) => waiting.unauthenticated(error, false),
         },
-        Offer::Bearer(token) | Offer::Query(token) => match cx.identify(now, token) {
+        Offer::Bearer(token) | Offer::Query(token) => match cx.identify_under(&policy, now, token) {
             Ok(identity) => waiting.seated(cx, identity),
-            Err(error) => waiting.unauthenticated(error.as_str(), false),
+            Err(error) => waiting.unauthenticated(error, false),
         },
-        Offer::Subprotocol(token) => match cx.identify(now, token) {
+        Offer::Subprotocol(token) => match cx.identify_under(&policy, now, token) {
             Ok(identity) => waiting.seated(cx, identity),
-            Err(error) => waiting.unauthenticated(error.as_str(), true),
+            Err(error) => waiting.unauthenticated(error, true),
         },
         Offer::Ticket(ticket) => Step::Redeem { ticket: token::fingerprint(ticket), waiting },
     }
@@ -218,71 +248,127 @@ impl Waiting {
                 let refusal = Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_store_unavailable");
                 return refuse(503, refusal.retry_after(Millis(1_000)));
             }
-            Ok(None) => return self.unauthenticated("ticket_unknown_or_used", true),
+            Ok(None) => return self.bad_ticket("ticket_unknown_or_used"),
             Ok(Some(grant)) => grant,
         };
         if grant.origin != self.origin {
-            return self.unauthenticated("ticket_of_another_origin", true);
+            return self.bad_ticket("ticket_of_another_origin");
         }
         if let Some(resume) = grant.resume {
             self.resume = Some(Box::new(resume));
         }
-        match cx.identify(now, &grant.token) {
+        match cx.identify_under(&self.judged.policy, now, &grant.token) {
             Ok(identity) => self.seated(cx, identity),
-            Err(error) => self.unauthenticated(error.as_str(), true),
+            Err(error) => self.unauthenticated(error, true),
         }
     }
 
     fn seated(self, cx: &Context, identity: Identity) -> Step {
-        match cx.seats.take(identity.print, cx.policy.sessions.per_subject) {
-            Some(seat) => self.admit(Entry::Open(Arc::new(identity), Some(seat))),
-            // The session that it goes on with has a seat: counted once.
-            None if cx.claim(self.resume.as_deref(), &identity).is_some() => {
-                self.admit(Entry::Open(Arc::new(identity), None))
+        // The session that it goes on with has a seat, or takes one then: counted once.
+        if claim_of(cx, &self.judged.policy, self.resume.as_deref(), &identity).is_some() {
+            return self.admit(Entry::Open(Arc::new(identity), None));
+        }
+        match cx.take_seat(identity.print, &self.judged.policy) {
+            Some(Taken { seat, displaced, .. }) => {
+                let admission = self.admission(Entry::Open(Arc::new(identity), Some(seat)));
+                Step::Admit(Admission { displaced, ..admission })
             }
             None if self.subprotocol => self.admit(Entry::Refused(too_many_sessions())),
             None => refuse(429, too_many_sessions().retry_after(Millis(10_000))),
         }
     }
 
-    fn unauthenticated(self, reason: &'static str, tell_browser: bool) -> Step {
+    fn unauthenticated(self, error: TokenError, tell_browser: bool) -> Step {
+        let refusal = refused_token(error);
+        if tell_browser && self.subprotocol {
+            return self.admit(Entry::Refused(refusal));
+        }
+        // Over HTTP there is one answer for every cause.
+        let Refusal { control, reason, .. } = refusal;
+        refuse(401, Refusal::new(control, ErrorCode::Unauthenticated, reason))
+    }
+
+    fn bad_ticket(self, reason: &'static str) -> Step {
         let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason);
-        if tell_browser && self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(401, refusal) }
+        if self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(401, refusal) }
+    }
+
+    fn by(mut self, way: Way) -> Self {
+        self.judged.way = way;
+        self
     }
 
     fn admit(self, entry: Entry) -> Step {
-        let Self { subprotocol, client, prefixes, resume, .. } = self;
-        Step::Admit(Admission { entry, subprotocol, client, prefixes, resume })
+        Step::Admit(self.admission(entry))
     }
+
+    fn admission(self, entry: Entry) -> Admission {
+        Admission {
+            entry,
+            displaced: None,
+            subprotocol: self.subprotocol,
+            client: self.client,
+            prefixes: self.prefixes,
+            judged: self.judged,
+            resume: self.resume,
+        }
+    }
+}
+
+/// The refusal of a token over the socket: who is revoked is told so, since asking for a fresh token and coming back
+/// would be in vain.
+pub(crate) fn refused_token(error: TokenError) -> Refusal {
+    let code = match error {
+        TokenError::Revoked(_) => ErrorCode::Forbidden,
+        _ => ErrorCode::Unauthenticated,
+    };
+    Refusal::new(ControlId::Credential, code, error.as_str())
 }
 
 pub(crate) fn too_many_sessions() -> Refusal {
     Refusal::new(ControlId::SessionCap, ErrorCode::Forbidden, Reason::from("sessions_of_subject"))
 }
 
+/// The session that `request` asks for, where resuming is offered and its token was given to this subject.
+pub(crate) fn claim_of(
+    cx: &Context,
+    policy: &Policy,
+    request: Option<&ResumeRequest>,
+    identity: &Identity,
+) -> Option<Claim> {
+    if policy.sessions.resume_window == Millis(0) {
+        return None;
+    }
+    request?.claim(&cx.csrf, &identity.claims.subject)
+}
+
 impl Context {
-    /// Who `token` stands for.
-    pub fn identify(&self, now: Now, token: &str) -> Result<Identity, TokenError> {
-        let claims = match &self.policy.static_token {
-            Some(fixed) if bool::from(fixed.token.as_bytes().ct_eq(token.as_bytes())) => {
-                Claims::development(&fixed.subject, now.unix.after(Millis::from_secs(24 * 3_600)))
-            }
-            _ => token::verify(&self.policy.keys, &self.policy.tokens, now.unix, token)?,
-        };
-        Ok(Identity {
-            permissions: Permissions::of(&claims, self.policy.messages().iter().map(crate::policy::MessageType::who)),
-            print: self.limiter.print_of(&claims.subject),
-            ends_at: claims.ends_at(self.policy.tokens.leeway),
-            claims,
-        })
+    /// A seat for `subject`. Whoever lost one for it looks at itself at its next message, or when it is woken.
+    pub(crate) fn take_seat(&self, subject: Print, policy: &Policy) -> Option<Taken> {
+        let taken = self.seats.take(subject, &policy.sessions)?;
+        if taken.is_displacing {
+            self.advance_epoch();
+        }
+        Some(taken)
     }
 
-    /// The session that `request` asks for, where resuming is offered and its token was given to this subject.
-    pub(crate) fn claim(&self, request: Option<&ResumeRequest>, identity: &Identity) -> Option<Claim> {
-        if self.policy.sessions.resume_window == Millis(0) {
-            return None;
+    /// Who `token` stands for, by the policy of the moment.
+    pub fn identify(&self, now: Now, token: &str) -> Result<Identity, TokenError> {
+        self.identify_under(&self.policy(), now, token)
+    }
+
+    /// Who `token` stands for, by `policy`.
+    pub(crate) fn identify_under(&self, policy: &Policy, now: Now, token: &str) -> Result<Identity, TokenError> {
+        let fixed =
+            policy.static_token.as_ref().filter(|fixed| bool::from(fixed.token.as_bytes().ct_eq(token.as_bytes())));
+        let claims = match fixed {
+            Some(fixed) => Claims::development(&fixed.subject, now.unix.after(Millis::from_secs(24 * 3_600))),
+            None => token::verify(&policy.keys, &policy.tokens, now.unix, token)?,
+        };
+        if let Some(revoked) = self.revocations.refuse(&claims, None) {
+            return Err(TokenError::Revoked(revoked));
         }
-        request?.claim(&self.csrf, &identity.claims.subject)
+        Ok(Identity { is_static: fixed.is_some(), print: self.limiter.print_of(&claims.subject), claims })
     }
 
     /// The proof that `POST /ws/session` hands to a page of the same origin, for the cookie's `token`: bound to the

@@ -12,6 +12,7 @@ pub mod effect;
 pub mod frame;
 pub mod guard;
 pub mod handshake;
+pub mod in_force;
 pub mod json;
 pub mod markup;
 pub mod policy;

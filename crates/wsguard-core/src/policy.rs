@@ -14,11 +14,13 @@ use crate::control::heartbeat::HeartbeatPolicy;
 use crate::control::host::HostPattern;
 use crate::control::origin::Origin;
 use crate::control::rate::{Limiter, Print, PrintKey, Quota, RatePolicy};
+use crate::control::revocation::{REVOCATIONS_MAX, Revocations};
 use crate::control::session::{Seats, SessionPolicy};
 use crate::frame::FrameLimits;
+use crate::in_force::{InForce, Moment};
 use crate::json::ScanLimits;
 use crate::schema::{CompiledSchema, ContentClass, SchemaError};
-use crate::time::{Millis, UnixMs};
+use crate::time::Millis;
 use crate::token::{Claims, CsrfKey, KeyRing, TokenPolicy};
 
 /// Randomness, given from outside: the core has none of its own, so that a run can be repeated.
@@ -34,6 +36,8 @@ pub struct MessageType {
     schema: CompiledSchema,
     access: Access,
     quota: Option<Quota>,
+    /// It only holds the number of a type that is no more.
+    is_retired: bool,
 }
 
 /// A message type that cannot be.
@@ -75,7 +79,12 @@ impl MessageType {
         if !plain || reserved || name.is_empty() || name.len() > TYPE_BYTES_MAX {
             return Err(MessageTypeError::Name { name: name.to_owned() });
         }
-        Ok(Self { name: name.into(), access: Access::Authenticated, quota: None, schema })
+        Ok(Self { name: name.into(), access: Access::Authenticated, quota: None, schema, is_retired: false })
+    }
+
+    fn retired(name: &str) -> Result<Self, MessageTypeError> {
+        let schema = CompiledSchema::compile(name, "false")?;
+        Ok(Self { name: name.into(), access: Access::Nobody, quota: None, schema, is_retired: true })
     }
 
     /// Who may send it.
@@ -102,7 +111,7 @@ impl MessageType {
         &self.schema
     }
 
-    pub(crate) fn who(&self) -> &Access {
+    fn who(&self) -> &Access {
         &self.access
     }
 
@@ -224,7 +233,44 @@ impl Policy {
         }
     }
 
-    /// The message types, in the order of their numbers.
+    /// Gives the message types that `old` knows the numbers that they have there, and to those that are gone a place that
+    /// nobody may use. So a number means one type for as long as the process lives, in counters, in buckets and in
+    /// connections that still hold the old policy.
+    ///
+    /// # Errors
+    /// [`MessageTypeError::TooMany`] when old and new types together are more than [`TYPES_MAX`].
+    pub fn keep_numbers_of(&mut self, old: &Self) -> Result<(), MessageTypeError> {
+        let mut new = std::mem::take(&mut self.messages);
+        let mut messages = Vec::with_capacity(new.len().max(old.messages.len()));
+        for was in &old.messages {
+            messages.push(match new.iter().position(|message| message.name == was.name) {
+                Some(place) => new.remove(place),
+                None => MessageType::retired(&was.name)?,
+            });
+        }
+        messages.append(&mut new);
+        if messages.len() > TYPES_MAX {
+            return Err(MessageTypeError::TooMany);
+        }
+        self.messages = messages;
+        self.by_name.clear();
+        for (number, message) in (0_u16..).zip(&self.messages) {
+            if !message.is_retired
+                && let Err(place) = self.place(&message.name)
+            {
+                self.by_name.insert(place, number);
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of the message types that can be sent.
+    pub fn message_names(&self) -> impl Iterator<Item = &str> {
+        self.messages.iter().filter(|message| !message.is_retired).map(MessageType::name)
+    }
+
+    /// The message types in the order of their numbers, with those that are no more
+    /// ([`Policy::keep_numbers_of`]).
     pub fn messages(&self) -> &[MessageType] {
         &self.messages
     }
@@ -233,6 +279,11 @@ impl Policy {
     pub(crate) fn message(&self, name: &str) -> Option<(u16, &MessageType)> {
         let number = *self.by_name.get(self.place(name).ok()?)?;
         Some((number, self.messages.get(usize::from(number))?))
+    }
+
+    /// What `claims` may send.
+    pub(crate) fn permissions_of(&self, claims: &Claims) -> Permissions {
+        Permissions::of(claims, self.messages.iter().map(MessageType::who))
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {
@@ -248,9 +299,8 @@ impl Policy {
 pub struct Identity {
     /// What the token says.
     pub claims: Claims,
-    /// The first moment at which the token is no longer good.
-    pub ends_at: UnixMs,
-    pub(crate) permissions: Permissions,
+    /// The token was [`Policy::static_token`], which no key signed.
+    pub(crate) is_static: bool,
     pub(crate) print: Print,
 }
 
@@ -262,11 +312,12 @@ pub struct Secrets {
     pub prints: [u8; 16],
 }
 
-/// What all connections of a guard share: the policy, the buckets, the seats.
+/// What all connections of a guard share: the policy of the moment, the buckets, the seats.
 pub struct Context {
-    pub(crate) policy: Policy,
+    moment: Moment,
     pub(crate) limiter: Limiter,
     pub(crate) seats: Arc<Seats>,
+    pub(crate) revocations: Revocations,
     pub(crate) csrf: CsrfKey,
     /// Keys the hashes of message ids.
     pub(crate) ids: PrintKey,
@@ -276,7 +327,7 @@ pub struct Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("Context").field("moment", &self.moment).finish_non_exhaustive()
     }
 }
 
@@ -284,19 +335,40 @@ impl Context {
     /// A context for `policy`.
     pub fn new(policy: Policy, secrets: &Secrets, random: Box<dyn Random>) -> Self {
         Self {
-            limiter: Limiter::new(policy.rate.clone(), PrintKey::new(secrets.prints)),
+            limiter: Limiter::new(policy.rate.table_keys, PrintKey::new(secrets.prints)),
             csrf: CsrfKey::new(&secrets.csrf),
             ids: PrintKey::new(secrets.prints),
             replays: Arc::default(),
             seats: Arc::default(),
+            revocations: Revocations::new(PrintKey::new(secrets.prints), REVOCATIONS_MAX),
             random,
-            policy,
+            moment: Moment::new(policy),
         }
     }
 
-    /// The policy.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    /// The policy of the moment. A handshake and a connection take it once and are judged by it to their end; what is
+    /// asked for again may be another one.
+    pub fn policy(&self) -> Arc<InForce> {
+        self.moment.policy()
+    }
+
+    /// How often something changed that may change a verdict on open connections.
+    ///
+    /// Read it before what the verdict depends on: then a change in between is seen at the next look.
+    pub fn epoch(&self) -> u64 {
+        self.moment.epoch()
+    }
+
+    /// Puts `policy` in force for handshakes and messages from now on and returns the one before. The types that both
+    /// know must have the same numbers: see [`Policy::keep_numbers_of`].
+    pub fn replace_policy(&self, policy: InForce) -> Arc<InForce> {
+        self.moment.replace(Arc::new(policy))
+    }
+
+    /// Makes every connection look at itself again, at its next message or when its driver calls
+    /// [`crate::guard::Connection::reconsider`]. To be called after the change is published.
+    pub fn advance_epoch(&self) {
+        self.moment.advance();
     }
 
     /// The buckets.
@@ -307,6 +379,11 @@ impl Context {
     /// What all replay buffers hold together.
     pub fn replays(&self) -> &ReplayPool {
         &self.replays
+    }
+
+    /// The revocations. Who adds one then calls [`Context::advance_epoch`].
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// 16 random bytes: a session id, a ticket.

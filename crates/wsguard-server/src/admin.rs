@@ -4,17 +4,19 @@
 //! that a peer can choose and so fill the memory of whoever scrapes (CWE-770). The Host must be this listener's own, and
 //! no label holds a subject, a room or an address.
 
+mod events;
+mod living;
 mod metrics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -43,8 +45,15 @@ pub(crate) struct Admin {
 
 /// The routes.
 pub(crate) fn routes(admin: Admin) -> Router {
-    let api =
-        Router::new().route("/api/stats", get(stats)).layer(middleware::from_fn_with_state(admin.clone(), bearer));
+    let api = Router::new()
+        .route("/api/stats", get(stats))
+        .route("/api/events", get(events::events))
+        .route("/api/revocations", get(living::revocations).post(living::revoke))
+        .route("/api/revocations/{id}", delete(living::lift))
+        .route("/api/sessions", get(living::sessions))
+        .route("/api/sessions/{id}", delete(living::disconnect))
+        .layer(DefaultBodyLimit::max(living::BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(admin.clone(), bearer));
     Router::new()
         .route("/health", get(|| async { Json(json!({"status": "ok"})) }))
         .route("/ready", get(ready))
@@ -127,9 +136,9 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
     let policy = admin.guard.policy();
     let messages: serde_json::Map<String, Value> = stats
         .messages()
-        .map(|(number, verdicts)| {
-            let name = metrics::type_name(policy, number);
-            (name.to_owned(), verdicts.iter().map(|(verdict, count)| ((*verdict).to_owned(), json!(count))).collect())
+        .filter_map(|(number, verdicts)| {
+            let counts = verdicts.iter().map(|(verdict, count)| ((*verdict).to_owned(), json!(count))).collect();
+            Some((metrics::type_name(&policy, number)?.to_owned(), counts))
         })
         .collect();
     let refusals: serde_json::Map<String, Value> =

@@ -179,7 +179,7 @@ impl Handler for App {
         }
     }
 
-    fn resumed(&mut self, peer: &mut Peer<'_>) {
+    fn reconsidered(&mut self, peer: &mut Peer<'_>) {
         let Some(session) = self.session else {
             return;
         };

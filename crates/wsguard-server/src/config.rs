@@ -38,6 +38,7 @@ use ipnet::IpNet;
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
 pub use wsguard_core::control::rate::Mode;
+pub use wsguard_core::control::session::OnCap;
 use wsguard_core::time::Millis;
 use wsguard_protocol::limits as protocol;
 
@@ -77,6 +78,56 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// The file that was read.
     pub source: Option<PathBuf>,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Loaded {
+    /// What differs between this configuration and `next`, key by key in the order of the keys. Of keys that name files
+    /// with secrets only the names are compared, and neither is shown.
+    pub fn changes(&self, next: &Self) -> Vec<SettingChange> {
+        let value = |of: &Self, key: &str| {
+            let limit = of.config.limits.iter().find(|row| row.key == key).map(|row| row.value.clone());
+            limit.or_else(|| of.settings.iter().find(|(known, _)| *known == key).map(|(_, text)| text.clone()))
+        };
+        let mut keys: Vec<&'static str> = [self, next]
+            .into_iter()
+            .flat_map(|of| of.settings.iter().map(|(key, _)| *key).chain(of.config.limits.iter().map(|row| row.key)))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter()
+            .filter_map(|key| {
+                let (old, new) = (value(self, key), value(next, key));
+                (old != new).then(|| SettingChange {
+                    key,
+                    old: shown(key, old),
+                    new: shown(key, new),
+                    needs_restart: source::needs_restart(key),
+                })
+            })
+            .collect()
+    }
+}
+
+/// One key whose value differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// The key.
+    pub key: &'static str,
+    /// The value before; `default` where it was not set.
+    pub old: String,
+    /// The value after.
+    pub new: String,
+    /// Whether only a restart makes it count.
+    pub needs_restart: bool,
+}
+
+fn shown(key: &str, value: Option<String>) -> String {
+    match value {
+        None => "default".to_owned(),
+        Some(_) if source::is_secret(key) => "(set)".to_owned(),
+        Some(text) => text,
+    }
 }
 
 /// Everything that the server can be told.
@@ -117,6 +168,9 @@ pub struct Config {
     pub message_deadline: Millis,
     /// `messages.dir`: JSON Schemas, one file a message type. `None`: the built-in ones.
     pub messages_dir: Option<PathBuf>,
+    /// `store.path`: where revocations and bans outlive the process; `wsguard.redb` beside the configuration by default.
+    /// `None`, which is the default under `--dev` and `"memory"` otherwise, keeps them in memory.
+    pub store: Option<PathBuf>,
     /// `log.*`
     pub log: Log,
     origins_are_defaults: bool,
@@ -207,6 +261,8 @@ pub struct Session {
     pub replay_bytes: usize,
     /// Bytes kept to be replayed to all sessions; 64 MiB by default.
     pub replay_bytes_total: usize,
+    /// What becomes of one session more: refused by default.
+    pub on_cap: OnCap,
 }
 
 /// `rate.*`
@@ -307,10 +363,11 @@ impl Config {
         let mut reader = Reader::new(settings, file);
         let mut config = Self::read(&mut reader, overrides.dev);
         let warnings = check::check(&config, &mut reader);
+        let settings = reader.texts();
         config.limits = std::mem::take(&mut reader.limits);
         let errors = reader.into_errors();
         if errors.is_empty() {
-            Ok(Loaded { config, warnings, source: file.map(Path::to_owned) })
+            Ok(Loaded { config, warnings, source: file.map(Path::to_owned), settings })
         } else {
             Err(ConfigErrors(errors))
         }
@@ -400,6 +457,7 @@ impl Config {
                 detached_max: reader.count(&limit::SESSION_DETACHED_MAX),
                 replay_bytes: reader.bytes(&limit::SESSION_REPLAY_BYTES),
                 replay_bytes_total: reader.bytes(&limit::SESSION_REPLAY_BYTES_TOTAL),
+                on_cap: on_cap(reader),
             },
             rate: Rate::read(reader),
             penalty_mode: mode(reader, "penalty.mode"),
@@ -408,12 +466,35 @@ impl Config {
             heartbeat_timeout: reader.time(&limit::HEARTBEAT_TIMEOUT),
             message_deadline: reader.time(&limit::MESSAGE_DEADLINE),
             messages_dir: reader.directory("messages.dir"),
+            store: store(reader, dev),
             log: log(reader),
             server,
             origins_are_defaults,
             limits: Vec::new(),
         }
     }
+}
+
+/// The name of the store's file where no other is given.
+const STORE_NAME: &str = "wsguard.redb";
+
+/// What stands in `store.path` for no file.
+const STORE_IN_MEMORY: &str = "memory";
+
+fn store(reader: &mut Reader, dev: bool) -> Option<PathBuf> {
+    if !reader.is_given("store.path") {
+        return (!dev).then(|| reader.beside_file(STORE_NAME));
+    }
+    reader.path("store.path").filter(|path| !path.ends_with(STORE_IN_MEMORY))
+}
+
+fn on_cap(reader: &mut Reader) -> OnCap {
+    let word = reader.text("session.on_cap", "\"refuse\" or \"close-oldest\"", |text| match text {
+        "refuse" => Some(OnCap::Refuse),
+        "close-oldest" => Some(OnCap::CloseOldest),
+        _ => None,
+    });
+    word.unwrap_or_default()
 }
 
 impl Auth {

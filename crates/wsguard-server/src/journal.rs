@@ -18,11 +18,12 @@ mod sink;
 mod start;
 pub mod verify;
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +48,9 @@ pub const QUEUE_ENTRIES_MAX: usize = 8_192;
 
 /// Lines that a subscriber of the tap may lag behind; then it misses the oldest.
 pub const TAP_LINES_MAX: usize = 256;
+
+/// Entries that can be asked for at the admin listener: about 1 MiB.
+pub const RECENT_ENTRIES_MAX: usize = 1_000;
 
 /// Bytes collected before they are written in one call.
 const BATCH_BYTES: usize = 64 * 1_024;
@@ -81,7 +85,11 @@ pub struct Journal {
     queue: SyncSender<Command>,
     counts: Arc<Counts>,
     tap: broadcast::Sender<Arc<str>>,
+    recent: Recent,
 }
+
+/// The last entries, oldest first. The writer thread and the admin listener share the lock; no connection takes it.
+type Recent = Arc<Mutex<VecDeque<Entry>>>;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -109,12 +117,13 @@ impl Journal {
         let (queue, commands) = sync_channel(QUEUE_ENTRIES_MAX);
         let (tap, _) = broadcast::channel(TAP_LINES_MAX);
         let counts = Arc::new(Counts::default());
-        let mut writer = Writer::open(options, tap.clone(), Arc::clone(&counts))?;
+        let recent = Recent::default();
+        let mut writer = Writer::open(options, tap.clone(), Arc::clone(&counts), Arc::clone(&recent))?;
         thread::Builder::new().name("wsguard-journal".to_owned()).spawn(move || {
             writer.run(&commands);
             writer.end();
         })?;
-        Ok(Self { queue, counts, tap })
+        Ok(Self { queue, counts, tap, recent })
     }
 
     /// Hands `entry` to the writer. Never waits: with a full queue the entry is dropped and counted.
@@ -142,6 +151,12 @@ impl Journal {
     /// [`TAP_LINES_MAX`] behind misses lines; the log does not.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<str>> {
         self.tap.subscribe()
+    }
+
+    /// Returns the newest of the last [`RECENT_ENTRIES_MAX`] entries that `wanted` takes, `limit` at most, newest first.
+    pub fn recent(&self, limit: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().rev().filter(|entry| wanted(entry)).take(limit).cloned().collect()
     }
 
     /// Waits until everything recorded so far is written, `patience` at most. Returns whether it was. Blocks.
@@ -186,6 +201,7 @@ struct Writer {
     format: LogFormat,
     tap: broadcast::Sender<Arc<str>>,
     counts: Arc<Counts>,
+    recent: Recent,
     /// Drops that are in the log already.
     reported: u64,
     /// Sealed lines that are not written yet.
@@ -203,7 +219,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(options: Options, tap: broadcast::Sender<Arc<str>>, counts: Arc<Counts>) -> io::Result<Self> {
+    fn open(
+        options: Options,
+        tap: broadcast::Sender<Arc<str>>,
+        counts: Arc<Counts>,
+        recent: Recent,
+    ) -> io::Result<Self> {
         let Options { target, format, key, checkpoints, rotate_bytes, keep_files } = options;
         let (sink, found) = match target {
             LogTarget::Stderr => (Sink::Stderr, sink::Found::default()),
@@ -217,6 +238,7 @@ impl Writer {
             format,
             tap,
             counts,
+            recent,
             reported: 0,
             batch: Vec::new(),
             line: String::new(),
@@ -287,6 +309,7 @@ impl Writer {
             Command::Write(entry) => {
                 if self.floods.keeps(&entry, &mut self.told) {
                     self.render(&entry);
+                    self.remember(*entry);
                 }
             }
             Command::Flush(answer) => {
@@ -300,6 +323,14 @@ impl Writer {
                 let _ = answer.try_send(());
             }
         }
+    }
+
+    fn remember(&self, entry: Entry) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= RECENT_ENTRIES_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(entry);
     }
 
     fn render(&mut self, entry: &Entry) {
@@ -364,6 +395,7 @@ impl Writer {
         self.floods.end(now, &mut self.told);
         for entry in std::mem::take(&mut self.told) {
             self.render(&entry);
+            self.remember(entry);
         }
         let dropped = self.counts.dropped.load(Ordering::Relaxed);
         let new = dropped.saturating_sub(self.reported);

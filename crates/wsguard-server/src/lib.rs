@@ -10,9 +10,13 @@ pub mod keys;
 mod listener;
 pub mod proxy;
 mod public;
+mod reload;
+mod rfc3339;
 pub mod schemas;
 mod serve;
 mod setup;
+pub mod store;
 pub mod tls;
 
+pub use rfc3339::time_from_rfc3339;
 pub use serve::{Listening, ServeError, ServeOptions, environment, serve};

@@ -197,27 +197,28 @@ impl Public {
 
     /// Rate and Host, before any signature is checked.
     fn gate(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Option<Reply> {
-        let limiter = self.guard.context().limiter();
+        let (limiter, policy) = (self.guard.context().limiter(), self.guard.policy());
         let now = wsguard::core::time::Tick(wsguard::monotonic_ms());
-        if let Err((bucket, wait)) = limiter.handshake(limiter.prefixes_of(client), now)
-            && limiter.policy().mode == Mode::Enforce
+        if let Err((bucket, wait)) = limiter.handshake(policy.quotas(), limiter.prefixes_of(client), now)
+            && policy.rate.mode == Mode::Enforce
         {
             let refusal = Refusal::new(ControlId::HandshakeRate, ErrorCode::RateLimited, bucket).retry_after(wait);
             return Some(self.refuse(client, 429, refusal));
         }
-        let refusal = host::inspect(&self.guard.policy().hosts, header(headers, HOST)).err()?;
+        let refusal = host::inspect(&policy.hosts, header(headers, HOST)).err()?;
         Some(self.refuse(client, 403, refusal))
     }
 
     fn origin(&self, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-        let origins = &self.guard.policy().origins;
+        let policy = self.guard.policy();
+        let origins = &policy.origins;
         let place = wsguard::core::control::origin::inspect(origins, header(headers, ORIGIN))?;
         Ok(place.and_then(|place| origins.get(place)).map(|origin| origin.as_str().to_owned()))
     }
 
     fn cookie(&self, headers: &HeaderMap) -> Option<String> {
-        let name = &self.guard.policy().cookie_name;
-        credential::cookie(header(headers, COOKIE), name).ok().flatten().map(str::to_owned)
+        let policy = self.guard.policy();
+        credential::cookie(header(headers, COOKIE), &policy.cookie_name).ok().flatten().map(str::to_owned)
     }
 
     fn not_found(&self, client: std::net::IpAddr, reason: &'static str) -> Reply {

@@ -22,8 +22,10 @@ use crate::keys::{KeygenError, KeysInvalid};
 use crate::listener;
 use crate::proxy::{ProxyPolicy, Transport};
 use crate::public::Public;
+use crate::reload::Reloader;
 use crate::schemas::SchemasError;
 use crate::setup::{self, Prepared};
+use crate::store::StoreError;
 use crate::tls::{self, TlsError};
 
 /// What the command line asks for.
@@ -78,6 +80,9 @@ pub enum ServeError {
     /// The guard cannot be built.
     #[error(transparent)]
     Guard(#[from] BuildError),
+    /// The store of revocations cannot be used: without it nothing is served.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The development key cannot be made.
     #[error("make the development key: {0}")]
     DevKey(String),
@@ -104,6 +109,7 @@ impl ServeError {
             Self::Config(_) | Self::Tls(_) | Self::Keys(_) | Self::Schemas(_) | Self::Message(_) | Self::Guard(_) => {
                 true
             }
+            Self::Store(error) => error.is_lasting(),
             Self::DevKey(_) | Self::Bind { .. } | Self::Log(_) | Self::Runtime(_) => false,
         }
     }
@@ -132,8 +138,9 @@ impl From<KeyRingError> for ServeError {
 /// # Errors
 /// A configuration, certificate, key or address that cannot be used: all of it before the first connection is accepted.
 pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
-    let ServeOptions { config, dev, listen, admin, on_loaded, on_listening } = options;
-    let mut loaded = Config::load(config.as_deref(), environment(), &Overrides { listen, admin, dev })?;
+    let ServeOptions { config: config_file, dev, listen, admin, on_loaded, on_listening } = options;
+    let overrides = Overrides { listen, admin, dev };
+    let mut loaded = Config::load(config_file.as_deref(), environment(), &overrides)?;
     let workers = usize::try_from(loaded.config.server.workers).unwrap_or(1).max(1);
     // One worker needs no scheduler that moves tasks between threads.
     let runtime = if workers == 1 {
@@ -145,6 +152,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     runtime.block_on(async {
         // Before anybody can know that the server runs: a signal that comes early must drain too, not kill.
         let signals = Signals::new().map_err(ServeError::Runtime)?;
+        let hangup = unix::signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
         let tls = loaded.config.tls.as_ref().map(tls::server_config).transpose()?;
         let bind = |address: SocketAddr| listener::bind(address).map_err(|error| ServeError::Bind { address, error });
         let public_listener = bind(loaded.config.server.listen)?;
@@ -182,9 +190,13 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         let administering = tokio::spawn(async move {
             admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await;
         });
+        let reloader =
+            Reloader::new(guard.clone(), Arc::clone(&journal), &loaded, config_file, overrides, listen.port());
+        let reloading = tokio::spawn(reloader.run(hangup));
         on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
         until_told_to_end(signals, &guard, Duration::from_millis(config.server.drain.0), accepting).await;
         administering.abort();
+        reloading.abort();
         if !journal.end(Duration::from_secs(2)) {
             tracing::warn!("the security log was not written to its end");
         }

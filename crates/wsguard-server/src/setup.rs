@@ -5,15 +5,16 @@ use std::sync::Arc;
 use wsguard::core::control::authorization::{Access, RoomRule};
 use wsguard::core::control::credential::Methods;
 use wsguard::core::control::rate::Quota;
-use wsguard::core::policy::{MessageType, StaticToken, built_in_messages};
+use wsguard::core::policy::{MessageType, Policy, StaticToken, built_in_messages};
 use wsguard::core::token::{Key, KeyRing, Leeway, SigningKey};
 use wsguard::protocol::{COOKIE_NAME, COOKIE_NAME_DEV};
-use wsguard::{Guard, QueueLimits};
+use wsguard::{Builder, Guard, QueueLimits, Tokens};
 
 use crate::config::{AuthMethod, Config};
 use crate::journal::Journal;
 use crate::keys;
 use crate::serve::ServeError;
+use crate::store::FileLedger;
 
 /// The token that `--dev` accepts as it stands.
 pub(crate) const DEV_TOKEN: &str = "test_token";
@@ -37,6 +38,28 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
     } else {
         (keys::load_keys(&config.auth.keys)?, None)
     };
+    let mut builder = builder(config, ring)?.journal(Journal::clone(journal));
+    if let Some(path) = &config.store {
+        let (ledger, is_new) = FileLedger::open(path)?;
+        if is_new {
+            tracing::info!(path = %path.display(), "a new store was made: nothing is revoked");
+        }
+        builder = builder.ledger(ledger);
+    }
+    Ok(Prepared { guard: builder.build()?, dev_key })
+}
+
+/// The policy that `config` describes now. The development key, which is made at the start, stays that of `guard`.
+pub(crate) fn policy(config: &Config, guard: &Guard) -> Result<Policy, ServeError> {
+    let ring = if config.dev && config.auth.keys.is_empty() {
+        guard.policy().keys.clone()
+    } else {
+        keys::load_keys(&config.auth.keys)?
+    };
+    Ok(builder(config, ring)?.policy()?)
+}
+
+fn builder(config: &Config, ring: KeyRing) -> Result<Builder<Tokens>, ServeError> {
     let mut messages = match &config.messages_dir {
         None => built_in_messages()?,
         Some(directory) => custom_messages(directory)?,
@@ -49,7 +72,7 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
         })
         .collect();
     let settings = config.clone();
-    let guard = Guard::builder()
+    let builder = Guard::builder()
         .keys(ring)
         .hosts(config.hosts.iter().map(ToString::to_string))
         .origins(config.origins.iter().map(|origin| origin.as_str().to_owned()))
@@ -60,7 +83,6 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
             bytes: config.server.send_queue_bytes,
         })
         .connections_max(u64::from(config.server.connections_max))
-        .journal(Journal::clone(journal))
         .tune(move |policy| {
             let config = &settings;
             let on = |method| config.auth.methods.contains(&method);
@@ -94,14 +116,14 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
             policy.sessions.detached_max = config.session.detached_max;
             policy.sessions.replay_bytes = config.session.replay_bytes;
             policy.sessions.replay_bytes_total = config.session.replay_bytes_total;
+            policy.sessions.on_cap = config.session.on_cap;
             policy.heartbeat.interval = config.heartbeat_interval;
             policy.heartbeat.timeout = config.heartbeat_timeout;
             policy.heartbeat.message = config.message_deadline;
             policy.heartbeat.first_message = config.auth.first_message_timeout;
             policy.csrf_rotate_every = config.csrf_rotate_every;
-        })
-        .build()?;
-    Ok(Prepared { guard, dev_key })
+        });
+    Ok(builder)
 }
 
 /// The message types of `messages.dir`. The built-in application answers those that it knows.

@@ -99,7 +99,8 @@ impl Shared {
         outbox: &Outbox,
         handed_over: bool,
     ) -> bool {
-        let sessions = &self.cx.policy().sessions;
+        let policy = self.cx.policy();
+        let sessions = &policy.sessions;
         let cap = usize::try_from(sessions.detached_per_subject).unwrap_or(usize::MAX);
         let most = usize::try_from(sessions.detached_max).unwrap_or(usize::MAX);
         if !handed_over {
@@ -166,7 +167,7 @@ impl Shared {
         if let Some((parked, suspended)) = found {
             return Found::Parked(Box::new(parked), suspended);
         }
-        let holder = self.outbox_of(claim.session);
+        let holder = self.sessions.with(claim.session, |session| session.outbox.clone());
         let asked = holder.map(|holder| holder.command(Command::HandOver(*claim, Summons::new(seeker.clone()))));
         if matches!(asked, Some(Ok(()))) { Found::Summoned } else { Found::Nothing }
     }
@@ -174,7 +175,7 @@ impl Shared {
     /// Ends a session that waits.
     pub(crate) fn drop_session(&self, now: Now, session: SessionId, parked: Parked, reason: &'static str) {
         parked.outbox.shut();
-        self.forget(session);
+        self.sessions.remove(session);
         let mut record = Record::new("session_dropped");
         record.control = Some(ControlId::Delivery);
         record.session = Some(session.to_string());

@@ -1,6 +1,5 @@
 //! The guard of an application: built once, shared by all connections.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +12,8 @@ use wsguard_core::control::origin::Origin;
 use wsguard_core::control::session::SessionId;
 use wsguard_core::effect::Record;
 use wsguard_core::handshake::{StoreUnavailable, TicketGrant};
-use wsguard_core::policy::{Context, MessageType, Policy, Random, Secrets};
+use wsguard_core::in_force::InForce;
+use wsguard_core::policy::{Context, MessageType, MessageTypeError, Policy, Random, Secrets};
 use wsguard_core::time::{Millis, UnixMs};
 use wsguard_core::token::{self, Key, KeyRing};
 use wsguard_core::verdict::ControlId;
@@ -21,7 +21,10 @@ use wsguard_protocol::CloseCode;
 
 use crate::clock;
 use crate::detached::Detached;
-use crate::mailbox::{Command, Outbox, QueueLimits, Watched};
+use crate::ledger::{Ledger, MemoryLedger};
+use crate::mailbox::{Command, QueueLimits, Watched};
+use crate::registry::{Registry, SessionInfo};
+use crate::revoke::Kept;
 use crate::stats::Stats;
 use crate::store::{MemoryStore, Store};
 
@@ -90,12 +93,11 @@ pub(crate) struct Shared {
     pub(crate) queue: QueueLimits,
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
-    sessions: Box<[Mutex<Sessions>]>,
+    pub(crate) sessions: Registry,
     pub(crate) detached: Detached,
+    pub(crate) kept: Kept,
+    reloading: Mutex<()>,
 }
-
-/// The open sessions of one shard: whose they are, and how to reach them.
-type Sessions = HashMap<SessionId, (Box<str>, Outbox)>;
 
 /// A guard: every handshake and every message of an endpoint passes it. Cheap to clone.
 ///
@@ -137,6 +139,7 @@ pub struct Builder<Authentication = NotChosen> {
     tune: Vec<Change>,
     journal: Option<Box<dyn Journal>>,
     store: Option<Box<dyn Store>>,
+    ledger: Option<Arc<dyn Ledger>>,
     queue: QueueLimits,
     connections_max: u64,
     authentication: std::marker::PhantomData<Authentication>,
@@ -172,6 +175,7 @@ impl Guard {
             tune: Vec::new(),
             journal: None,
             store: None,
+            ledger: None,
             queue: QueueLimits::default(),
             // One file descriptor each, within the usual limit of 20,000 a process.
             connections_max: 16_384,
@@ -184,8 +188,8 @@ impl Guard {
         GuardHandle(self.clone())
     }
 
-    /// The policy in force.
-    pub fn policy(&self) -> &Policy {
+    /// The policy of the moment: the next call may give another one.
+    pub fn policy(&self) -> Arc<InForce> {
         self.0.cx.policy()
     }
 
@@ -283,6 +287,7 @@ impl<A> Builder<A> {
             tune,
             journal,
             store,
+            ledger,
             queue,
             connections_max,
             ..
@@ -298,6 +303,7 @@ impl<A> Builder<A> {
             tune,
             journal,
             store,
+            ledger,
             queue,
             connections_max,
             authentication: std::marker::PhantomData,
@@ -348,6 +354,12 @@ impl<A> Builder<A> {
         self
     }
 
+    /// Where revocations are kept; by default in memory, so that a restart forgets them.
+    pub fn ledger(mut self, ledger: impl Ledger) -> Self {
+        self.ledger = Some(Arc::new(ledger));
+        self
+    }
+
     /// Limits of each connection's send queue.
     pub fn send_queue(mut self, limits: QueueLimits) -> Self {
         self.queue = limits;
@@ -362,53 +374,43 @@ impl<A> Builder<A> {
 }
 
 impl Builder<Tokens> {
-    /// The guard.
+    /// The policy alone, for [`GuardHandle::reload`]; what concerns no decision (journal, store, queues) is left out.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn build(self) -> Result<Guard, BuildError> {
-        let Self {
-            hosts,
-            origins,
-            keys,
-            ring,
-            messages,
-            rooms,
-            mut faults,
-            tune,
-            journal,
-            store,
-            queue,
-            connections_max,
-            ..
-        } = self;
-        let ring = match ring {
+    pub fn policy(mut self) -> Result<Policy, BuildError> {
+        self.take_policy()
+    }
+
+    fn take_policy(&mut self) -> Result<Policy, BuildError> {
+        let mut faults = std::mem::take(&mut self.faults);
+        let ring = match self.ring.take() {
             Some(ring) => ring,
-            None => KeyRing::new(keys).unwrap_or_else(|error| {
+            None => KeyRing::new(std::mem::take(&mut self.keys)).unwrap_or_else(|error| {
                 faults.push(error.to_string());
                 KeyRing::default()
             }),
         };
         let mut policy = Policy::new(ring);
-        policy.rooms = rooms;
-        for host in &hosts {
+        policy.rooms = std::mem::take(&mut self.rooms);
+        for host in &self.hosts {
             match HostPattern::parse(host) {
                 Ok(pattern) => policy.hosts.push(pattern),
                 Err(error) => faults.push(format!("host {host:?}: {error}")),
             }
         }
-        for origin in &origins {
+        for origin in &self.origins {
             match Origin::parse(origin) {
                 Ok(origin) => policy.origins.push(origin),
                 Err(error) => faults.push(format!("origin {origin:?}: {error}")),
             }
         }
-        for message in messages {
+        for message in self.messages.drain(..) {
             if let Err(error) = policy.declare(message) {
                 faults.push(error.to_string());
             }
         }
-        for change in tune {
+        for change in self.tune.drain(..) {
             change(&mut policy);
         }
         if policy.hosts.is_empty() {
@@ -422,50 +424,44 @@ impl Builder<Tokens> {
         if policy.keys.keys().is_empty() && policy.static_token.is_none() {
             faults.push("no key: tokens cannot be verified".into());
         }
-        if !faults.is_empty() {
-            return Err(BuildError(faults));
-        }
+        if faults.is_empty() { Ok(policy) } else { Err(BuildError(faults)) }
+    }
+
+    /// The guard.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn build(mut self) -> Result<Guard, BuildError> {
+        let policy = self.take_policy()?;
+        let Self { journal, store, ledger, queue, connections_max, .. } = self;
         let random = SystemRandom;
         let mut secrets = Secrets { csrf: [0; 32], prints: [0; 16] };
         random.fill(&mut secrets.csrf);
         random.fill(&mut secrets.prints);
+        let cx = Arc::new(Context::new(policy, &secrets, Box::new(random)));
+        let ledger = ledger.unwrap_or_else(|| Arc::new(MemoryLedger::default()));
+        let kept = Kept::load(ledger, &cx, clock::now()).map_err(|error| BuildError(vec![error.to_string()]))?;
         Ok(Guard(Arc::new(Shared {
-            stats: Stats::new(policy.messages().len()),
-            cx: Arc::new(Context::new(policy, &secrets, Box::new(random))),
+            stats: Stats::new(),
+            cx,
+            kept,
             journal: journal.unwrap_or_else(|| Box::new(TracingJournal)),
             store: store.unwrap_or_else(|| Box::new(MemoryStore::default())),
             queue,
             connections_max,
             draining: AtomicBool::new(false),
-            sessions: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            sessions: Registry::default(),
             detached: Detached::default(),
+            reloading: Mutex::default(),
         })))
     }
 }
 
-/// Shards of the table of sessions: a power of two well above the number of threads.
-const SHARDS: usize = 64;
-
 impl Shared {
-    pub(crate) fn register(&self, id: SessionId, subject: &str, outbox: &Outbox) {
-        self.shard(id, |sessions| sessions.insert(id, (subject.into(), outbox.clone())));
-    }
-
-    pub(crate) fn forget(&self, id: SessionId) {
-        self.shard(id, |sessions| sessions.remove(&id));
-    }
-
-    /// How to reach a session that is open or waits for its client.
-    pub(crate) fn outbox_of(&self, id: SessionId) -> Option<Outbox> {
-        self.shard(id, |sessions| sessions.get(&id).map(|(_, outbox)| outbox.clone()))
-    }
-
-    fn shard<T>(&self, id: SessionId, act: impl FnOnce(&mut Sessions) -> T) -> T {
-        let [first, ..] = id.0;
-        match self.sessions.get(usize::from(first) % SHARDS) {
-            Some(shard) => act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)),
-            None => act(&mut HashMap::new()),
-        }
+    /// Wakes every session to look at what has changed. To be called after the epoch moved: a session that was opened in
+    /// between has seen the new one.
+    pub(crate) fn reconsider_all(&self) {
+        self.sessions.for_each(|_, session| session.outbox.reconsider());
     }
 
     pub(crate) fn record(&self, at: UnixMs, record: Record) {
@@ -481,6 +477,10 @@ impl Shared {
 pub struct GuardHandle(Guard);
 
 impl GuardHandle {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.0
+    }
+
     /// Counters since the start.
     pub fn stats(&self) -> &Stats {
         &self.0.0.stats
@@ -498,34 +498,57 @@ impl GuardHandle {
 
     /// Closes a session with 4403; one that waits for its client is dropped. `false` when there is none of that id.
     pub fn disconnect(&self, session: SessionId) -> bool {
-        self.0.0.shard(session, |sessions| {
-            sessions.get(&session).is_some_and(|(_, outbox)| outbox.close(CloseCode::Forbidden).is_ok())
-        })
+        self.0.0.sessions.with(session, |open| open.outbox.close(CloseCode::Forbidden).is_ok()).unwrap_or(false)
     }
 
     /// Closes every session of `subject` with 4403 and says how many there were.
     pub fn disconnect_subject(&self, subject: &str) -> usize {
         let mut closed = 0_usize;
-        for shard in &self.0.0.sessions {
-            for (of, outbox) in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
-                if **of == *subject && outbox.close(CloseCode::Forbidden).is_ok() {
-                    closed = closed.saturating_add(1);
-                }
+        self.0.0.sessions.for_each(|_, session| {
+            if *session.identity.claims.subject == *subject && session.outbox.close(CloseCode::Forbidden).is_ok() {
+                closed = closed.saturating_add(1);
             }
-        }
+        });
         closed
+    }
+
+    /// Up to `count` open sessions in the order of their ids, those after `after`. Cost: one look at every session.
+    pub fn sessions(&self, after: Option<SessionId>, count: usize) -> Vec<SessionInfo> {
+        self.0.0.sessions.page(after, count)
+    }
+
+    /// Puts `policy` in force: for handshakes at once, for each open connection before its next message and within
+    /// moments where it is silent. Connections that it still allows go on; lost rights are taken away, and what it does not
+    /// allow is closed with 4401 or 4403. Returns the policy before.
+    ///
+    /// The sizes of tables ([`wsguard_core::control::rate::RatePolicy::table_keys`]) stay as they are.
+    ///
+    /// # Errors
+    /// [`MessageTypeError::TooMany`] when the message types since the start are more than a policy may have.
+    pub fn reload(&self, mut policy: Policy) -> Result<Arc<InForce>, MessageTypeError> {
+        let shared = &self.0.0;
+        // Two at once would number the same new types differently.
+        let _one_at_a_time = shared.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        policy.keep_numbers_of(&shared.cx.policy())?;
+        let old = shared.cx.replace_policy(InForce::new(policy));
+        shared.reconsider_all();
+        Ok(old)
+    }
+
+    /// Makes every open session look again at what may have changed. For whoever published a change of their own after
+    /// [`Context::advance_epoch`]; what this handle changes itself needs no further call.
+    pub fn reconsider(&self) {
+        self.0.0.reconsider_all();
     }
 
     /// Refuses new handshakes with 503 and tells every session to come back later, each after a time of its own.
     pub fn drain(&self) {
         self.0.0.draining.store(true, Ordering::Relaxed);
-        for shard in &self.0.0.sessions {
-            for (id, (_, outbox)) in shard.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                let [a, b, ..] = id.0;
-                let delay = u64::from(u16::from_be_bytes([a, b])).saturating_mul(DRAIN_SPREAD_MS) / 65_536;
-                let _ = outbox.command(Command::Drain(Millis(delay)));
-            }
-        }
+        self.0.0.sessions.for_each(|id, session| {
+            let [a, b, ..] = id.0;
+            let delay = u64::from(u16::from_be_bytes([a, b])).saturating_mul(DRAIN_SPREAD_MS) / 65_536;
+            let _ = session.outbox.command(Command::Drain(Millis(delay)));
+        });
     }
 
     /// Whether [`GuardHandle::drain`] was called.
@@ -535,25 +558,21 @@ impl GuardHandle {
 
     /// Closes every session with `code`.
     pub fn close_all(&self, code: CloseCode) {
-        for shard in &self.0.0.sessions {
-            for (_, outbox) in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
-                let _ = outbox.close(code);
-            }
-        }
+        self.0.0.sessions.for_each(|_, session| {
+            let _ = session.outbox.close(code);
+        });
     }
 
     /// What the guard does with the messages of one session: the control that answered, the verdict, the nanoseconds
     /// that each control took. While somebody watches, that connection is timed.
     pub fn watch(&self, session: SessionId) -> Option<broadcast::Receiver<Watched>> {
-        self.0.0.shard(session, |sessions| sessions.get(&session).map(|(_, outbox)| outbox.watch()))
+        self.0.0.sessions.with(session, |open| open.outbox.watch())
     }
 
     /// Asks a session for its state; those who watch it get a [`Watched::State`].
     pub fn ask_state(&self, session: SessionId) {
-        self.0.0.shard(session, |sessions| {
-            if let Some((_, outbox)) = sessions.get(&session) {
-                let _ = outbox.command(Command::State);
-            }
+        self.0.0.sessions.with(session, |open| {
+            let _ = open.outbox.command(Command::State);
         });
     }
 }

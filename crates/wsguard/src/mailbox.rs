@@ -48,6 +48,8 @@ pub enum Command {
     Drain(Millis),
     /// Tell those who watch the state of the session.
     State,
+    /// Look again at what may have changed: the policy, the keys, a revocation.
+    Reconsider,
     /// Give the session up to the connection that summons it.
     HandOver(Claim, Summons),
     /// Look again for the session that was summoned.
@@ -71,10 +73,13 @@ impl Drop for Summons {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent states of a queue, under one lock")]
 struct Queue {
     commands: VecDeque<Command>,
     bytes: usize,
     overflowed: bool,
+    /// Something changed that the connection must look at, however much else waits and whether or not the peer reads.
+    reconsider: bool,
     /// A close waits: it goes out also to a peer that does not read.
     closing: bool,
     closed: bool,
@@ -184,6 +189,26 @@ impl Outbox {
         self.push(0, || command)
     }
 
+    /// Makes the connection look again at what may have changed. Any number of these before it looks are one, so that
+    /// they take no room in the queue.
+    pub(crate) fn reconsider(&self) {
+        {
+            let mut queue = self.lock();
+            if queue.closed {
+                return;
+            }
+            if let Some(parked) = &mut queue.parked {
+                let dead = (!parked.reconsider()).then(|| queue.die());
+                drop(queue);
+                drop(dead);
+                return;
+            }
+            queue.reconsider = true;
+        }
+        self.0.waiting.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+
     fn push(&self, size: usize, command: impl FnOnce() -> Command) -> Result<(), Closed> {
         {
             let mut queue = self.lock();
@@ -222,6 +247,9 @@ impl Outbox {
             return Ok(());
         }
         let mut queue = self.lock();
+        if std::mem::take(&mut queue.reconsider) {
+            into.push_back(Command::Reconsider);
+        }
         if queue.overflowed {
             self.0.waiting.store(false, Ordering::Release);
             return Err(());
@@ -258,7 +286,10 @@ impl Outbox {
         let mut others = Vec::new();
         let mut queue = self.lock();
         let mut alive = !queue.closed && !queue.overflowed;
-        queue.parked = Some(Box::new(suspended));
+        let mut suspended = Box::new(suspended);
+        // It may have been told to look again and not have come to it.
+        alive &= suspended.reconsider();
+        queue.parked = Some(suspended);
         for command in std::mem::take(&mut queue.commands) {
             match queue.keep(now, command) {
                 Kept::Done => {}
@@ -352,5 +383,20 @@ mod tests {
             outbox.send(&message).unwrap();
         }
         assert_eq!(outbox.take(Waker::noop(), true, &mut taken), Err(()));
+    }
+
+    #[test]
+    fn a_change_is_looked_at_once_also_by_who_is_blocked() {
+        let outbox = Outbox::new(QueueLimits { messages: 2, bytes: 1_000 });
+        let message = Encoded::new("chat", "{}");
+        for _ in 0..3 {
+            outbox.reconsider();
+        }
+        outbox.send(&message).unwrap();
+        let mut taken = VecDeque::new();
+        assert_eq!(outbox.take(Waker::noop(), true, &mut taken), Ok(()));
+        assert!(matches!(taken.make_contiguous(), [Command::Reconsider]), "{taken:?}");
+        assert_eq!(outbox.take(Waker::noop(), false, &mut taken), Ok(()));
+        assert!(matches!(taken.make_contiguous(), [Command::Reconsider, Command::Send(_)]), "{taken:?}");
     }
 }

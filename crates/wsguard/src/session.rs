@@ -13,6 +13,7 @@ use wsguard_core::effect::{Effects, Message};
 use wsguard_core::frame::{FrameError, FrameLimits};
 use wsguard_core::guard::{Connection, Resumption, Snapshot};
 use wsguard_core::handshake::Admission;
+use wsguard_core::in_force::InForce;
 use wsguard_core::policy::Identity;
 use wsguard_core::probe::{NoProbe, Probe};
 use wsguard_core::time::{Millis, Now, Tick};
@@ -23,6 +24,7 @@ use crate::detached::Found;
 use crate::driver::Endpoint;
 use crate::guard::Shared;
 use crate::mailbox::{Command, Outbox, Summons, Watched};
+use crate::registry::Registered;
 use crate::stats::Counted;
 
 /// What became of a message in the application.
@@ -44,8 +46,15 @@ pub trait Handler: Send + 'static {
     /// A message that every control let pass.
     fn message(&mut self, message: Message<'_>, peer: &mut Peer<'_>) -> Handled;
     /// The peer came back to this session after a lost connection. Whatever was sent to [`Peer::outbox`] meanwhile it has by
-    /// now, except what its credential no longer lets it read: leave the rooms that it may no longer enter.
+    /// now, except what its credential no longer lets it read; [`Handler::reconsidered`] is called next.
     fn resumed(&mut self, peer: &mut Peer<'_>) {
+        let _ = peer;
+    }
+    /// What the peer may do has changed, by a new policy or by a token with other roles: leave what it may no longer be
+    /// in, and forget what was kept to be sent to it and it may no longer read. Called before the next message.
+    ///
+    /// By default nothing happens, which is right for an application that asks [`Peer`] at each message.
+    fn reconsidered(&mut self, peer: &mut Peer<'_>) {
         let _ = peer;
     }
 }
@@ -87,13 +96,15 @@ impl Peer<'_> {
 
     /// Whether the peer may enter `room`.
     pub fn may_enter(&self, room: &str) -> bool {
-        let rules = &self.connection.context().policy().rooms;
+        let rules = &self.connection.policy().rooms;
         self.connection.identity().is_some_and(|identity| authorization::may_enter(rules, &identity.claims, room))
     }
 }
 
 pub(crate) struct Guarded<H> {
     shared: Arc<Shared>,
+    /// The connection's, here as well so that a message named by it can be handed over with the connection.
+    policy: Arc<InForce>,
     outbox: Outbox,
     state: State,
     /// `None` once it waits with its session.
@@ -141,8 +152,10 @@ impl<H: Handler> Guarded<H> {
     pub(crate) fn new(shared: Arc<Shared>, admission: Admission, outbox: Outbox, handler: H) -> Self {
         shared.stats.connections_open.fetch_add(1, Ordering::Relaxed);
         shared.stats.connections_total.fetch_add(1, Ordering::Relaxed);
+        let policy = Arc::clone(admission.policy());
         Self {
             shared,
+            policy,
             outbox,
             state: State::Waiting(Some(Box::new(admission))),
             handler: Some(handler),
@@ -165,16 +178,42 @@ impl<H: Handler> Guarded<H> {
         let State::Running(connection) = &mut self.state else {
             return;
         };
-        let (Some(session), None) = (connection.session(), self.registered) else {
+        let (Some(session), Some(identity), None) = (connection.session(), connection.identity(), self.registered)
+        else {
             return;
         };
-        let subject = connection.identity().map(|identity| identity.claims.subject.clone()).unwrap_or_default();
-        self.shared.register(session, &subject, &self.outbox);
-        self.shared.stats.sessions_total.fetch_add(1, Ordering::Relaxed);
+        let outbox = self.outbox.clone();
+        let (identity, client) = (Arc::clone(identity), connection.client());
+        self.shared.sessions.insert(session, Registered { identity, client, opened_at: now.unix, outbox });
         self.registered = Some(session);
+        // What changed before this session could be found is looked at here; what changes from now on wakes it.
+        if let Verdict::Close(_) = connection.reconsider(now, effects) {
+            return;
+        }
+        self.shared.stats.sessions_total.fetch_add(1, Ordering::Relaxed);
         let Effects { out, tail, .. } = effects;
         if let Some(handler) = &mut self.handler {
             handler.opened(&mut Peer { now, connection, out, outbox: &self.outbox, tail });
+        }
+        self.follow(now, effects);
+    }
+
+    /// The connection may have moved to another policy or token: what stands here and in the table of sessions follows,
+    /// and the application is told.
+    fn follow(&mut self, now: Now, effects: &mut Effects) {
+        let State::Running(connection) = &mut self.state else {
+            return;
+        };
+        if !connection.take_rights_changed() {
+            return;
+        }
+        self.policy = Arc::clone(connection.policy());
+        if let (Some(session), Some(identity)) = (self.registered, connection.identity()) {
+            self.shared.sessions.renew(session, identity);
+            let Effects { out, tail, .. } = effects;
+            if let Some(handler) = &mut self.handler {
+                handler.reconsidered(&mut Peer { now, connection, out, outbox: &self.outbox, tail });
+            }
         }
     }
 
@@ -208,9 +247,10 @@ impl<H: Handler> Guarded<H> {
             self.outbox = outbox.clone();
             self.switched = Some(outbox);
             self.registered = Some(session);
+            self.shared.sessions.moved(session, connection.client());
         } else {
             outbox.shut();
-            self.shared.forget(session);
+            self.shared.sessions.remove(session);
         }
         self.landed(now, outcome, effects);
     }
@@ -228,6 +268,7 @@ impl<H: Handler> Guarded<H> {
         if let (State::Running(connection), Some(handler)) = (&mut self.state, &mut self.handler) {
             handler.resumed(&mut Peer { now, connection, out, outbox: &self.outbox, tail });
         }
+        self.follow(now, effects);
     }
 
     fn settle(&mut self, now: Now, effects: &mut Effects) {
@@ -238,6 +279,9 @@ impl<H: Handler> Guarded<H> {
         if effects.duplicates > 0 {
             let duplicates = std::mem::take(&mut effects.duplicates);
             self.shared.stats.duplicates.fetch_add(u64::from(duplicates), Ordering::Relaxed);
+        }
+        if let Some(displaced) = effects.displaced.take() {
+            self.shared.sessions.with(displaced, |session| session.outbox.reconsider());
         }
         for record in effects.records.drain(..) {
             self.shared.record(now.unix, record);
@@ -264,6 +308,7 @@ impl<H: Handler> Guarded<H> {
         };
         stats.message(number, counted);
         let told = laps.as_ref().map(|_| told_of(connection, &verdict, text, effects));
+        self.follow(now, effects);
         if verdict == Verdict::Allow {
             self.hand_over(now, effects);
             if let Some(laps) = &mut laps {
@@ -284,7 +329,8 @@ impl<H: Handler> Guarded<H> {
         };
         // The message is read while the answer is written: it leaves the effects for the time of the call.
         let accepted = effects.take_accepted();
-        let message = accepted.message(self.shared.cx.policy());
+        debug_assert!(Arc::ptr_eq(&self.policy, connection.policy()), "a number is named by the policy it is of");
+        let message = accepted.message(&self.policy);
         let id = message.id;
         let Effects { out, tail, .. } = effects;
         let answer = handler.message(message, &mut Peer { now, connection, out, outbox: &self.outbox, tail });
@@ -328,14 +374,14 @@ impl<H> Drop for Guarded<H> {
         self.shared.stats.connections_open.fetch_sub(1, Ordering::Relaxed);
         if let Some(session) = self.registered {
             self.outbox.shut();
-            self.shared.forget(session);
+            self.shared.sessions.remove(session);
         }
     }
 }
 
 impl<H: Handler> Endpoint for Guarded<H> {
     fn limits(&self) -> &FrameLimits {
-        &self.shared.cx.policy().frames
+        &self.policy.frames
     }
 
     fn opened(&mut self, now: Now, effects: &mut Effects) {
@@ -345,6 +391,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
             {
                 let (connection, verdict) = Connection::open(Arc::clone(&this.shared.cx), now, *admission, effects);
                 this.state = State::Running(Box::new(connection));
+                this.follow(now, effects);
                 if verdict == Verdict::Allow {
                     this.announce(now, effects);
                 }
@@ -416,8 +463,17 @@ impl<H: Handler> Endpoint for Guarded<H> {
     }
 
     fn command(&mut self, now: Now, command: Command, effects: &mut Effects) {
-        if matches!(command, Command::Continue) {
-            return self.isolated(now, effects, |this, effects| this.seek(now, effects));
+        match command {
+            Command::Continue => return self.isolated(now, effects, |this, effects| this.seek(now, effects)),
+            Command::Reconsider => {
+                return self.isolated(now, effects, |this, effects| {
+                    if let Some(connection) = this.connection() {
+                        let _ = connection.reconsider(now, effects);
+                    }
+                    this.follow(now, effects);
+                });
+            }
+            _ => {}
         }
         let outbox = self.outbox.clone();
         let mut summons = None;
@@ -435,7 +491,6 @@ impl<H: Handler> Endpoint for Guarded<H> {
                     }
                 }
                 Command::HandOver(claim, by) => summons = connection.give_up(&claim, effects).then_some(by),
-                Command::Continue => {}
                 Command::Close(code, refusal) => {
                     let refusal = refusal.or_else(|| match code {
                         CloseCode::Forbidden => {
@@ -445,6 +500,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
                     });
                     let _ = connection.close(code, refusal, effects);
                 }
+                Command::Reconsider | Command::Continue => {}
             }
         }
         if summons.is_some() {
@@ -473,7 +529,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
     }
 
     fn message_time_max(&self) -> Millis {
-        self.shared.cx.policy().heartbeat.message
+        self.policy.heartbeat.message
     }
 
     fn is_over(&self) -> bool {

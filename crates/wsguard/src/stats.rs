@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use wsguard_core::control::authorization::TYPES_MAX;
 use wsguard_core::guard::Resumption;
 use wsguard_core::time::Millis;
 use wsguard_core::verdict::ControlId;
@@ -30,7 +31,8 @@ pub struct Stats {
     round_trip_ms: AtomicU64,
     refusals: [AtomicU64; ControlId::ALL.len()],
     handshake_refusals: [AtomicU64; HANDSHAKE_STATUS.len()],
-    /// By message type and verdict; the last entry counts types that do not exist.
+    /// By message type and verdict, for as many types as a policy may have, since a reload can bring more; the last entry
+    /// counts types that do not exist.
     messages: Box<[[AtomicU64; VERDICTS]]>,
 }
 
@@ -49,7 +51,7 @@ pub(crate) enum Counted {
 }
 
 impl Stats {
-    pub(crate) fn new(types: usize) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             connections_open: AtomicU64::default(),
             connections_total: AtomicU64::default(),
@@ -66,7 +68,7 @@ impl Stats {
             round_trip_ms: AtomicU64::default(),
             refusals: Default::default(),
             handshake_refusals: Default::default(),
-            messages: (0..=types).map(|_| Default::default()).collect(),
+            messages: (0..=TYPES_MAX).map(|_| Default::default()).collect(),
         }
     }
 
@@ -183,7 +185,7 @@ impl Stats {
     }
 
     /// Messages by the number of their type (`None`: a type that does not exist, or a control frame) and verdict
-    /// (`allow`, `refuse`, `close`).
+    /// (`allow`, `refuse`, `close`). There are numbers that no type has.
     pub fn messages(&self) -> impl Iterator<Item = (Option<usize>, [(&'static str, u64); VERDICTS])> + '_ {
         let last = self.messages.len().saturating_sub(1);
         self.messages.iter().enumerate().map(move |(number, [allow, refuse, close])| {

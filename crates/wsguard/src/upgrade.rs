@@ -88,6 +88,9 @@ pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Resu
             return Err(refuse(guard, client, &HandshakeRefusal { status: 503, refusal }));
         }
     };
+    if let Some(displaced) = admission.displaced {
+        shared.sessions.with(displaced, |session| session.outbox.reconsider());
+    }
     let Some(pending) = parts.extensions.remove::<OnUpgrade>() else {
         return Err(refuse(guard, client, &malformed(400, "connection_cannot_upgrade")));
     };

@@ -34,6 +34,37 @@ impl Default for Methods {
     }
 }
 
+/// The way on which a credential came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `Authorization`.
+    Bearer,
+    /// `Sec-WebSocket-Protocol`.
+    Subprotocol,
+    /// `?ticket=`.
+    Ticket,
+    /// `?token=`.
+    Query,
+    /// The cookie.
+    Cookie,
+    /// `auth` as the first message.
+    FirstMessage,
+}
+
+impl Methods {
+    /// Whether `way` is switched on; `allow_query_token` is the switch of [`Way::Query`].
+    pub fn allow(self, way: Way, allow_query_token: bool) -> bool {
+        match way {
+            Way::Bearer => self.bearer,
+            Way::Subprotocol => self.subprotocol,
+            Way::Ticket => self.ticket,
+            Way::Query => allow_query_token,
+            Way::Cookie => self.cookie,
+            Way::FirstMessage => self.first_message,
+        }
+    }
+}
+
 /// What a handshake brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer<'a> {
@@ -49,6 +80,20 @@ pub enum Offer<'a> {
     Cookie(&'a str),
     /// Nothing: the first message must bring it.
     FirstMessage,
+}
+
+impl Offer<'_> {
+    /// The way on which it came.
+    pub fn way(&self) -> Way {
+        match self {
+            Self::Bearer(_) => Way::Bearer,
+            Self::Subprotocol(_) => Way::Subprotocol,
+            Self::Ticket(_) => Way::Ticket,
+            Self::Query(_) => Way::Query,
+            Self::Cookie(_) => Way::Cookie,
+            Self::FirstMessage => Way::FirstMessage,
+        }
+    }
 }
 
 /// A credential, and whether the peer speaks `wsguard.v1` by name.
@@ -106,13 +151,7 @@ pub fn find<'a>(
             _ => Offer::FirstMessage,
         },
     };
-    let on = match offer {
-        Offer::Bearer(_) => methods.bearer,
-        Offer::Subprotocol(_) => methods.subprotocol,
-        Offer::Ticket(_) => methods.ticket,
-        Offer::Query(_) | Offer::Cookie(_) => true,
-        Offer::FirstMessage => methods.first_message,
-    };
+    let on = methods.allow(offer.way(), allow_query_token);
     if on { Ok(Offered { offer, subprotocol, resume }) } else { Err(unauthenticated("method_switched_off")) }
 }
 

@@ -33,6 +33,11 @@ impl HostPattern {
         Ok(Self { name: name.into(), port })
     }
 
+    /// The place of the entry of `allowed` that lets pass a header with `port` that this entry let pass.
+    pub(crate) fn place_in(&self, port: Option<u16>, allowed: &[Self]) -> Option<usize> {
+        allowed.iter().position(|entry| entry.covers(&self.name, port))
+    }
+
     fn covers(&self, name: &str, port: Option<u16>) -> bool {
         self.name.eq_ignore_ascii_case(name) && (self.port.is_none() || self.port == port)
     }
@@ -74,16 +79,18 @@ fn split(text: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// Whether `header` names a host of the allowlist.
-pub fn inspect(allowed: &[HostPattern], header: Header<'_>) -> Result<(), Refusal> {
+/// Whether `header` names a host of the allowlist: the place of the entry, and the port in the header.
+pub fn inspect(allowed: &[HostPattern], header: Header<'_>) -> Result<(usize, Option<u16>), Refusal> {
     let refuse = |reason: &'static str| Err(Refusal::new(ControlId::Host, ErrorCode::Forbidden, reason));
     let Header::One(text) = header else {
         return refuse("host_malformed");
     };
-    match split(text) {
-        None => refuse("host_malformed"),
-        Some((name, port)) if allowed.iter().any(|entry| entry.covers(name, port)) => Ok(()),
-        Some(_) => refuse("host_foreign"),
+    let Some((name, port)) = split(text) else {
+        return refuse("host_malformed");
+    };
+    match allowed.iter().position(|entry| entry.covers(name, port)) {
+        Some(place) => Ok((place, port)),
+        None => refuse("host_foreign"),
     }
 }
 

@@ -13,5 +13,6 @@ pub mod heartbeat;
 pub mod host;
 pub mod origin;
 pub mod rate;
+pub mod revocation;
 pub(crate) mod schema;
 pub mod session;

@@ -316,17 +316,10 @@ impl Default for RatePolicy {
     }
 }
 
-/// The buckets that connections share.
+/// The quotas of a policy, those of prefixes computed. They change with the policy while the buckets stay.
 #[derive(Debug)]
-pub struct Limiter {
+pub struct Quotas {
     policy: RatePolicy,
-    key: PrintKey,
-    handshakes: RateTable,
-    prefixes: RateTable,
-    wide_prefixes: RateTable,
-    subjects: RateTable,
-    types: RateTable,
-    server: SharedBucket,
     prefix_messages: Quota,
     prefix_bytes: Quota,
     wide_messages: Quota,
@@ -334,20 +327,12 @@ pub struct Limiter {
     wide_handshakes: Quota,
 }
 
-impl Limiter {
-    /// Empty buckets under `policy`; `key` hashes subjects and addresses.
-    pub fn new(policy: RatePolicy, key: PrintKey) -> Self {
-        let table = || RateTable::new(policy.table_keys);
+impl Quotas {
+    /// The quotas of `policy`.
+    pub fn new(policy: RatePolicy) -> Self {
         let prefix_messages = policy.messages.times(policy.prefix_factor);
         let prefix_bytes = policy.bytes.times(policy.prefix_factor);
         Self {
-            key,
-            handshakes: table(),
-            prefixes: table(),
-            wide_prefixes: table(),
-            subjects: table(),
-            types: table(),
-            server: SharedBucket::default(),
             wide_messages: prefix_messages.times(4),
             wide_bytes: prefix_bytes.times(4),
             wide_handshakes: policy.handshakes.times(4),
@@ -356,10 +341,33 @@ impl Limiter {
             policy,
         }
     }
+}
 
-    /// The quotas.
-    pub fn policy(&self) -> &RatePolicy {
-        &self.policy
+/// The buckets that connections share.
+#[derive(Debug)]
+pub struct Limiter {
+    key: PrintKey,
+    handshakes: RateTable,
+    prefixes: RateTable,
+    wide_prefixes: RateTable,
+    subjects: RateTable,
+    types: RateTable,
+    server: SharedBucket,
+}
+
+impl Limiter {
+    /// Empty buckets for about `table_keys` keys in each table; `key` hashes subjects and addresses.
+    pub fn new(table_keys: usize, key: PrintKey) -> Self {
+        let table = || RateTable::new(table_keys);
+        Self {
+            key,
+            handshakes: table(),
+            prefixes: table(),
+            wide_prefixes: table(),
+            subjects: table(),
+            types: table(),
+            server: SharedBucket::default(),
+        }
     }
 
     /// The prefixes under which `address` is counted.
@@ -373,12 +381,12 @@ impl Limiter {
     }
 
     /// Charges a handshake, before any signature is checked.
-    pub fn handshake(&self, prefixes: Prefixes, now: Tick) -> Result<(), (&'static str, Millis)> {
-        match self.handshakes.charge(prefixes.fine, now, &self.policy.handshakes, None) {
+    pub fn handshake(&self, quotas: &Quotas, prefixes: Prefixes, now: Tick) -> Result<(), (&'static str, Millis)> {
+        match self.handshakes.charge(prefixes.fine, now, &quotas.policy.handshakes, None) {
             Charge::Over(wait) => return Err(("handshakes_of_prefix", wait)),
             Charge::Taken | Charge::NoSlot => {}
         }
-        match self.wide_prefixes.charge(hashed_apart(prefixes.coarse), now, &self.wide_handshakes, None) {
+        match self.wide_prefixes.charge(hashed_apart(prefixes.coarse), now, &quotas.wide_handshakes, None) {
             Charge::Taken => Ok(()),
             Charge::Over(wait) => Err(("handshakes_of_wide_prefix", wait)),
             Charge::NoSlot => Err(("handshake_table_full", Millis(1_000))),
@@ -388,23 +396,25 @@ impl Limiter {
     /// Charges one message of `size` bytes to everything that outlives the session.
     pub fn message(
         &self,
+        quotas: &Quotas,
         subject: Option<Print>,
         prefixes: Prefixes,
         now: Tick,
         size: u32,
     ) -> Result<(), (&'static str, Millis)> {
-        self.server.charge(&self.policy.server, now).map_err(|wait| ("messages_of_server", wait))?;
+        self.server.charge(&quotas.policy.server, now).map_err(|wait| ("messages_of_server", wait))?;
         if let Some(subject) = subject {
             // Without a slot the subject is judged by its address alone.
-            if let Charge::Over(wait) = self.subjects.charge(subject, now, &self.policy.messages, None) {
+            if let Charge::Over(wait) = self.subjects.charge(subject, now, &quotas.policy.messages, None) {
                 return Err(("messages_of_subject", wait));
             }
         }
-        let fine = self.prefixes.charge(prefixes.fine, now, &self.prefix_messages, Some((&self.prefix_bytes, size)));
+        let fine =
+            self.prefixes.charge(prefixes.fine, now, &quotas.prefix_messages, Some((&quotas.prefix_bytes, size)));
         if let Charge::Over(wait) = fine {
             return Err(("quota_of_prefix", wait));
         }
-        match self.wide_prefixes.charge(prefixes.coarse, now, &self.wide_messages, Some((&self.wide_bytes, size))) {
+        match self.wide_prefixes.charge(prefixes.coarse, now, &quotas.wide_messages, Some((&quotas.wide_bytes, size))) {
             Charge::Taken => Ok(()),
             Charge::Over(wait) => Err(("quota_of_wide_prefix", wait)),
             Charge::NoSlot => Err(("rate_table_full", Millis(1_000))),
@@ -425,13 +435,19 @@ impl Limiter {
     }
 
     /// How full the buckets of a peer are, for people to look at.
-    pub fn levels(&self, subject: Option<Print>, prefixes: Prefixes, now: Tick) -> [(&'static str, Quota, f32); 3] {
+    pub fn levels(
+        &self,
+        quotas: &Quotas,
+        subject: Option<Print>,
+        prefixes: Prefixes,
+        now: Tick,
+    ) -> [(&'static str, Quota, f32); 3] {
         let of_subject = subject.map_or(Bucket::default(), |print| self.subjects.peek(print).0);
         let (count, bytes) = self.prefixes.peek(prefixes.fine);
         [
-            ("messages of this subject", self.policy.messages, self.policy.messages.used(of_subject, now)),
-            ("messages of this address", self.prefix_messages, self.prefix_messages.used(count, now)),
-            ("bytes of this address", self.prefix_bytes, self.prefix_bytes.used(bytes, now)),
+            ("messages of this subject", quotas.policy.messages, quotas.policy.messages.used(of_subject, now)),
+            ("messages of this address", quotas.prefix_messages, quotas.prefix_messages.used(count, now)),
+            ("bytes of this address", quotas.prefix_bytes, quotas.prefix_bytes.used(bytes, now)),
         ]
     }
 }

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::rate::Print;
@@ -67,6 +68,18 @@ pub struct SessionPolicy {
     pub replay_bytes: usize,
     /// The same for all sessions together.
     pub replay_bytes_total: usize,
+    /// What becomes of one more.
+    pub on_cap: OnCap,
+}
+
+/// What becomes of a session more than a subject may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCap {
+    /// It is refused: who is there stays, and whoever stole a token cannot put out its owner.
+    #[default]
+    Refuse,
+    /// The oldest is closed with 4409: who comes gets in, also where dead connections were not noticed yet.
+    CloseOldest,
 }
 
 impl Default for SessionPolicy {
@@ -80,6 +93,7 @@ impl Default for SessionPolicy {
             detached_max: 8_192,
             replay_bytes: 64 * 1_024,
             replay_bytes_total: 64 * 1_024 * 1_024,
+            on_cap: OnCap::Refuse,
         }
     }
 }
@@ -87,10 +101,22 @@ impl Default for SessionPolicy {
 /// Shards of the seat table: a power of two well above the number of threads.
 const SHARDS: usize = 64;
 
-/// Counts open sessions by subject.
+/// The open sessions of each subject, oldest first.
 #[derive(Debug)]
 pub struct Seats {
-    shards: Box<[Mutex<HashMap<Print, u32>>]>,
+    shards: Box<[Mutex<Subjects>]>,
+    next: AtomicU64,
+}
+
+/// The places of each subject.
+type Subjects = HashMap<Print, Vec<Place>>;
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// INVARIANT: no two places have the same.
+    number: u64,
+    /// `None` until the handshake has become a session.
+    session: Option<SessionId>,
 }
 
 /// One open session of a subject; dropping it frees the place.
@@ -98,28 +124,48 @@ pub struct Seats {
 pub struct Seat {
     seats: Arc<Seats>,
     subject: Print,
+    number: u64,
+}
+
+/// A seat, and who lost one for it.
+#[derive(Debug)]
+pub struct Taken {
+    /// The seat.
+    pub seat: Seat,
+    /// The session that was the subject's oldest, if it has begun; it is to be woken, so that it finds itself displaced.
+    pub displaced: Option<SessionId>,
+    /// Whether any seat was lost.
+    pub is_displacing: bool,
 }
 
 impl Default for Seats {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), next: AtomicU64::new(0) }
     }
 }
 
 impl Seats {
-    /// Takes a seat for `subject` unless `per_subject` are taken.
-    pub fn take(self: &Arc<Self>, subject: Print, per_subject: u32) -> Option<Seat> {
-        self.with(subject, |count| {
-            let taken = count.entry(subject).or_default();
-            if *taken >= per_subject {
+    /// Takes a seat for `subject`. Where `policy.per_subject` are taken, there is none, or the oldest loses its own.
+    pub fn take(self: &Arc<Self>, subject: Print, policy: &SessionPolicy) -> Option<Taken> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.with(subject, |subjects| {
+            let places = subjects.entry(subject).or_insert_with(|| Vec::with_capacity(1));
+            let is_full = u32::try_from(places.len()).unwrap_or(u32::MAX) >= policy.per_subject;
+            if is_full && (policy.on_cap == OnCap::Refuse || places.is_empty()) {
+                if places.is_empty() {
+                    subjects.remove(&subject);
+                }
                 return None;
             }
-            *taken = taken.saturating_add(1);
-            Some(Seat { seats: Arc::clone(self), subject })
+            let displaced = is_full.then(|| places.remove(0));
+            places.push(Place { number, session: None });
+            let seat = Seat { seats: Arc::clone(self), subject, number };
+            let (is_displacing, displaced) = (displaced.is_some(), displaced.and_then(|place| place.session));
+            Some(Taken { seat, displaced, is_displacing })
         })
     }
 
-    fn with<T>(&self, subject: Print, act: impl FnOnce(&mut HashMap<Print, u32>) -> T) -> T {
+    fn with<T>(&self, subject: Print, act: impl FnOnce(&mut Subjects) -> T) -> T {
         use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
         // Prints are keyed hashes already; this only spreads them over the shards.
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(subject);
@@ -132,13 +178,33 @@ impl Seats {
     }
 }
 
+impl Seat {
+    /// The handshake has become `session`.
+    pub fn begin(&self, session: SessionId) {
+        self.with_places(|places| {
+            if let Some(place) = places.iter_mut().find(|place| place.number == self.number) {
+                place.session = Some(session);
+            }
+        });
+    }
+
+    /// Whether the seat was lost to a later session of the subject.
+    pub fn is_displaced(&self) -> bool {
+        !self.with_places(|places| places.iter().any(|place| place.number == self.number)).unwrap_or(false)
+    }
+
+    fn with_places<T>(&self, act: impl FnOnce(&mut Vec<Place>) -> T) -> Option<T> {
+        self.seats.with(self.subject, |subjects| subjects.get_mut(&self.subject).map(act))
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.with(self.subject, |count| {
-            if let Some(taken) = count.get_mut(&self.subject) {
-                *taken = taken.saturating_sub(1);
-                if *taken == 0 {
-                    count.remove(&self.subject);
+        self.seats.with(self.subject, |subjects| {
+            if let Some(places) = subjects.get_mut(&self.subject) {
+                places.retain(|place| place.number != self.number);
+                if places.is_empty() {
+                    subjects.remove(&self.subject);
                 }
             }
         });
@@ -150,22 +216,50 @@ mod tests {
     use super::*;
     use crate::control::rate::PrintKey;
 
+    fn policy(on_cap: OnCap) -> SessionPolicy {
+        SessionPolicy { per_subject: 2, on_cap, ..SessionPolicy::default() }
+    }
+
     #[test]
     fn seats_are_counted_and_given_back() {
         let seats = Arc::new(Seats::default());
         let key = PrintKey::new([1; 16]);
         let (ann, bob) = (key.print(b's', b"ann"), key.print(b's', b"bob"));
-        let first = seats.take(ann, 2).unwrap();
-        let _second = seats.take(ann, 2).unwrap();
-        assert!(seats.take(ann, 2).is_none());
-        assert!(seats.take(bob, 2).is_some(), "another subject is not concerned");
+        let policy = policy(OnCap::Refuse);
+        let first = seats.take(ann, &policy).unwrap();
+        let _second = seats.take(ann, &policy).unwrap();
+        assert!(seats.take(ann, &policy).is_none());
+        assert!(seats.take(bob, &policy).is_some(), "another subject is not concerned");
+        assert!(!first.seat.is_displaced());
         drop(first);
-        assert!(seats.take(ann, 2).is_some());
-        assert_eq!(
-            seats.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>(),
-            1,
-            "bob's entry is gone"
-        );
+        assert!(seats.take(ann, &policy).is_some());
+        let subjects = seats.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>();
+        assert_eq!(subjects, 1, "bob's entry is gone");
+        let none = SessionPolicy { per_subject: 0, on_cap: OnCap::CloseOldest, ..policy };
+        assert!(seats.take(bob, &none).is_none());
+        let subjects = seats.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>();
+        assert_eq!(subjects, 1, "a refusal leaves nothing");
+    }
+
+    #[test]
+    fn the_oldest_makes_room_and_gives_nothing_back_twice() {
+        let seats = Arc::new(Seats::default());
+        let ann = PrintKey::new([1; 16]).print(b's', b"ann");
+        let policy = policy(OnCap::CloseOldest);
+        let mut open: Vec<Seat> = Vec::new();
+        for number in 0..6_u8 {
+            let taken = seats.take(ann, &policy).unwrap();
+            let oldest = number.checked_sub(2).map(|oldest| SessionId([oldest; 16]));
+            assert_eq!((taken.displaced, taken.is_displacing), (oldest, oldest.is_some()), "{number}");
+            taken.seat.begin(SessionId([number; 16]));
+            open.push(taken.seat);
+            let kept = open.iter().filter(|seat| !seat.is_displaced()).count();
+            assert!(kept <= 2, "{number}: {kept} are within the cap");
+        }
+        // A displaced one that ends frees no place: it has none.
+        open.drain(..4);
+        let taken = seats.take(ann, &policy).unwrap();
+        assert_eq!(taken.displaced, Some(SessionId([4; 16])));
     }
 
     #[test]

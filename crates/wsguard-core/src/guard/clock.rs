@@ -3,7 +3,7 @@
 use wsguard_protocol::{CloseCode, ErrorCode};
 
 use super::resume::{Resumption, limits_of};
-use super::{Connection, Phase, reply};
+use super::{Aftermath, Connection, Phase, reply};
 use crate::control::heartbeat::Beat;
 use crate::effect::Effects;
 use crate::frame::{self, Opcode};
@@ -20,13 +20,13 @@ impl Connection {
     pub fn on_message_overdue(&mut self, effects: &mut Effects) -> Verdict {
         let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::InvalidMessage, "message_unfinished");
         // A network that fails within a message looks like this.
-        self.keeps = true;
+        self.aftermath = Aftermath::Kept;
         self.close(CloseCode::PolicyViolation, Some(refusal), effects)
     }
 
     /// When [`Connection::on_deadline`] has something to do, at the latest.
     pub fn deadline(&self) -> Tick {
-        let policy = &self.cx.policy;
+        let policy = &self.judged.policy;
         let beat = self.heart.deadline(&policy.heartbeat);
         match &self.phase {
             Phase::Closed | Phase::Suspended(_) => Tick::NEVER,
@@ -52,7 +52,7 @@ impl Connection {
                 Some(_) => Verdict::Allow,
             };
         }
-        let policy = &self.cx.policy;
+        let policy = &self.judged.policy;
         let (idle, max, rotate) = (policy.sessions.idle, policy.sessions.max, policy.csrf_rotate_every);
         let timed_out = |reason| Refusal::new(ControlId::Heartbeat, ErrorCode::Unauthenticated, reason);
         match &mut self.phase {
@@ -66,7 +66,7 @@ impl Connection {
             }
             Phase::Open(session) => {
                 let expired = |reason| Some(Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, reason));
-                if now.unix >= session.identity.ends_at {
+                if now.unix >= session.ends_at {
                     return self.close(CloseCode::Unauthenticated, expired("token_ended"), effects);
                 }
                 if now.tick >= session.started.after(max) {
@@ -77,7 +77,7 @@ impl Connection {
                 }
                 if now.tick >= session.token_ends_at {
                     // The wall clock went back since the deadline was computed: the token is still good.
-                    session.schedule_end(now);
+                    session.schedule_end(now, &self.judged.policy);
                 }
                 if session.expiring_at.is_some_and(|at| now.tick >= at) {
                     session.expiring_at = None;
@@ -92,9 +92,9 @@ impl Connection {
         if let Phase::Open(session) = &mut self.phase
             && let Some(replay) = session.replay_mut()
         {
-            replay.forget_old(&limits_of(&self.cx.policy), now.tick);
+            replay.forget_old(&limits_of(&self.judged.policy), now.tick);
         }
-        match self.heart.beat(&self.cx.policy.heartbeat, now.tick) {
+        match self.heart.beat(&self.judged.policy.heartbeat, now.tick) {
             Beat::Quiet(_) => Verdict::Answered,
             Beat::Ping => {
                 frame::write_frame(&mut effects.out, Opcode::Ping, b"");
@@ -102,7 +102,7 @@ impl Connection {
             }
             Beat::Dead => {
                 let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::SessionExpired, "peer_silent");
-                self.keeps = true;
+                self.aftermath = Aftermath::Kept;
                 self.close(CloseCode::TimedOut, Some(refusal), effects)
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wsguard_protocol::limits::AUTH_EXPIRING_MS;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
-use super::{Connection, Passed, Phase, Refused, Session, reply};
+use super::{Aftermath, Connection, Passed, Phase, Refused, Session, reply};
 use crate::control::csrf::Csrf;
 use crate::control::delivery::{ResumeRequest, resume_in_payload};
 use crate::control::envelope::Envelope;
@@ -15,8 +15,9 @@ use crate::control::session::{Seat, SessionId};
 use crate::effect::Effects;
 use crate::handshake::{Admission, Entry};
 use crate::json::Value;
-use crate::policy::{Context, Identity};
+use crate::policy::{Context, Identity, Policy};
 use crate::time::{Millis, Now, Tick};
+use crate::token::TokenError;
 use crate::verdict::{ControlId, Verdict};
 
 /// Time that one refresh of the token costs. Each one checks a signature, and a token lives for minutes.
@@ -29,7 +30,7 @@ impl Connection {
     /// The connection that begins with `admission`. Its first frames stand in `effects.out`; after
     /// [`Verdict::Close`] it is over already.
     pub fn open(cx: Arc<Context>, now: Now, admission: Admission, effects: &mut Effects) -> (Self, Verdict) {
-        let until = now.tick.after(cx.policy.heartbeat.first_message);
+        let until = now.tick.after(admission.judged.policy.heartbeat.first_message);
         let mut connection = Self {
             phase: Phase::Closed,
             client: admission.client,
@@ -39,7 +40,9 @@ impl Connection {
             refused_in_a_row: 0,
             closing: false,
             shadow_told: false,
-            keeps: false,
+            aftermath: Aftermath::Over,
+            rights_changed: false,
+            judged: admission.judged,
             cx,
         };
         let resume = admission.resume;
@@ -56,10 +59,16 @@ impl Connection {
             Entry::Refused(refusal) => {
                 let code = match refusal.control {
                     ControlId::SessionCap => CloseCode::Replaced,
+                    _ if refusal.code == ErrorCode::Forbidden => CloseCode::Forbidden,
                     _ => CloseCode::Unauthenticated,
                 };
                 connection.close(code, Some(refusal), effects)
             }
+        };
+        // While the 101 travelled, something may have changed.
+        let verdict = match connection.reconsider(now, effects) {
+            closed @ Verdict::Close(_) => closed,
+            _ => verdict,
         };
         (connection, verdict)
     }
@@ -88,8 +97,9 @@ impl Connection {
         let Ok((Some(token), resume)) = resume_in_payload(envelope.payload) else {
             return unauthenticated("auth_payload_invalid");
         };
-        match self.cx.identify(now, token) {
+        match self.cx.identify_under(&self.judged.policy, now, token) {
             Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity), resume)),
+            Err(error @ TokenError::Revoked(_)) => refuse(ErrorCode::Forbidden, error.as_str(), CloseCode::Forbidden),
             Err(error) => unauthenticated(error.as_str()),
         }
     }
@@ -107,7 +117,7 @@ impl Connection {
             let reason = "refreshes_of_session";
             return Err(Refused::new(ControlId::RateType, ErrorCode::RateLimited, reason, envelope.id).after(wait));
         }
-        match self.cx.identify(now, token) {
+        match self.cx.identify_under(&self.judged.policy, now, token) {
             Ok(fresh) if fresh.claims.subject == session.identity.claims.subject => {
                 Ok(Passed::Refreshed(Arc::new(fresh)))
             }
@@ -118,6 +128,11 @@ impl Connection {
                 envelope.id,
             )
             .closing(CloseCode::Forbidden)),
+            Err(error @ TokenError::Revoked(_)) => {
+                let reason = error.as_str();
+                let refused = Refused::new(ControlId::Credential, ErrorCode::Forbidden, reason, envelope.id);
+                Err(refused.closing(CloseCode::Forbidden))
+            }
             Err(error) => {
                 Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, error.as_str(), envelope.id))
             }
@@ -151,8 +166,9 @@ impl Connection {
         announced: bool,
         effects: &mut Effects,
     ) {
-        let policy = &self.cx.policy;
+        let policy = &self.judged.policy;
         let id = SessionId(self.cx.random_id());
+        seat.begin(id);
         let mut session = Box::new(Session {
             id,
             started: now.tick,
@@ -162,15 +178,17 @@ impl Connection {
             expiring_at: None,
             refreshes: Bucket::default(),
             token_ends_at: Tick::NEVER,
+            permissions: policy.permissions_of(&identity.claims),
+            ends_at: identity.claims.ends_at(policy.tokens.leeway),
             identity,
             seat: Some(seat),
             delivery: None,
         });
-        session.schedule_end(now);
+        session.schedule_end(now, policy);
         if announced {
-            session.announce(&self.cx);
+            session.announce(&self.cx, policy);
         }
-        let token = session.resume_token(&self.cx);
+        let token = session.resume_token(&self.cx, policy);
         let claims = &session.identity.claims;
         reply::write_welcome(&mut effects.out, id, claims, &session.csrf, policy, token.as_deref(), false);
         self.phase = Phase::Open(session);
@@ -180,7 +198,10 @@ impl Connection {
     pub(super) fn refresh(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) {
         if let Phase::Open(session) = &mut self.phase {
             session.identity = identity;
-            session.schedule_end(now);
+            session.permissions = self.judged.policy.permissions_of(&session.identity.claims);
+            session.schedule_end(now, &self.judged.policy);
+            session.purge_rooms(&self.judged.policy);
+            self.rights_changed = true;
             reply::write_auth(&mut effects.out, "auth.refreshed", session.identity.claims.expires_at);
             self.record("token_refreshed", effects);
         }
@@ -189,10 +210,11 @@ impl Connection {
 
 impl Session {
     /// Puts the end of the token, and the warning before it, on the tick clock.
-    pub(super) fn schedule_end(&mut self, now: Now) {
+    pub(super) fn schedule_end(&mut self, now: Now, policy: &Policy) {
+        self.ends_at = self.identity.claims.ends_at(policy.tokens.leeway);
         let life = self.identity.claims.expires_at.since(now.unix);
         let warning = Millis(AUTH_EXPIRING_MS.min(life.0 / 5));
-        self.token_ends_at = now.tick.after(self.identity.ends_at.since(now.unix));
+        self.token_ends_at = now.tick.after(self.ends_at.since(now.unix));
         self.expiring_at = Some(now.tick.after(Millis(life.0.saturating_sub(warning.0))));
     }
 }

@@ -5,7 +5,7 @@ use wsguard_protocol::ErrorCode;
 use super::{Passed, Refused, Session, reply};
 use crate::control::envelope::Envelope;
 use crate::effect::Effects;
-use crate::policy::Context;
+use crate::policy::{Context, Policy};
 use crate::time::Now;
 use crate::verdict::ControlId;
 
@@ -30,6 +30,7 @@ pub(super) fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut E
 /// The client has everything up to `seq`: what was kept for it up to there is let go.
 pub(super) fn accept_ack<'t>(
     cx: &Context,
+    policy: &Policy,
     session: &mut Session,
     envelope: &Envelope<'t>,
 ) -> Result<Passed, Refused<'t>> {
@@ -41,6 +42,6 @@ pub(super) fn accept_ack<'t>(
     let Some(seq) = seq else {
         return Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id));
     };
-    session.acknowledged(cx, seq);
+    session.acknowledged(cx, policy, seq);
     Ok(Passed::Answered)
 }

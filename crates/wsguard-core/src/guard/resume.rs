@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use wsguard_protocol::{CloseCode, ErrorCode};
 
-use super::{Connection, Passed, Phase, Refused, Session, reply};
+use super::reconsider::still_identified;
+use super::{Aftermath, Connection, Passed, Phase, Refused, Session, reply};
 use crate::control::authorization;
 use crate::control::delivery::{Claim, Delivery, Encoded, Look, Replay, ReplayLimits, ResumeRequest, resume_token};
 use crate::control::rate::Bucket;
-use crate::control::session::{Seat, SessionId};
+use crate::control::session::{Seat, SessionId, Taken};
 use crate::effect::{Effects, frame_into, write_number};
-use crate::handshake::too_many_sessions;
+use crate::handshake::{claim_of, too_many_sessions};
+use crate::in_force::InForce;
 use crate::json::Value;
 use crate::policy::{Context, Identity, Policy};
 use crate::time::{Millis, Now, Tick};
@@ -36,6 +38,10 @@ pub(super) struct Resuming {
 }
 
 impl Resuming {
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     pub(super) const fn until(&self) -> Tick {
         self.until
     }
@@ -53,7 +59,7 @@ pub enum Resumption {
     Unknown,
     /// A new session began, since frames that the client lacks are no longer kept.
     OutOfReach,
-    /// The connection is over, since the subject has too many sessions.
+    /// The connection is over: the subject has too many sessions, or the session was revoked.
     Refused,
 }
 
@@ -73,6 +79,7 @@ impl Resumption {
 #[derive(Debug)]
 pub struct Suspended {
     cx: Arc<Context>,
+    policy: Arc<InForce>,
     session: Box<Session>,
     /// The bucket of bytes goes along: a reconnect does not refill it.
     bytes: Bucket,
@@ -104,8 +111,8 @@ impl Session {
     }
 
     /// From now on frames are kept: the client said that it will come back.
-    pub(super) fn announce(&mut self, cx: &Context) {
-        if cx.policy.sessions.resume_window > Millis(0) {
+    pub(super) fn announce(&mut self, cx: &Context, policy: &Policy) {
+        if policy.sessions.resume_window > Millis(0) {
             let seq = self.seq;
             let pool = &cx.replays;
             self.delivery_mut().replay.get_or_insert_with(|| Box::new(Replay::new(Arc::clone(pool), seq)));
@@ -113,8 +120,8 @@ impl Session {
     }
 
     /// The client has everything up to `seq`; who says so once is kept frames for from then on.
-    pub(super) fn acknowledged(&mut self, cx: &Context, seq: u64) {
-        self.announce(cx);
+    pub(super) fn acknowledged(&mut self, cx: &Context, policy: &Policy, seq: u64) {
+        self.announce(cx, policy);
         if let Some(replay) = self.replay_mut() {
             replay.acknowledged(seq);
         }
@@ -128,10 +135,10 @@ impl Session {
     }
 
     /// The token for the next welcome.
-    pub(super) fn resume_token(&self, cx: &Context) -> Option<String> {
+    pub(super) fn resume_token(&self, cx: &Context, policy: &Policy) -> Option<String> {
         let generation = self.replay().map_or(0, Replay::generation);
         let subject = &self.identity.claims.subject;
-        (cx.policy.sessions.resume_window > Millis(0)).then(|| resume_token(&cx.csrf, self.id, generation, subject))
+        (policy.sessions.resume_window > Millis(0)).then(|| resume_token(&cx.csrf, self.id, generation, subject))
     }
 
     /// Numbers a frame and keeps it, where the client may ask for it again.
@@ -157,7 +164,7 @@ impl Session {
     }
 
     /// Purges what was sent in rooms that the identity may no longer enter.
-    fn purge_rooms(&mut self, policy: &Policy) -> usize {
+    pub(super) fn purge_rooms(&mut self, policy: &Policy) -> usize {
         let identity = Arc::clone(&self.identity);
         let may_read = |frame: &Encoded| {
             frame.room().is_none_or(|room| authorization::may_enter(&policy.rooms, &identity.claims, room))
@@ -199,7 +206,7 @@ impl Connection {
         request: Option<&ResumeRequest>,
         effects: &mut Effects,
     ) -> Verdict {
-        if let Some(claim) = self.cx.claim(request, &identity) {
+        if let Some(claim) = claim_of(&self.cx, &self.judged.policy, request, &identity) {
             let last_seq = request.map_or(0, |request| request.last_seq);
             let until = now.tick.after(WAIT_MAX);
             self.phase = Phase::Resuming(Box::new(Resuming { identity, seat, claim, last_seq, until }));
@@ -216,12 +223,18 @@ impl Connection {
         announced: bool,
         effects: &mut Effects,
     ) -> Verdict {
-        let seat = seat.or_else(|| self.cx.seats.take(identity.print, self.cx.policy.sessions.per_subject));
-        let Some(seat) = seat else {
+        let Some(seat) = seat.or_else(|| self.sit_down(&identity, effects)) else {
             return self.close(CloseCode::Replaced, Some(too_many_sessions()), effects);
         };
         self.begin_session(now, identity, seat, announced, effects);
         Verdict::Allow
+    }
+
+    /// A seat for `identity`; another session of the same subject may lose its own for it.
+    fn sit_down(&self, identity: &Identity, effects: &mut Effects) -> Option<Seat> {
+        let Taken { seat, displaced, .. } = self.cx.take_seat(identity.print, &self.judged.policy)?;
+        effects.displaced = displaced;
+        Some(seat)
     }
 
     /// The session that this connection waits for. While it does, bring it no message; find the session, suspended or on
@@ -267,36 +280,47 @@ impl Connection {
         effects: &mut Effects,
     ) -> Resumption {
         let Suspended { mut session, bytes, .. } = found;
-        let cx = Arc::clone(&self.cx);
+        let (cx, policy) = (Arc::clone(&self.cx), Arc::clone(&self.judged.policy));
         // The seat of the session itself where it kept one: it is counted once.
         let kept = session.seat.take();
-        session.seat = kept.or(seat).or_else(|| cx.seats.take(identity.print, cx.policy.sessions.per_subject));
-        if session.seat.is_none() {
+        session.seat = kept.or(seat).or_else(|| self.sit_down(&identity, effects));
+        let Some(seat) = &session.seat else {
             let _ = self.close(CloseCode::Replaced, Some(too_many_sessions()), effects);
             return Resumption::Refused;
-        }
+        };
+        seat.begin(session.id);
         session.identity = identity;
         session.last_message = now.tick;
-        session.schedule_end(now);
-        if now.tick >= session.csrf.rotates_at {
-            session.csrf.rotate(&cx.csrf, session.id, now, cx.policy.csrf_rotate_every);
-        }
         // Authorised anew: the credential may be another one, and the policy too.
-        let purged = session.purge_rooms(&cx.policy);
+        session.permissions = policy.permissions_of(&session.identity.claims);
+        session.schedule_end(now, &policy);
+        let purged = session.purge_rooms(&policy);
+        self.rights_changed = true;
+        if now.tick >= session.csrf.rotates_at {
+            session.csrf.rotate(&cx.csrf, session.id, now, policy.csrf_rotate_every);
+        }
         if let Some(replay) = session.replay_mut() {
             replay.acknowledged(last_seq);
             replay.rotate(claim);
         }
-        let token = session.resume_token(&cx);
-        let Session { id, identity, csrf, .. } = &*session;
-        reply::write_welcome(&mut effects.out, *id, &identity.claims, csrf, &cx.policy, token.as_deref(), true);
+        // The session may have been revoked while it waited.
+        self.phase = Phase::Open(session);
+        if let Err(closure) = self.still_good() {
+            let _ = self.close(closure.code, closure.refusal, effects);
+            return Resumption::Refused;
+        }
+        let Phase::Open(session) = &self.phase else {
+            return Resumption::Refused;
+        };
+        let token = session.resume_token(&cx, &policy);
+        let Session { id, identity, csrf, .. } = &**session;
+        reply::write_welcome(&mut effects.out, *id, &identity.claims, csrf, &policy, token.as_deref(), true);
         let mut replayed = 0_usize;
         for kept in session.replay().into_iter().flat_map(Replay::frames) {
             write_frame(&mut effects.out, kept.seq, kept.frame.tail());
             replayed = replayed.saturating_add(1);
         }
         self.bytes = bytes;
-        self.phase = Phase::Open(session);
         let mut record = self.about("session_resumed");
         record.control = Some(ControlId::Delivery);
         record.note = Some(Reason::with("session_resumed", format!("{replayed} frames replayed, {purged} purged")));
@@ -317,7 +341,7 @@ impl Connection {
         if session.id != claim.session || !session.replay().is_some_and(|replay| replay.accepts(claim)) {
             return false;
         }
-        self.keeps = true;
+        self.aftermath = Aftermath::Kept;
         let refusal = Refusal::new(ControlId::Delivery, ErrorCode::SessionExpired, "resumed_elsewhere");
         let _ = self.close(CloseCode::Replaced, Some(refusal), effects);
         true
@@ -330,14 +354,14 @@ impl Connection {
         }
         let record = self.about("connection_closed_by_peer");
         effects.records.push(record);
-        self.keeps = true;
+        self.aftermath = Aftermath::Kept;
         self.finish();
     }
 
     /// The peer does not take what is sent to it.
     pub fn on_stalled(&mut self, effects: &mut Effects) -> Verdict {
         // A network that swallows everything looks the same as a reader that stopped.
-        self.keeps = true;
+        self.aftermath = Aftermath::Kept;
         let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::RateLimited, "peer_does_not_read");
         self.close(CloseCode::TryLater, Some(refusal), effects)
     }
@@ -347,7 +371,9 @@ impl Connection {
     pub(super) fn finish(&mut self) {
         self.closing = true;
         self.phase = match std::mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Open(session) if self.keeps && session.replay().is_some() => Phase::Suspended(session),
+            Phase::Open(session) if self.aftermath == Aftermath::Kept && session.replay().is_some() => {
+                Phase::Suspended(session)
+            }
             _ => Phase::Closed,
         };
     }
@@ -356,7 +382,8 @@ impl Connection {
     pub fn take_suspended(&mut self) -> Option<Suspended> {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Suspended(session) => {
-                Some(Suspended { cx: Arc::clone(&self.cx), written: session.seq, session, bytes: self.bytes })
+                let (cx, policy) = (Arc::clone(&self.cx), Arc::clone(&self.judged.policy));
+                Some(Suspended { cx, policy, written: session.seq, session, bytes: self.bytes })
             }
             other => {
                 self.phase = other;
@@ -384,7 +411,7 @@ impl Connection {
 
     /// As [`Connection::purge`], for the rooms that the identity may no longer enter.
     pub fn purge_rooms(&mut self) -> usize {
-        let policy = &self.cx.policy;
+        let policy = &self.judged.policy;
         match &mut self.phase {
             Phase::Open(session) => session.purge_rooms(policy),
             _ => 0,
@@ -405,11 +432,11 @@ impl Suspended {
 
     /// When nobody can go on with it any more: after the window, at the end of its token, at its greatest age.
     pub fn ends_at(&self, now: Now) -> Tick {
-        let sessions = &self.cx.policy.sessions;
+        let sessions = &self.policy.sessions;
         now.tick
             .after(sessions.resume_window)
             .min(self.session.started.after(sessions.max))
-            .min(now.tick.after(self.session.identity.ends_at.since(now.unix)))
+            .min(now.tick.after(self.session.ends_at.since(now.unix)))
     }
 
     /// Gives the seat among the attached sessions of the subject back: it waits, and those who wait are counted apart.
@@ -436,7 +463,7 @@ impl Suspended {
     /// A frame that the client cannot have was pushed out: the session is worth nothing any more.
     pub fn send(&mut self, now: Tick, frame: &Encoded) -> Result<(), Overflowed> {
         self.session.seq = self.session.seq.saturating_add(1);
-        let (seq, written, limits) = (self.session.seq, self.written, limits_of(&self.cx.policy));
+        let (seq, written, limits) = (self.session.seq, self.written, limits_of(&self.policy));
         let replay = self.session.replay_mut().ok_or(Overflowed)?;
         replay.push(&limits, now, seq, frame);
         if replay.has_all_after(written) { Ok(()) } else { Err(Overflowed) }
@@ -459,8 +486,25 @@ impl Suspended {
 
     /// As [`Connection::purge_rooms`].
     pub fn purge_rooms(&mut self) -> usize {
-        let cx = Arc::clone(&self.cx);
-        self.session.purge_rooms(&cx.policy)
+        self.session.purge_rooms(&self.policy)
+    }
+
+    /// Looks again at what may have changed, as [`Connection::reconsider`]. `false` when the session is over.
+    pub fn reconsider(&mut self) -> bool {
+        let Session { id, identity, seat, .. } = &*self.session;
+        let is_displaced = seat.as_ref().is_some_and(Seat::is_displaced);
+        if is_displaced || self.cx.revocations.refuse(&identity.claims, Some(*id)).is_some() {
+            return false;
+        }
+        let policy = self.cx.policy();
+        if !Arc::ptr_eq(&policy, &self.policy) {
+            if still_identified(&self.policy, &policy, identity).is_err() {
+                return false;
+            }
+            self.policy = policy;
+            self.session.purge_rooms(&self.policy);
+        }
+        true
     }
 }
 

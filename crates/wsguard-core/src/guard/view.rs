@@ -28,9 +28,10 @@ impl Connection {
         let Phase::Open(session) = &self.phase else {
             return None;
         };
-        let limiter = &self.cx.limiter;
-        let bytes = limiter.policy().bytes;
-        let [subject, prefix, prefix_bytes] = limiter.levels(Some(session.identity.print), self.prefixes, now.tick);
+        let policy = &self.judged.policy;
+        let bytes = policy.rate.bytes;
+        let levels = self.cx.limiter.levels(policy.quotas(), Some(session.identity.print), self.prefixes, now.tick);
+        let [subject, prefix, prefix_bytes] = levels;
         Some(Snapshot {
             session: session.id,
             subject: session.identity.claims.subject.clone(),

@@ -82,6 +82,13 @@ impl KeyRing {
         self.keys.iter().any(|key| key.answers_to(id))
     }
 
+    /// Whether the key that answers to `id` in `old` is also in this ring, by what it is made of: an id can be given to
+    /// another key.
+    pub(crate) fn keeps(&self, id: &str, old: &Self) -> bool {
+        let was = old.keys.iter().find(|key| key.answers_to(id));
+        was.is_some_and(|was| self.keys.iter().any(|key| key.thumbprint() == was.thumbprint()))
+    }
+
     pub(super) fn candidates(&self, algorithm: Algorithm, id: Option<&str>) -> Candidates<'_> {
         if let Some(id) = id {
             return match self.keys.iter().find(|key| key.answers_to(id)) {

@@ -7,6 +7,7 @@ use super::key_file::key_id;
 use super::ring::{Candidates, KeyRing};
 use super::strict::{Json, object};
 use super::{Algorithm, BASE64URL, Key};
+use crate::control::revocation::Revoked;
 use crate::time::{Millis, UnixMs};
 
 /// Longest token in bytes. It must fit into a header field and into the first message.
@@ -140,6 +141,8 @@ pub enum TokenError {
     RolesInvalid,
     /// `scope` is not a string of scopes parted by single spaces, within its limits.
     ScopeInvalid,
+    /// Good in itself, but revoked. [`verify`] does not know of revocations; who asks for an identity is told.
+    Revoked(Revoked),
 }
 
 impl TokenError {
@@ -174,6 +177,7 @@ impl TokenError {
             Self::IdInvalid => "token_id_invalid",
             Self::RolesInvalid => "token_roles_invalid",
             Self::ScopeInvalid => "token_scope_invalid",
+            Self::Revoked(revoked) => revoked.as_str(),
         }
     }
 }

@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use wsguard::core::policy::Policy;
+use wsguard::core::policy::{MessageType, Policy};
 use wsguard::{Guard, ROUND_TRIP_MS};
 
 use super::Admin;
@@ -23,9 +23,12 @@ pub(super) fn text(admin: &Admin) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// The label of a message type; what is not a type of the policy shares one.
-pub(super) fn type_name(policy: &Policy, number: Option<usize>) -> &str {
-    number.and_then(|number| policy.messages().get(number)).map_or("other", |message| message.name())
+/// The label of a message type, `None` for a number that no type has; what is not a type of the policy shares one.
+pub(super) fn type_name(policy: &Policy, number: Option<usize>) -> Option<&str> {
+    match number {
+        None => Some("other"),
+        Some(number) => policy.messages().get(number).map(MessageType::name),
+    }
 }
 
 #[derive(Debug)]
@@ -79,8 +82,11 @@ impl Collector for Snapshot {
 
         let help = "Messages by type and verdict";
         let mut family = encoder.encode_descriptor("messages", help, None, MetricType::Counter)?;
+        let policy = self.guard.policy();
         for (number, verdicts) in stats.messages() {
-            let name = type_name(self.guard.policy(), number);
+            let Some(name) = type_name(&policy, number) else {
+                continue;
+            };
             for (verdict, count) in verdicts {
                 ConstCounter::new(count).encode(family.encode_family(&[("type", name), ("verdict", verdict)])?)?;
             }

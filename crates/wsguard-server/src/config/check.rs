@@ -102,6 +102,9 @@ fn warnings(config: &Config) -> Vec<Warning> {
     for origin in config.origins.iter().filter(|origin| value::is_plain_and_far(origin)) {
         warn("origin.allow", format!("{origin} travels without TLS: whoever is on the way can speak as it"));
     }
+    if !config.dev && config.store.is_none() {
+        warn("store.path", "memory: what is revoked or banned is good again after a restart".to_owned());
+    }
     for network in config.trusted_proxies.iter().filter(|network| network.prefix_len() == 0) {
         warn("proxy.trusted", format!("{network} is everybody: any client can choose its address"));
     }

@@ -43,6 +43,11 @@ impl Reader {
         errors
     }
 
+    /// Every key that was set, with its value as text.
+    pub(super) fn texts(&self) -> Vec<(&'static str, String)> {
+        self.settings.by_key.iter().map(|(key, setting)| (*key, setting.text())).collect()
+    }
+
     pub(super) fn is_given(&self, key: &str) -> bool {
         self.given.contains(key)
     }
@@ -244,6 +249,11 @@ impl Reader {
             return None;
         }
         Some(path)
+    }
+
+    /// The path of `name` beside the file; in the working directory where there is none.
+    pub(super) fn beside_file(&self, name: &str) -> PathBuf {
+        self.base.join(name)
     }
 
     /// Makes a path relative to the file, where the file says it.

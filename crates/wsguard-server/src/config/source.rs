@@ -57,6 +57,8 @@ const KEYS: &[Key] = &[
     key("penalty.mode", Shape::One, false),
     key("anomaly.mode", Shape::One, false),
     key("messages.dir", Shape::One, false),
+    key("session.on_cap", Shape::One, false),
+    key("store.path", Shape::One, false),
     key("log.format", Shape::One, false),
     key("log.security", Shape::One, false),
     key("log.key_file", Shape::One, true),
@@ -102,6 +104,19 @@ impl Setting {
         }
     }
 
+    /// The whole value, the same from whatever source it came.
+    pub(super) fn text(&self) -> String {
+        match &self.raw {
+            Raw::Text(text) | Raw::Other(text) => text.clone(),
+            Raw::Integer(number) => number.to_string(),
+            Raw::Boolean(value) => value.to_string(),
+            Raw::List(items) => items.iter().map(Self::text).collect::<Vec<_>>().join(", "),
+            Raw::Table(members) => {
+                members.iter().map(|(name, value)| format!("{name}={}", value.text())).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
     /// Whether the value came as text because its source has no types.
     pub(super) fn is_untyped(&self) -> bool {
         !matches!(self.place, Place::File { .. })
@@ -111,6 +126,12 @@ impl Setting {
 /// Whether errors may repeat the value of this key.
 pub(super) fn is_secret(name: &str) -> bool {
     KEYS.iter().any(|key| key.name == name && key.secret)
+}
+
+/// Whether a change of this key counts only after a restart: listeners, threads and files that are opened once.
+pub(super) fn needs_restart(name: &str) -> bool {
+    let sections = ["server.", "tls.", "proxy.", "admin.", "log.", "store."];
+    sections.iter().any(|section| name.starts_with(section))
 }
 
 impl Settings {

@@ -58,7 +58,8 @@ fn a_full_queue_drops_and_counts() {
     let (queue, commands) = sync_channel(QUEUE_ENTRIES_MAX);
     let (tap, _) = broadcast::channel(TAP_LINES_MAX);
     let counts = Arc::new(Counts::default());
-    let journal = Journal { queue, counts: Arc::clone(&counts), tap: tap.clone() };
+    let recent = Recent::default();
+    let journal = Journal { queue, counts: Arc::clone(&counts), tap: tap.clone(), recent: Arc::clone(&recent) };
     for _ in 0..QUEUE_ENTRIES_MAX + 5 {
         journal.record(Entry::new(0, "flood", Outcome::Success));
     }
@@ -66,7 +67,7 @@ fn a_full_queue_drops_and_counts() {
     assert!(!journal.flush(Duration::ZERO));
 
     let path = path("flood");
-    let mut writer = Writer::open(to(&path, LogFormat::Json), tap, counts).unwrap();
+    let mut writer = Writer::open(to(&path, LogFormat::Json), tap, counts, recent).unwrap();
     drop(journal);
     writer.run(&commands);
     writer.end();
@@ -85,4 +86,21 @@ fn what_cannot_be_written_is_counted() {
     journal.record(Entry::new(0, "lost", Outcome::Success));
     assert!(journal.flush(PATIENCE));
     assert!(journal.write_failures() > 0);
+}
+
+#[test]
+fn the_last_entries_can_be_asked_for_newest_first() {
+    let path = path("recent");
+    let journal = Journal::open(to(&path, LogFormat::Json)).unwrap();
+    for number in 0..RECENT_ENTRIES_MAX as u64 + 5 {
+        journal.record(Entry::new(number, if number % 2 == 0 { "even" } else { "odd" }, Outcome::Success));
+    }
+    assert!(journal.flush(PATIENCE));
+    let times = |limit, wanted: fn(&Entry) -> bool| -> Vec<u64> {
+        journal.recent(limit, wanted).iter().map(|entry| entry.unix_ms).collect()
+    };
+    assert_eq!(times(3, |entry| entry.action == "even"), [1_004, 1_002, 1_000]);
+    let all = times(usize::MAX, |_| true);
+    assert_eq!((all.len(), all.last()), (RECENT_ENTRIES_MAX, Some(&5)));
+    fs::remove_file(&path).unwrap();
 }

@@ -1,0 +1,71 @@
+//! `wsguard sessions`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use wsguard_core::time::Millis;
+
+use super::Exit;
+use crate::admin::{AdminArguments, Failure, ask};
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the open sessions.
+    List {
+        #[command(flatten)]
+        admin: AdminArguments,
+        /// Print them as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let Command::List { admin, json } = &arguments.command;
+    match every_page(admin) {
+        Err(failure) => {
+            let exit = failure.exit;
+            output::failed(failure, exit)
+        }
+        Ok(sessions) if *json => output::json(&json!({"sessions": sessions})),
+        Ok(sessions) => output::result(table(&sessions)),
+    }
+}
+
+fn every_page(admin: &AdminArguments) -> Result<Vec<Value>, Failure> {
+    let mut sessions: Vec<Value> = Vec::new();
+    let mut path = "/api/sessions?limit=1000".to_owned();
+    loop {
+        let mut page = ask(admin, "GET", &path, None)?;
+        if let Some(Value::Array(rows)) = page.get_mut("sessions").map(Value::take) {
+            sessions.extend(rows);
+        }
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) => path = format!("/api/sessions?limit=1000&after={next}"),
+            None => return Ok(sessions),
+        }
+    }
+}
+
+fn table(sessions: &[Value]) -> String {
+    let text = |session: &Value, name: &str| session.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let mut lines = vec![format!("{:<32}  {:<8}  {:<24}  SUBJECT", "SESSION", "AGE", "PREFIX")];
+    lines.extend(sessions.iter().map(|session| {
+        // Whole seconds are what people read.
+        let age = session.get("ageMs").and_then(Value::as_u64).unwrap_or(0) / 1_000;
+        output::harmless(&format!(
+            "{:<32}  {:<8}  {:<24}  {}",
+            text(session, "session"),
+            Millis::from_secs(age).to_string(),
+            text(session, "prefix"),
+            text(session, "subject"),
+        ))
+    }));
+    lines.join("\n")
+}

@@ -1,0 +1,132 @@
+//! The open sessions: whose they are, and how to reach them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wsguard_core::control::session::SessionId;
+use wsguard_core::policy::Identity;
+use wsguard_core::time::UnixMs;
+
+use crate::mailbox::Outbox;
+
+/// Shards of the table: a power of two well above the number of threads.
+const SHARDS: usize = 64;
+
+/// An open session.
+pub(crate) struct Registered {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) client: IpAddr,
+    pub(crate) opened_at: UnixMs,
+    pub(crate) outbox: Outbox,
+}
+
+impl Registered {
+    fn info(&self, session: SessionId) -> SessionInfo {
+        let claims = &self.identity.claims;
+        SessionInfo {
+            session,
+            subject: claims.subject.clone(),
+            client: self.client,
+            opened_at: self.opened_at,
+            auth_expires_at: claims.expires_at,
+            token_id: claims.id.clone(),
+        }
+    }
+}
+
+/// An open session, for people to look at.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// The session.
+    pub session: SessionId,
+    /// Who.
+    pub subject: Box<str>,
+    /// The client's address.
+    pub client: IpAddr,
+    /// When it was opened.
+    pub opened_at: UnixMs,
+    /// When its token ends.
+    pub auth_expires_at: UnixMs,
+    /// `jti` of its token.
+    pub token_id: Option<Box<str>>,
+}
+
+/// The open sessions by id.
+pub(crate) struct Registry {
+    shards: Box<[Mutex<Shard>]>,
+}
+
+type Shard = HashMap<SessionId, Registered>;
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Registry {
+    pub(crate) fn insert(&self, id: SessionId, session: Registered) {
+        self.shard(id, |sessions| sessions.insert(id, session));
+    }
+
+    pub(crate) fn remove(&self, id: SessionId) {
+        self.shard(id, |sessions| sessions.remove(&id));
+    }
+
+    /// The session has a fresh token.
+    pub(crate) fn renew(&self, id: SessionId, identity: &Arc<Identity>) {
+        self.shard(id, |sessions| {
+            if let Some(session) = sessions.get_mut(&id) {
+                session.identity = Arc::clone(identity);
+            }
+        });
+    }
+
+    /// The session goes on behind another address.
+    pub(crate) fn moved(&self, id: SessionId, client: IpAddr) {
+        self.shard(id, |sessions| {
+            if let Some(session) = sessions.get_mut(&id) {
+                session.client = client;
+            }
+        });
+    }
+
+    pub(crate) fn with<T>(&self, id: SessionId, act: impl FnOnce(&Registered) -> T) -> Option<T> {
+        self.shard(id, |sessions| sessions.get(&id).map(act))
+    }
+
+    /// Calls `act` for each session. A shard is locked while it is walked, so `act` must be short.
+    pub(crate) fn for_each(&self, mut act: impl FnMut(SessionId, &Registered)) {
+        for shard in &self.shards {
+            for (id, session) in shard.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                act(*id, session);
+            }
+        }
+    }
+
+    /// The `count` sessions with the lowest ids above `after`.
+    pub(crate) fn page(&self, after: Option<SessionId>, count: usize) -> Vec<SessionInfo> {
+        let mut lowest = BTreeMap::new();
+        self.for_each(|id, session| {
+            if after.is_none_or(|after| id.0 > after.0) {
+                let last = lowest.last_key_value().map(|(last, _): (&[u8; 16], _)| *last);
+                if lowest.len() < count || last.is_some_and(|last| id.0 < last) {
+                    lowest.insert(id.0, session.info(id));
+                    if lowest.len() > count {
+                        lowest.pop_last();
+                    }
+                }
+            }
+        });
+        lowest.into_values().collect()
+    }
+
+    fn shard<T>(&self, id: SessionId, act: impl FnOnce(&mut Shard) -> T) -> T {
+        let [first, ..] = id.0;
+        match self.shards.get(usize::from(first) % SHARDS) {
+            Some(shard) => act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)),
+            None => act(&mut Shard::new()),
+        }
+    }
+}
