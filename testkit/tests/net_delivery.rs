@@ -68,11 +68,13 @@ fn metric(world: &World, name: &str) -> u64 {
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
+/// Comes back with one kind of credential; the string is the origin of the server's own page.
+type Back = fn(&World, &Client, &str) -> Peer;
+
 #[test]
 fn a_cut_socket_is_resumed_with_every_credential() {
     let world = World::dev(&[]);
     let origin = world.origin();
-    type Back = fn(&World, &Client, &str) -> Peer;
     let ways: [(&str, Back); 5] = [
         ("header and subprotocol", |world, client, _| offering(world.upgrade(), &client.entry()).bearer(TOKEN).open()),
         ("subprotocol", |world, client, origin| {

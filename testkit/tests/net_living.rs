@@ -201,11 +201,11 @@ fn what_is_revoked_stays_so_when_the_server_is_killed() {
         let want = if matches!(*subject, "lifted" | "free") { 101 } else { 401 };
         assert_eq!(second.upgrade().bearer(token).send().status, want, "{subject}");
     }
-    let listed = admin(&second, "GET", "/api/revocations").send().json();
-    let named: Vec<_> = listed["revocations"].as_array().unwrap().iter().collect();
-    assert_eq!((listed["total"].as_u64(), named.len()), (Some(3), 3), "{listed}");
-    assert_eq!(named[0]["subject"], "by-subject", "{listed}");
-    assert_eq!(named[1]["jti"], jti, "{listed}");
+    let found = admin(&second, "GET", "/api/revocations").send().json();
+    let named: Vec<_> = found["revocations"].as_array().unwrap().iter().collect();
+    assert_eq!((found["total"].as_u64(), named.len()), (Some(3), 3), "{found}");
+    assert_eq!(named[0]["subject"], "by-subject", "{found}");
+    assert_eq!(named[1]["jti"], jti, "{found}");
 
     // What cannot be read stops the start: nobody would know what was revoked.
     let scratch = second.kill();

@@ -16,6 +16,7 @@ use wsguard_core::control::authorization::Access;
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
 use wsguard_core::control::revocation::{Revocation, Target};
+use wsguard_core::control::session::OnCap;
 use wsguard_core::effect::Effects;
 use wsguard_core::guard::Connection;
 use wsguard_core::handshake::{Entry, HandshakeRequest, Header, Step, admit};
@@ -325,5 +326,44 @@ fn a_revoked_token_opens_nothing() {
         assert_eq!(frames.iter().find_map(|frame| frame["close"].as_u64()), Some(4403), "{name}: {frames:?}");
         assert!(frames.iter().any(|frame| frame["payload"]["code"] == "forbidden"), "{name}: {frames:?}");
         assert_eq!(peer.connection.session(), None, "{name}");
+    }
+}
+
+#[test]
+fn refreshing_moves_the_end_of_the_token_but_not_that_of_the_session() {
+    let cx = context(|policy| policy.sessions.max = Millis(60_000));
+    let mut peer = Peer::with_token(&cx, &token("ann", 20_000));
+    for ms in [10_000, 30_000, 50_000] {
+        let refresh = format!(r#"{{"type":"auth.refresh","payload":{{"token":"{}"}}}}"#, token("ann", ms + 20_000));
+        assert_eq!(peer.refusal(at(ms), &refresh), None, "{ms}");
+        let _ = peer.connection.on_deadline(at(ms + 10_000 - 1), &mut peer.effects);
+        assert_eq!(closed(&mut peer), None, "{ms}: the old end no longer counts");
+    }
+    assert!(peer.connection.deadline() <= at(60_000).tick);
+    assert_eq!(peer.refusal(at(59_999), ECHO), None);
+    assert_eq!(peer.refusal(at(60_000), ECHO).as_deref(), Some("session_expired"));
+    // Without a message the timer does it.
+    let mut silent = Peer::with_token(&cx, &token("bob", 900_000));
+    let _ = silent.connection.on_deadline(at(60_000), &mut silent.effects);
+    assert_eq!(closed(&mut silent), Some(4401));
+}
+
+#[test]
+fn the_oldest_session_makes_room_also_while_it_is_silent() {
+    let cx = context(|policy| {
+        policy.sessions.per_subject = 2;
+        policy.sessions.on_cap = OnCap::CloseOldest;
+    });
+    let join = || Peer::with_token(&cx, &token("ann", 600_000));
+    let (mut first, mut second) = (join(), join());
+    let authorization = format!("Bearer {}", token("ann", 600_000));
+    let request = HandshakeRequest { authorization: Header::One(&authorization), ..peer::request() };
+    let admission = admitted(admit(&cx, at(0), &request));
+    assert_eq!(admission.displaced, first.connection.session(), "the driver knows whom to wake");
+    let mut third = Peer::open(&cx, at(0), admission);
+    let _ = first.connection.reconsider(at(1), &mut first.effects);
+    assert_eq!(closed(&mut first), Some(4409));
+    for peer in [&mut second, &mut third] {
+        assert_eq!(peer.refusal(at(1), ECHO), None);
     }
 }

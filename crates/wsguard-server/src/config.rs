@@ -485,7 +485,8 @@ fn store(reader: &mut Reader, dev: bool) -> Option<PathBuf> {
     if !reader.is_given("store.path") {
         return (!dev).then(|| reader.beside_file(STORE_NAME));
     }
-    reader.path("store.path").filter(|path| !path.ends_with(STORE_IN_MEMORY))
+    let word = reader.text("store.path", "a path or \"memory\"", |text| (!text.is_empty()).then(|| text.to_owned()))?;
+    if word == STORE_IN_MEMORY { None } else { reader.path("store.path") }
 }
 
 fn on_cap(reader: &mut Reader) -> OnCap {

@@ -531,6 +531,7 @@ impl GuardHandle {
         let _one_at_a_time = shared.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         policy.keep_numbers_of(&shared.cx.policy())?;
         let old = shared.cx.replace_policy(InForce::new(policy));
+        shared.stats.reloads.fetch_add(1, Ordering::Relaxed);
         shared.reconsider_all();
         Ok(old)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +60,16 @@ pub trait Ledger: Send + Sync + 'static {
     /// # Errors
     /// Nothing of it was made.
     fn write(&self, change: &Change) -> Result<(), LedgerError>;
+}
+
+impl<L: Ledger + ?Sized> Ledger for Arc<L> {
+    fn load(&self) -> Result<Vec<Row>, LedgerError> {
+        (**self).load()
+    }
+
+    fn write(&self, change: &Change) -> Result<(), LedgerError> {
+        (**self).write(change)
+    }
 }
 
 /// A ledger in memory: what it keeps ends with the process.

@@ -136,6 +136,24 @@ impl GuardHandle {
     /// A session is revoked together with the token that it has now, where that has a `jti`; see
     /// [`GuardHandle::disconnect`] for the session alone.
     ///
+    /// ```
+    /// use wsguard::Guard;
+    /// use wsguard::core::control::revocation::Target;
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let guard = Guard::builder()
+    ///     .key("app.key", b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
+    ///     .hosts(["localhost"])
+    ///     .message("greet", "true")
+    ///     .build()?;
+    /// let done = guard.handle().revoke(Target::Subject("ann".into()), Some("left the company")).await?;
+    /// assert_eq!(done.sessions, 0);
+    /// assert!(guard.handle().lift(done.id).await?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Where it is not in force as asked for, or will not be after a restart.
     pub async fn revoke(&self, target: Target, reason: Option<&str>) -> Result<RevocationDone, RevokeError> {
@@ -163,9 +181,16 @@ impl GuardHandle {
         for (target, ends_at) in targets {
             // Ids follow the clock, so that none is given twice, also after a restart with an emptied ledger.
             *last = last.saturating_add(1).max(now.unix.0);
-            let info = RevocationInfo { id: *last, target, at: now.unix, ends_at, reason: reason.map(str::to_owned) };
+            let mut info =
+                RevocationInfo { id: *last, target, at: now.unix, ends_at, reason: reason.map(str::to_owned) };
             let revocation = Revocation { id: *last, target: info.target.clone(), at: now.unix, ends_at };
             let applied = shared.cx.revocations().revoke(now.unix, &revocation);
+            if let Some(stands) = applied.stands {
+                info.ends_at = stands.ends_at;
+                if let Target::IssuedBefore { before, .. } = &mut info.target {
+                    *before = stands.before;
+                }
+            }
             change.put.push(row_of(&info));
             for id in applied.forgotten {
                 change.put.retain(|row| *row.key != id.to_be_bytes());
@@ -342,6 +367,30 @@ mod tests {
                 assert_eq!(read(&row_of(&info)), Ok(info));
             }
         }
+    }
+
+    #[test]
+    fn the_stronger_of_two_is_what_a_restart_finds() {
+        let ledger = Arc::new(crate::MemoryLedger::default());
+        let start = || {
+            let guard = crate::Guard::builder()
+                .key("app.key", b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
+                .hosts(["localhost"])
+                .message("say", "true")
+                .ledger(Arc::clone(&ledger));
+            guard.build().unwrap().handle()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let found = runtime.block_on(async {
+            let handle = start();
+            for before in [9_000, 5_000] {
+                let target = Target::IssuedBefore { subject: "ann".into(), before: UnixMs(before) };
+                let _ = handle.revoke(target, None).await.unwrap();
+            }
+            start().revocations().await.unwrap()
+        });
+        let targets: Vec<_> = found.into_iter().map(|info| info.target).collect();
+        assert_eq!(targets, [Target::IssuedBefore { subject: "ann".into(), before: UnixMs(9_000) }]);
     }
 
     #[test]

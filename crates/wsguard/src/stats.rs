@@ -27,6 +27,7 @@ pub struct Stats {
     pub(crate) duplicates: AtomicU64,
     pub(crate) replayed: AtomicU64,
     resumes: [AtomicU64; RESUMES.len()],
+    pub(crate) reloads: AtomicU64,
     round_trips: [AtomicU64; ROUND_TRIP_MS.len() + 1],
     round_trip_ms: AtomicU64,
     refusals: [AtomicU64; ControlId::ALL.len()],
@@ -64,6 +65,7 @@ impl Stats {
             duplicates: AtomicU64::default(),
             replayed: AtomicU64::default(),
             resumes: Default::default(),
+            reloads: AtomicU64::default(),
             round_trips: Default::default(),
             round_trip_ms: AtomicU64::default(),
             refusals: Default::default(),
@@ -176,6 +178,11 @@ impl Stats {
     /// Connections that asked for a session, by what became of it.
     pub fn resumes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         RESUMES.into_iter().zip(self.resumes.iter().map(|counter| counter.load(Ordering::Relaxed)))
+    }
+
+    /// Policies that came into force while the guard ran.
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
     }
 
     /// Refusals by control.

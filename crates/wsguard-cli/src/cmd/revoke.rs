@@ -65,7 +65,10 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
                 word(&answer, "ref")
             );
             if arguments.session.is_some() && answer.get("tokenRevoked") == Some(&Value::Bool(false)) {
-                text.push_str("\nthe token of the session has no jti and is still good: revoke its subject");
+                text.push_str(match sessions.as_str() {
+                    "0" => "\nno session of this id is open; its token, if there was one, is still good",
+                    _ => "\nthe token of the session has no jti and is still good: revoke its subject",
+                });
             }
             output::result(text)
         }

@@ -67,9 +67,21 @@ pub struct Applied {
     pub forgotten: Vec<u64>,
     /// The cut-off, where it rose.
     pub cut_off: Option<UnixMs>,
+    /// What is in force instead of what was asked for, where an earlier revocation of the same target was stronger in
+    /// something. It has the new id.
+    pub stands: Option<Stands>,
     /// There is no place for it: everything kept refuses a subject whatever its token. Tokens that exist are refused by the
     /// cut-off, but tokens that this subject gets later are not.
     pub is_full: bool,
+}
+
+/// The stronger of two revocations of one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// The later time of two [`Target::IssuedBefore`].
+    pub before: UnixMs,
+    /// The later end; `None` where one of the two has none.
+    pub ends_at: Option<UnixMs>,
 }
 
 /// Why a token or session is refused.
@@ -253,6 +265,9 @@ impl Index {
             held.before = held.before.max(old.before);
             held.covered_by = held.covered_by.max(old.covered_by);
             held.ends_at = held.ends_at.zip(old.ends_at).map(|(new, old)| new.max(old));
+            if (held.before, held.ends_at) != (before, of.ends_at) {
+                applied.stands = Some(Stands { before: held.before, ends_at: held.ends_at });
+            }
         }
         while self.held.len() >= entries_max {
             let Some((covered_by, id)) = self.replaceable.first().copied() else {
@@ -378,7 +393,9 @@ mod tests {
         let index = index(8);
         let token = |issued| claims("ann", None, Some(issued));
         assert_eq!(revoke(&index, 1, issued_before("ann", NOW.0)).forgotten, [0_u64; 0]);
-        assert_eq!(revoke(&index, 2, issued_before("ann", NOW.0 - 60_000)).forgotten, [1]);
+        let applied = revoke(&index, 2, issued_before("ann", NOW.0 - 60_000));
+        assert_eq!(applied.forgotten, [1]);
+        assert_eq!(applied.stands, Some(Stands { before: NOW, ends_at: None }), "to be kept in its place");
         assert_eq!(index.refuse(&token(NOW.0 - 1), None), Some(Revoked::IssuedBefore), "the later time stays");
         assert_eq!(index.len(), 1);
         let end = |id, ends_at| Revocation { id, target: Target::Token("j".into()), at: NOW, ends_at };
@@ -415,7 +432,7 @@ mod tests {
         let _ = revoke(&index, 2, Target::Subject("x".into()));
         assert_eq!(index.refuse(&without_iat, None), None);
         let applied = revoke(&index, 3, token("c"));
-        assert_eq!(applied, Applied { forgotten: vec![1], cut_off: Some(UnixMs(NOW.0 + 5_001)), is_full: false });
+        assert_eq!(applied, Applied { forgotten: vec![1], cut_off: Some(UnixMs(NOW.0 + 5_001)), ..Applied::default() });
         assert_eq!(index.refuse(&old, None), Some(Revoked::CutOff), "the forgotten token stays refused");
         assert_eq!(index.refuse(&without_iat, None), Some(Revoked::CutOff), "no iat counts as early");
         assert_eq!(index.refuse(&fresh, None), None, "what was issued afterwards passes");

@@ -45,6 +45,9 @@ impl Collector for Snapshot {
         let gauge =
             encoder.encode_descriptor("connections_open", "Connections that are open", None, MetricType::Gauge)?;
         ConstGauge::new(open).encode(gauge)?;
+        let revoked = i64::try_from(self.guard.context().revocations().len()).unwrap_or(i64::MAX);
+        let gauge = encoder.encode_descriptor("revocations", "Revocations in force", None, MetricType::Gauge)?;
+        ConstGauge::new(revoked).encode(gauge)?;
         for (name, help, value) in [
             ("sessions_detached", "Sessions that wait to be resumed", handle.detached()),
             ("replay_bytes", "Bytes kept to be replayed", handle.replay_bytes()),
@@ -61,6 +64,7 @@ impl Collector for Snapshot {
             ("duplicates", "Messages with a known id: answered, not handled", stats.duplicates()),
             ("replayed_frames", "Frames sent again behind a resume", stats.replayed()),
             ("panics", "Connection tasks that panicked", stats.panics()),
+            ("policy_reloads", "Policies that came into force while the server ran", stats.reloads()),
             ("log_dropped", "Security log entries that found the queue full", self.log_dropped),
         ] {
             let counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -331,6 +331,67 @@ fn paths_of_the_file_are_relative_to_it() {
 }
 
 #[test]
+fn revocations_are_kept_beside_the_file_unless_it_says_otherwise() {
+    let directory = Directory::new("store");
+    directory.write("a.pub", "");
+    let needed = "[origin]\nallow = [\"https://a.example\"]\n[host]\nallow = [\"a.example\"]\n[auth]\nkeys = [\"a.pub\"]\n\
+                  [proxy]\ntrusted = [\"192.0.2.1\"]\n";
+    let production = Overrides::default();
+    for (name, store, overrides, want) in [
+        ("default", "", &production, Some("wsguard.redb")),
+        ("a path", "[store]\npath = \"kept/a.redb\"\n", &production, Some("kept/a.redb")),
+        ("a path that ends so", "[store]\npath = \"kept/memory\"\n", &production, Some("kept/memory")),
+        ("memory", "[store]\npath = \"memory\"\n", &production, None),
+        ("development", "", &dev(), None),
+        ("development with a path", "[store]\npath = \"a.redb\"\n", &dev(), Some("a.redb")),
+    ] {
+        let path = directory.write("wsguard.toml", &format!("{needed}{store}"));
+        let loaded = Config::load(Some(&path), std::iter::empty(), overrides).unwrap();
+        assert_eq!(loaded.config.store, want.map(|want| directory.0.join(want)), "{name}");
+        let warned = loaded.warnings.iter().any(|warning| warning.key == "store.path");
+        assert_eq!(warned, name == "memory", "{name}");
+    }
+    assert_eq!(
+        complaints("cap", "[session]\non_cap = \"evict\"\n[store]\npath = 1\n"),
+        [
+            "wsguard.toml:2: session.on_cap: expected \"refuse\" or \"close-oldest\", got \"evict\"",
+            "wsguard.toml:4: store.path: expected a path or \"memory\", got 1",
+        ]
+    );
+}
+
+#[test]
+fn what_differs_is_told_without_secrets() {
+    let directory = Directory::new("changes");
+    directory.write("a.key", &"a".repeat(40));
+    directory.write("b.key", &"b".repeat(40));
+    let load = |text: &str| {
+        let path = directory.write("wsguard.toml", text);
+        Config::load(Some(&path), std::iter::empty(), &dev()).unwrap()
+    };
+    let old = load("[admin]\nkey_file = \"a.key\"\n[rate]\nburst = 60\n[session]\non_cap = \"refuse\"\n");
+    let new = load(
+        "[admin]\nkey_file = \"b.key\"\n[rate]\nburst = 61\ntypes = { chat = 5 }\n[origin]\nallow = [\"http://a.example\"]\n",
+    );
+    let said: Vec<_> = old
+        .changes(&new)
+        .iter()
+        .map(|change| format!("{}: {} → {} {}", change.key, change.old, change.new, change.needs_restart))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "admin.key_file: (set) → (set) true",
+            "origin.allow: default → http://a.example false",
+            "rate.burst: 60 → 61 false",
+            "rate.types: default → chat=5 false",
+            "session.on_cap: refuse → default false",
+        ]
+    );
+    assert!(old.changes(&old).is_empty());
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_an_error() {
     let errors = Config::load(Some(Path::new("/nonexistent/wsguard.toml")), std::iter::empty(), &dev()).unwrap_err();
     assert!(errors.to_string().starts_with("/nonexistent/wsguard.toml:1: expected a readable file"), "{errors}");

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Entry, Outcome};
 
-/// Entries of one kind from one place that are all kept, within [`WINDOW_MS`].
+/// Entries of one kind from one place that are all kept, within 10 seconds.
 pub const FLOOD_KEPT: u64 = 100;
 
 /// Beyond [`FLOOD_KEPT`] one entry in so many is kept.
