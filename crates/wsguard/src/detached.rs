@@ -33,6 +33,8 @@ pub(crate) struct Parked {
     ends_at: Tick,
     /// Its place in the order of all.
     serial: u64,
+    /// The number of the handshake that had it last.
+    holder: u64,
 }
 
 /// All sessions that wait.
@@ -87,7 +89,7 @@ pub(crate) enum Found {
 }
 
 impl Shared {
-    /// Keeps a session for its client. `false` when it cannot be kept; then it is over.
+    /// Keeps a session for its client; `holder` is the number of the handshake that had it last. `false` when it cannot be kept; then it is over.
     ///
     /// `handed_over`: another connection asked for it. Then it keeps its seat among the attached ones of its subject, and is
     /// counted there rather than among those that wait.
@@ -97,6 +99,7 @@ impl Shared {
         mut suspended: Suspended,
         handler: Box<dyn Any + Send>,
         outbox: &Outbox,
+        holder: u64,
         handed_over: bool,
     ) -> bool {
         let policy = self.cx.policy();
@@ -133,7 +136,7 @@ impl Shared {
             if !handed_over {
                 inner.of_subject.entry(subject.clone()).or_default().push(id);
             }
-            let parked = Parked { outbox: outbox.clone(), handler, subject: subject.clone(), ends_at, serial };
+            let parked = Parked { outbox: outbox.clone(), handler, subject: subject.clone(), ends_at, serial, holder };
             inner.sessions.insert(id, parked);
             (evicted, !std::mem::replace(&mut inner.is_swept, true))
         });
@@ -157,10 +160,14 @@ impl Shared {
         kept
     }
 
-    /// Looks for the session of `claim`, to be handed to the connection behind `seeker`.
-    pub(crate) fn find(&self, now: Now, claim: &Claim, seeker: &Outbox) -> Found {
+    /// Looks for the session of `claim`, to be handed to the connection behind `seeker`, which came with handshake `number`.
+    ///
+    /// A session goes to later connections only: the task of one that its client gave up must not take the session from
+    /// the one that the client opened next.
+    pub(crate) fn find(&self, now: Now, claim: &Claim, seeker: &Outbox, number: u64) -> Found {
         let found = self.detached.with(|inner| {
-            let parked = inner.sessions.get(&claim.session).filter(|parked| now.tick < parked.ends_at)?;
+            let parked = inner.sessions.get(&claim.session);
+            let parked = parked.filter(|parked| now.tick < parked.ends_at && number > parked.holder)?;
             let suspended = parked.outbox.unpark(claim)?;
             Some((inner.remove(claim.session)?, suspended))
         });
@@ -168,7 +175,8 @@ impl Shared {
             return Found::Parked(Box::new(parked), suspended);
         }
         let holder = self.sessions.with(claim.session, |session| session.outbox.clone());
-        let asked = holder.map(|holder| holder.command(Command::HandOver(*claim, Summons::new(seeker.clone()))));
+        let asked =
+            holder.map(|holder| holder.command(Command::HandOver(*claim, Summons::new(seeker.clone(), number))));
         if matches!(asked, Some(Ok(()))) { Found::Summoned } else { Found::Nothing }
     }
 

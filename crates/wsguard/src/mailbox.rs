@@ -58,17 +58,26 @@ pub enum Command {
 
 /// Wakes the connection that asked for a session, whatever becomes of the order to give it up: it drops this.
 #[derive(Debug)]
-pub struct Summons(Outbox);
+pub struct Summons {
+    seeker: Outbox,
+    number: u64,
+}
 
 impl Summons {
-    pub(crate) fn new(seeker: Outbox) -> Self {
-        Self(seeker)
+    /// For the connection behind `seeker`, which came with handshake `number`.
+    pub(crate) fn new(seeker: Outbox, number: u64) -> Self {
+        Self { seeker, number }
+    }
+
+    /// Whether the connection that asks came after handshake `number`.
+    pub(crate) fn is_after(&self, number: u64) -> bool {
+        self.number > number
     }
 }
 
 impl Drop for Summons {
     fn drop(&mut self) {
-        let _ = self.0.command(Command::Continue);
+        let _ = self.seeker.command(Command::Continue);
     }
 }
 

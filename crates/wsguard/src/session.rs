@@ -114,13 +114,15 @@ pub(crate) struct Guarded<H> {
     switched: Option<Outbox>,
     /// The connection that takes the session over.
     summons: Option<Summons>,
+    /// Which of the guard's handshakes it came with.
+    number: u64,
     /// How often another connection was asked for the session that this one waits for.
     searches: u8,
 }
 
-/// Connections that are asked for one session, each after the answer of the one before. One is usual; a second where the
-/// session changed hands in between.
-const SEARCHES_MAX: u8 = 4;
+/// Connections that are asked for one session, each after the answer of the one before. One is usual; more where a
+/// client tried several times in a row and the session changed hands in between.
+const SEARCHES_MAX: u8 = 8;
 
 enum State {
     Waiting(Option<Box<Admission>>),
@@ -149,7 +151,7 @@ impl Probe for Laps {
 }
 
 impl<H: Handler> Guarded<H> {
-    pub(crate) fn new(shared: Arc<Shared>, admission: Admission, outbox: Outbox, handler: H) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, admission: Admission, outbox: Outbox, handler: H, number: u64) -> Self {
         shared.stats.connections_open.fetch_add(1, Ordering::Relaxed);
         shared.stats.connections_total.fetch_add(1, Ordering::Relaxed);
         let policy = Arc::clone(admission.policy());
@@ -162,6 +164,7 @@ impl<H: Handler> Guarded<H> {
             registered: None,
             switched: None,
             summons: None,
+            number,
             searches: 0,
         }
     }
@@ -225,7 +228,7 @@ impl<H: Handler> Guarded<H> {
         let Some(claim) = connection.wanted().copied() else {
             return;
         };
-        let found = match self.shared.find(now, &claim, &self.outbox) {
+        let found = match self.shared.find(now, &claim, &self.outbox, self.number) {
             Found::Summoned if self.searches < SEARCHES_MAX => {
                 self.searches = self.searches.saturating_add(1);
                 return;
@@ -476,7 +479,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
             _ => {}
         }
         let outbox = self.outbox.clone();
-        let mut summons = None;
+        let (mut summons, number) = (None, self.number);
         if let Some(connection) = self.connection() {
             match command {
                 Command::Send(message) => connection.write_application(now, &message, &mut effects.out),
@@ -490,7 +493,10 @@ impl<H: Handler> Endpoint for Guarded<H> {
                         outbox.report(Watched::State(state.into()));
                     }
                 }
-                Command::HandOver(claim, by) => summons = connection.give_up(&claim, effects).then_some(by),
+                Command::HandOver(claim, by) => {
+                    let gives_up = by.is_after(number) && connection.give_up(&claim, effects);
+                    summons = gives_up.then_some(by);
+                }
                 Command::Close(code, refusal) => {
                     let refusal = refusal.or_else(|| match code {
                         CloseCode::Forbidden => {
@@ -554,7 +560,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
             return false;
         };
         let now = crate::clock::now();
-        let parked = self.shared.park(now, suspended, Box::new(handler), &self.outbox, summons.is_some());
+        let parked = self.shared.park(now, suspended, Box::new(handler), &self.outbox, self.number, summons.is_some());
         if parked {
             self.registered = None;
         }
