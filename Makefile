@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench conformance setup demo help
+.PHONY: run test check bench conformance fuzz setup demo help
 
 help: ## shows this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -26,3 +26,6 @@ bench: ## measures against the raw driver and the Node stack, as ratios in one r
 
 conformance: ## Autobahn|Testsuite against the driver; writes docs/conformance.md
 	testkit/conformance/run.py
+
+fuzz: ## searches for inputs that break a promise, a minute a target: SECONDS=600 TARGETS="frame scan" for more or less
+	fuzz/run.sh $(SECONDS) $(TARGETS)

@@ -48,6 +48,7 @@ pub(crate) fn routes(admin: Admin) -> Router {
     let api = Router::new()
         .route("/api/stats", get(stats))
         .route("/api/events", get(events::events))
+        .route("/api/openapi.json", get(openapi))
         .route("/api/revocations", get(living::revocations).post(living::revoke))
         .route("/api/revocations/{id}", delete(living::lift))
         .route("/api/sessions", get(living::sessions))
@@ -112,6 +113,13 @@ async fn bearer(State(admin): State<Admin>, request: Request, next: Next) -> Res
     }
 }
 
+/// The description of this listener. `testkit/tests/openapi.rs` holds answers against it.
+const OPENAPI: &str = include_str!("../assets/openapi.json");
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
 async fn ready(State(admin): State<Admin>) -> Response {
     if admin.guard.handle().is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "draining"}))).into_response()
@@ -167,4 +175,20 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         "shadowed": stats.shadowed(),
         "log": {"dropped": admin.journal.dropped(), "writeFailures": admin.journal.write_failures()},
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// A route that is added and not described would be held against nothing.
+    #[test]
+    fn every_route_is_described() {
+        let source = include_str!("admin.rs");
+        let routes: BTreeSet<&str> =
+            source.split(concat!(".rou", "te(\"")).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let description: serde_json::Value = serde_json::from_str(super::OPENAPI).unwrap();
+        let described: BTreeSet<&str> = description["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(routes, described);
+    }
 }

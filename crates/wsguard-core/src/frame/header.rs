@@ -68,6 +68,10 @@ impl Header {
         if opcode.is_control() && short > CONTROL_BYTES_MAX {
             return Err(FrameError::ControlTooLong);
         }
+        // A close frame has a code of two bytes or no body (RFC 6455 section 5.5.1): nothing is waited for.
+        if opcode == Opcode::Close && short == 1 {
+            return Err(FrameError::CloseBodyOneByte);
+        }
         let (len, tail, size) = match short {
             LENGTH_U16 => {
                 let Some((long, tail)) = tail.split_first_chunk() else {
