@@ -1,8 +1,8 @@
 //! Delivery: what was handled is not handled twice, what was sent is not lost with a socket.
 //!
-//! Three parts. [`seen`] remembers the ids of handled messages, so that what a client sends again after a lost `ack` is
-//! acknowledged and not handled. [`replay`] keeps what was sent to a client that announced a resume until the client
-//! has it. [`claim`] makes and reads the tokens with which a new connection asks for the session of a lost one.
+//! Three parts. `seen` remembers the ids of handled messages, so that what a client sends again after a lost `ack` is
+//! acknowledged and not handled. `replay` keeps what was sent to a client that announced a resume until the client
+//! has it. `claim` makes and reads the tokens with which a new connection asks for the session of a lost one.
 //!
 //! Attacks: replay of a captured message on the same session (CWE-294), a session taken over by whoever learns its name
 //! (CWE-384: a claim is bound to the subject and comes only behind a verified credential), memory of a peer's making
