@@ -15,6 +15,7 @@ use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -133,6 +134,7 @@ impl Request {
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         tcp.set_write_timeout(Some(PATIENCE)).unwrap();
         tcp.set_nodelay(true).unwrap();
+        let socket = tcp.try_clone().unwrap();
         let mut stream: Box<dyn Stream> = match self.tls {
             None => Box::new(tcp),
             Some(config) => {
@@ -163,7 +165,7 @@ impl Request {
         let head = String::from_utf8(got).unwrap();
         let status = head[9..12].parse().expect("a status");
         let peer = if status == 101 {
-            Some(Peer { stream, got: rest, csrf: String::new() })
+            Some(Peer { stream, socket, got: rest, csrf: String::new() })
         } else {
             // The server serves one request a connection, so the body ends where the connection does.
             while let Ok(count @ 1..) = stream.read(&mut chunk) {
@@ -251,6 +253,8 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 /// The client's end of an open socket.
 pub struct Peer {
     stream: Box<dyn Stream>,
+    /// The same socket, to set its time-outs.
+    socket: TcpStream,
     got: Vec<u8>,
     csrf: String,
 }
@@ -304,6 +308,28 @@ impl Peer {
                     panic!("nothing came within {PATIENCE:?}")
                 }
                 Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next frame that is there before `until`; `None` when there is none, or the stream ended.
+    pub fn poll_frame(&mut self, until: Instant) -> Option<Frame> {
+        loop {
+            if let Some((frame, length)) = parse(&self.got) {
+                self.got.drain(..length);
+                return Some(frame);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            let mut chunk = [0; 16_384];
+            let count = self.stream.read(&mut chunk);
+            self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            match count {
+                Ok(count @ 1..) => self.got.extend_from_slice(&chunk[..count]),
+                Ok(0) | Err(_) => return None,
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::frame::{self, Opcode};
 use crate::json::{self, NodeId, Tape, Value};
 use crate::policy::{MessageType, Policy, Reference};
 use crate::schema::ContentClass;
+use crate::time::Millis;
 use crate::verdict::{ControlId, Reason, Refusal};
 
 /// Buffers for one event at a time.
@@ -19,14 +20,20 @@ pub struct Effects {
     pub out: Vec<u8>,
     /// What the operator learns.
     pub records: Vec<Record>,
-    /// Messages that a limit in shadow mode would have refused.
+    /// Messages that a control in shadow would have refused.
     pub shadowed: u32,
     /// Messages with an `id` that was known: answered, not handled.
     pub duplicates: u32,
+    /// Refusals that neither the peer nor the log is told one by one: whoever drives takes them out and counts them.
+    pub untold: Vec<ControlId>,
+    /// How long not to read this socket: the peer goes too fast. Whoever drives takes it out; writes, timers and
+    /// deadlines go on meanwhile.
+    pub pause: Option<Millis>,
     /// A session of the same subject that has lost its seat to this connection: to be woken, so that it closes.
     pub displaced: Option<SessionId>,
     /// Room for a reply while it is put together; like all buffers here the thread's, not the connection's.
     pub tail: Vec<u8>,
+    pub(crate) in_shadow: Vec<(ControlId, Reason)>,
     pub(crate) message: Accepted,
     pub(crate) tape: Option<Tape>,
     pub(crate) classes: Vec<(NodeId, ContentClass)>,
@@ -44,6 +51,16 @@ pub struct Accepted {
 }
 
 impl Effects {
+    /// Notes that `control` let pass, being in shadow, what it would have refused for `reason`.
+    pub(crate) fn passed_in_shadow(&mut self, control: ControlId, reason: impl Into<Reason>) {
+        self.in_shadow.push((control, reason.into()));
+    }
+
+    /// Asks not to read for `length`, or longer where that was asked for already.
+    pub(crate) fn ask_pause(&mut self, length: Millis) {
+        self.pause = Some(self.pause.map_or(length, |asked| asked.max(length)));
+    }
+
     /// The number of the accepted message's type, without a look at its text.
     pub fn accepted_number(&self) -> u16 {
         self.message.number

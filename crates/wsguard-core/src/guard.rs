@@ -10,6 +10,7 @@
 mod clock;
 mod entry;
 mod own;
+mod penalty;
 mod reconsider;
 mod reply;
 mod resume;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use wsguard_protocol::limits::FIRST_MESSAGE_BYTES_MAX;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
+pub use penalty::Ladder;
 pub use reply::tail_of;
 pub use resume::{Overflowed, Resumption, Suspended};
 pub use view::Snapshot;
@@ -30,8 +32,10 @@ use crate::control::csrf::Csrf;
 use crate::control::delivery::{Delivery, Encoded, ResumeRequest};
 use crate::control::envelope;
 use crate::control::heartbeat::Heartbeat;
-use crate::control::rate::{Bucket, Mode, Prefixes};
+use crate::control::penalty::{PAUSE_MAX, Weight, never_limited};
+use crate::control::rate::{Bucket, Prefixes};
 use crate::control::session::{Seat, SessionId};
+use crate::control::shadow::ShadowSet;
 use crate::control::{content, schema};
 use crate::effect::{Effects, Message, Record, frame_into, write_number};
 use crate::frame::{self, FrameError};
@@ -59,7 +63,9 @@ pub struct Connection {
     bytes: Bucket,
     refused_in_a_row: u32,
     closing: bool,
-    shadow_told: bool,
+    /// Controls in shadow whose first refusal stands in the log.
+    shadow_told: ShadowSet,
+    held: penalty::Held,
     aftermath: Aftermath,
     /// Rights may have changed since the application was last told.
     rights_changed: bool,
@@ -119,11 +125,22 @@ struct Refused<'a> {
     id: Option<Value<'a>>,
     kind: Option<&'a str>,
     close: Option<CloseCode>,
+    /// What it weighs where a quota says so; else its control does.
+    weight: Option<Weight>,
+    /// One of many alike: the peer is told now and then.
+    quiet: bool,
 }
 
 impl<'a> Refused<'a> {
     fn new(control: ControlId, code: ErrorCode, reason: impl Into<Reason>, id: Option<Value<'a>>) -> Self {
-        Self { refusal: Box::new(Refusal::new(control, code, reason)), id, kind: None, close: None }
+        Self {
+            refusal: Box::new(Refusal::new(control, code, reason)),
+            id,
+            kind: None,
+            close: None,
+            weight: None,
+            quiet: false,
+        }
     }
 
     fn closing(mut self, code: CloseCode) -> Self {
@@ -133,6 +150,14 @@ impl<'a> Refused<'a> {
 
     fn after(mut self, wait: Millis) -> Self {
         self.refusal.retry_after = Some(wait);
+        self
+    }
+
+    /// Above a quota of messages: weighs what was in excess, and is told at most every
+    /// [`ERROR_EVERY`](crate::control::penalty::ERROR_EVERY).
+    fn in_excess(mut self, weight: Weight) -> Self {
+        self.weight = Some(weight);
+        self.quiet = true;
         self
     }
 
@@ -147,7 +172,7 @@ impl From<Closure> for Refused<'_> {
         let refusal = closure
             .refusal
             .unwrap_or_else(|| Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, "session_over"));
-        Self { refusal: Box::new(refusal), id: None, kind: None, close: Some(closure.code) }
+        Self { refusal: Box::new(refusal), id: None, kind: None, close: Some(closure.code), weight: None, quiet: false }
     }
 }
 
@@ -169,6 +194,7 @@ impl Connection {
         let _ = self.heart.seen(now.tick);
         let mut tape = effects.tape.take().unwrap_or_default();
         let passed = self.inspect(now, text, &mut tape, effects, probe);
+        self.tell_shadow(effects);
         let verdict = match passed {
             Ok(Passed::ToApplication) => {
                 self.refused_in_a_row = 0;
@@ -194,7 +220,7 @@ impl Connection {
                 self.refresh(now, identity, effects);
                 Verdict::Answered
             }
-            Err(refused) => self.refuse(refused, text.len(), effects),
+            Err(refused) => self.refuse(now, refused, text.len(), effects),
         };
         effects.tape = Some(tape);
         verdict
@@ -225,15 +251,21 @@ impl Connection {
             )
         });
         // The bucket was charged before the scan, but the answer carries the message's id where there is one.
-        if let Err((bucket, wait)) = charged {
-            let id = document.ok().and_then(|document| envelope::read(document).ok()).and_then(|envelope| envelope.id);
-            return Err(Refused::new(ControlId::Rate, ErrorCode::RateLimited, bucket, id).after(wait));
+        if let Err(over) = charged {
+            let envelope = document.as_ref().ok().and_then(|document| envelope::read(*document).ok());
+            if !envelope.is_some_and(|envelope| never_limited(envelope.kind, text.len())) {
+                let id = envelope.and_then(|envelope| envelope.id);
+                let refused = Refused::new(ControlId::Rate, ErrorCode::RateLimited, over.bucket, id).after(over.wait);
+                return Err(refused.in_excess(over.weight));
+            }
+            self.pause(now, over.wait.min(PAUSE_MAX), effects);
         }
         let document = document?;
         let envelope = envelope::read(document)
             .map_err(|fault| Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id))?;
         probe.lap(ControlId::Scan);
 
+        self.discarded(now, &envelope, text.len())?;
         let Phase::Open(session) = &mut self.phase else {
             return self.first(now, &envelope);
         };
@@ -256,7 +288,10 @@ impl Connection {
 
         if !envelope.csrf_token.is_some_and(|offered| session.csrf.accepts(now, offered)) {
             let reason = if envelope.csrf_token.is_some() { "csrf_wrong" } else { "csrf_missing" };
-            return Err(Refused::new(ControlId::Csrf, ErrorCode::CsrfInvalid, reason, id));
+            if !self.judged.policy.shadows(ControlId::Csrf) {
+                return Err(Refused::new(ControlId::Csrf, ErrorCode::CsrfInvalid, reason, id));
+            }
+            effects.passed_in_shadow(ControlId::Csrf, reason);
         }
         probe.lap(ControlId::Csrf);
 
@@ -272,23 +307,38 @@ impl Connection {
 
         if let Some(quota) = message.own_quota()
             && let Err(wait) = self.cx.limiter.typed(session.identity.print, number, quota, now.tick)
-            && self.judged.policy.rate.mode == Mode::Enforce
+            && !never_limited(envelope.kind, text.len())
         {
-            let refused = Refused::new(ControlId::RateType, ErrorCode::RateLimited, "messages_of_type", id);
-            return Err(refused.after(wait).of(envelope.kind));
+            let bucket = "messages_of_type";
+            if !self.judged.policy.shadows(ControlId::RateType) {
+                let refused = Refused::new(ControlId::RateType, ErrorCode::RateLimited, bucket, id);
+                return Err(refused.in_excess(Weight::of_excess(quota, 1)).after(wait).of(envelope.kind));
+            }
+            effects.passed_in_shadow(ControlId::RateType, bucket);
         }
         probe.lap(ControlId::RateType);
 
-        schema::inspect(message, document, envelope.payload).map_err(|reason| {
-            Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, reason, id).of(envelope.kind)
-        })?;
+        if let Err(reason) = schema::inspect(message, document, envelope.payload) {
+            if !self.judged.policy.shadows(ControlId::Schema) {
+                return Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, reason, id).of(envelope.kind));
+            }
+            effects.passed_in_shadow(ControlId::Schema, reason);
+        }
         probe.lap(ControlId::Schema);
 
         effects.message.begin(number, id);
         if let Some(payload) = envelope.payload {
-            content::write_checked(self.judged.policy.content_default, message, document, payload, effects).map_err(
-                |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind),
-            )?;
+            let refuse =
+                |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind);
+            let written =
+                content::write_checked(self.judged.policy.content_default, message, document, payload, effects);
+            match written {
+                Err(reason) if self.judged.policy.shadows(ControlId::Content) => {
+                    content::write_neutralised(payload, effects).map_err(refuse)?;
+                    effects.passed_in_shadow(ControlId::Content, reason);
+                }
+                written => written.map_err(refuse)?,
+            }
         }
         probe.lap(ControlId::Content);
         session.last_message = now.tick;
@@ -321,60 +371,6 @@ impl Connection {
         }
     }
 
-    /// Charges the message to session, server, subject and prefixes.
-    fn charge(&mut self, now: Now, size: usize, effects: &mut Effects) -> Result<(), (&'static str, Millis)> {
-        let policy = &self.judged.policy;
-        let size = u32::try_from(size).unwrap_or(u32::MAX);
-        let subject = match &self.phase {
-            Phase::Open(session) => Some(session.identity.print),
-            _ => None,
-        };
-        let charged = policy
-            .rate
-            .bytes
-            .charge(&mut self.bytes, now.tick, size)
-            .map_err(|wait| ("bytes_of_session", wait))
-            .and_then(|()| self.cx.limiter.message(policy.quotas(), subject, self.prefixes, now.tick, size));
-        if policy.rate.mode == Mode::Shadow {
-            if let Err((bucket, _)) = charged {
-                effects.shadowed = effects.shadowed.saturating_add(1);
-                // Told once a connection: a log of every message is what a flood wants.
-                if !std::mem::replace(&mut self.shadow_told, true) {
-                    let mut record = self.about("rate_exceeded_in_shadow");
-                    record.control = Some(ControlId::Rate);
-                    record.message_type = Some(bucket.into());
-                    effects.records.push(record);
-                }
-            }
-            return Ok(());
-        }
-        charged
-    }
-
-    fn refuse(&mut self, refused: Refused<'_>, bytes: usize, effects: &mut Effects) -> Verdict {
-        let reference = self.cx.reference();
-        let id = refused.id.map(reply::json_text);
-        reply::write_error(&mut effects.out, id.as_deref(), &refused.refusal, reference.as_str());
-        self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-        let close =
-            refused.close.or((self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX).then_some(CloseCode::PolicyViolation));
-        let mut record = self.about("message_refused");
-        record.refusal = Some((*refused.refusal).clone());
-        record.reference = Some(reference);
-        record.message_type = refused.kind.map(Into::into);
-        record.message_id = id.map(Into::into);
-        record.bytes = Some(bytes);
-        record.close_code = close.map(CloseCode::number);
-        effects.records.push(record);
-        match close {
-            None => Verdict::Refuse(*refused.refusal),
-            Some(code) => {
-                self.end(code, effects);
-                Verdict::Close(Closure { code, refusal: Some(*refused.refusal) })
-            }
-        }
-    }
-
     /// Ends the connection from the server's side: an `error` frame before every 44xx, then the close frame.
     pub fn close(&mut self, code: CloseCode, refusal: Option<Refusal>, effects: &mut Effects) -> Verdict {
         if self.closing {
@@ -399,7 +395,7 @@ impl Connection {
     }
 
     /// The peer broke the frame protocol.
-    pub fn on_frame_error(&mut self, error: FrameError, effects: &mut Effects) -> Verdict {
+    pub fn on_frame_error(&mut self, now: Now, error: FrameError, effects: &mut Effects) -> Verdict {
         if self.closing {
             return Verdict::Answered;
         }
@@ -412,6 +408,7 @@ impl Connection {
         };
         // Whoever speaks the envelope learns a reference; whoever has not authenticated learns nothing but the code.
         let refusal = Refusal::new(ControlId::Frame, word, error.as_str());
+        let _ = self.penalize(now, Weight::of(ControlId::Frame), ControlId::Frame, effects);
         if matches!(self.phase, Phase::Open(_)) {
             return self.close(code, Some(refusal), effects);
         }

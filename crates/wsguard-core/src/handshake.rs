@@ -14,9 +14,10 @@ use wsguard_protocol::ErrorCode;
 
 use crate::control::credential::{self, Offer, Offered, Way};
 use crate::control::delivery::{Claim, ResumeRequest};
+use crate::control::penalty::{Payer, Weight};
+use crate::control::rate::Prefixes;
 use crate::control::rate::Print;
-use crate::control::rate::{Mode, Prefixes};
-use crate::control::session::{Seat, SessionId, Taken};
+use crate::control::session::{Seat, SessionId, SessionPolicy, Taken};
 use crate::control::{host, origin};
 use crate::in_force::InForce;
 use crate::policy::{Context, Identity, Policy};
@@ -182,25 +183,19 @@ pub struct Waiting {
 pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
     // In this order: what changes after the epoch was read is looked at again by the connection.
     let (epoch, policy) = (cx.epoch(), cx.policy());
-    let prefixes = cx.limiter.prefixes_of(request.client);
-    if let Err((bucket, wait)) = cx.limiter.handshake(policy.quotas(), prefixes, now.tick)
-        && policy.rate.mode == Mode::Enforce
-    {
-        return refuse(429, Refusal::new(ControlId::HandshakeRate, ErrorCode::RateLimited, bucket).retry_after(wait));
-    }
-    let host = match host::inspect(&policy.hosts, request.host) {
-        Ok(host) => host,
-        Err(refusal) => return refuse(403, refusal),
-    };
-    let origin_place = match origin::inspect(&policy.origins, request.origin) {
-        Ok(place) => place,
-        Err(refusal) => return refuse(403, refusal),
-    };
+    let Gate { prefixes, host, origin: origin_place } =
+        match gate(cx, &policy, now, request.client, request.host, request.origin) {
+            Ok(gate) => gate,
+            Err(refusal) => return Step::Refuse(refusal),
+        };
     let origin = origin_place.and_then(|place| policy.origins.get(place));
     let found = credential::find(request, policy.methods, &policy.cookie_name, policy.allow_query_token);
     let Offered { offer, subprotocol, resume } = match found {
         Ok(offered) => offered,
-        Err(refusal) => return Step::Refuse(refusal),
+        Err(refusal) => {
+            cx.charge_prefix(&policy, now, request.client, &refusal.refusal);
+            return Step::Refuse(refusal);
+        }
     };
     let waiting = Waiting {
         subprotocol,
@@ -218,19 +213,20 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
             Ok(_) if origin.is_none() => {
                 refuse(403, Refusal::new(ControlId::Origin, ErrorCode::Forbidden, "origin_missing_with_cookie"))
             }
+            Ok(identity) if cx.kept_out(&identity, now).is_some() => waiting.kept_out(cx, now, &identity, false),
             Ok(identity) => {
                 waiting.admit(Entry::Proof { identity: Arc::new(identity), fingerprint: token::fingerprint(token) })
             }
             Err(_) if policy.methods.first_message => waiting.by(Way::FirstMessage).admit(Entry::FirstMessage),
-            Err(error) => waiting.unauthenticated(error, false),
+            Err(error) => waiting.unauthenticated(cx, now, error, false),
         },
         Offer::Bearer(token) | Offer::Query(token) => match cx.identify_under(&policy, now, token) {
-            Ok(identity) => waiting.seated(cx, identity),
-            Err(error) => waiting.unauthenticated(error, false),
+            Ok(identity) => waiting.seated(cx, now, identity, false),
+            Err(error) => waiting.unauthenticated(cx, now, error, false),
         },
         Offer::Subprotocol(token) => match cx.identify_under(&policy, now, token) {
-            Ok(identity) => waiting.seated(cx, identity),
-            Err(error) => waiting.unauthenticated(error, true),
+            Ok(identity) => waiting.seated(cx, now, identity, true),
+            Err(error) => waiting.unauthenticated(cx, now, error, true),
         },
         Offer::Ticket(ticket) => Step::Redeem { ticket: token::fingerprint(ticket), waiting },
     }
@@ -238,6 +234,62 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
 
 fn refuse(status: u16, refusal: Refusal) -> Step {
     Step::Refuse(HandshakeRefusal { status, refusal })
+}
+
+/// What is known of a request that passed [`gate`].
+#[derive(Debug)]
+pub struct Gate {
+    /// The place of the listed origin that asks in `policy.origins`; `None` where the request names none.
+    pub origin: Option<usize>,
+    pub(crate) host: (usize, Option<u16>),
+    pub(crate) prefixes: Prefixes,
+}
+
+/// The controls before any credential: rate, Host, Origin, and whether the address is kept out.
+///
+/// Every route that reads a credential passes it. A request with a foreign Host or Origin is charged to a bucket of its
+/// own and to nothing else: any web page can send such from a visitor's address, and must use up neither that visitor's
+/// handshakes nor its standing.
+///
+/// # Errors
+/// 403 for Host and Origin, 429 with the time to wait for the rest.
+pub fn gate(
+    cx: &Context,
+    policy: &InForce,
+    now: Now,
+    client: IpAddr,
+    host: Header<'_>,
+    origin: Header<'_>,
+) -> Result<Gate, HandshakeRefusal> {
+    let prefixes = cx.limiter.prefixes_of(client);
+    let own = host::inspect(&policy.hosts, host)
+        .and_then(|host| origin::inspect(&policy.origins, origin).map(|origin| (host, origin)));
+    let charged = match own {
+        Ok(_) => cx.limiter.handshake(policy.quotas(), prefixes, now.tick),
+        Err(_) => cx.limiter.foreign(policy.quotas(), prefixes, now.tick),
+    };
+    if let Err((bucket, wait)) = charged {
+        if policy.shadows(ControlId::HandshakeRate) {
+            cx.shadow.count(ControlId::HandshakeRate, bucket);
+        } else {
+            if bucket == "handshakes_of_prefix" {
+                let weight = Weight::of_excess(&policy.rate.handshakes, 1);
+                let payer = Payer::Prefix(prefixes.fine, client);
+                let _ = cx.penalties.offend(&policy.penalty, now, payer, None, weight, ControlId::HandshakeRate);
+            }
+            let refusal = Refusal::new(ControlId::HandshakeRate, ErrorCode::RateLimited, bucket).retry_after(wait);
+            return Err(HandshakeRefusal { status: 429, refusal });
+        }
+    }
+    let (host, origin) = own.map_err(|refusal| HandshakeRefusal { status: 403, refusal })?;
+    if let Some(left) = cx.penalties.banned(prefixes.fine, now.tick) {
+        return Err(HandshakeRefusal { status: 429, refusal: kept_out("prefix_kept_out", left) });
+    }
+    Ok(Gate { origin, host, prefixes })
+}
+
+pub(crate) fn kept_out(reason: &'static str, left: Millis) -> Refusal {
+    Refusal::new(ControlId::Penalty, ErrorCode::RateLimited, reason).retry_after(left)
 }
 
 impl Waiting {
@@ -248,38 +300,51 @@ impl Waiting {
                 let refusal = Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_store_unavailable");
                 return refuse(503, refusal.retry_after(Millis(1_000)));
             }
-            Ok(None) => return self.bad_ticket("ticket_unknown_or_used"),
+            Ok(None) => return self.bad_ticket(cx, now, "ticket_unknown_or_used"),
             Ok(Some(grant)) => grant,
         };
         if grant.origin != self.origin {
-            return self.bad_ticket("ticket_of_another_origin");
+            return self.bad_ticket(cx, now, "ticket_of_another_origin");
         }
         if let Some(resume) = grant.resume {
             self.resume = Some(Box::new(resume));
         }
         match cx.identify_under(&self.judged.policy, now, &grant.token) {
-            Ok(identity) => self.seated(cx, identity),
-            Err(error) => self.unauthenticated(error, true),
+            Ok(identity) => self.seated(cx, now, identity, true),
+            Err(error) => self.unauthenticated(cx, now, error, true),
         }
     }
 
-    fn seated(self, cx: &Context, identity: Identity) -> Step {
+    fn seated(self, cx: &Context, now: Now, identity: Identity, tell_browser: bool) -> Step {
+        if cx.kept_out(&identity, now).is_some() {
+            return self.kept_out(cx, now, &identity, tell_browser);
+        }
         // The session that it goes on with has a seat, or takes one then: counted once.
         if claim_of(cx, &self.judged.policy, self.resume.as_deref(), &identity).is_some() {
             return self.admit(Entry::Open(Arc::new(identity), None));
         }
-        match cx.take_seat(identity.print, &self.judged.policy) {
-            Some(Taken { seat, displaced, .. }) => {
-                let admission = self.admission(Entry::Open(Arc::new(identity), Some(seat)));
-                Step::Admit(Admission { displaced, ..admission })
-            }
-            None if self.subprotocol => self.admit(Entry::Refused(too_many_sessions())),
-            None => refuse(429, too_many_sessions().retry_after(Millis(10_000))),
+        if let Some(Taken { seat, displaced, .. }) = cx.take_seat(identity.print, &self.judged.policy) {
+            let admission = self.admission(Entry::Open(Arc::new(identity), Some(seat)));
+            return Step::Admit(Admission { displaced, ..admission });
+        }
+        cx.charge_subject(&self.judged.policy, now, &identity, ControlId::SessionCap);
+        if self.subprotocol {
+            self.admit(Entry::Refused(too_many_sessions()))
+        } else {
+            refuse(429, too_many_sessions().retry_after(Millis(10_000)))
         }
     }
 
-    fn unauthenticated(self, error: TokenError, tell_browser: bool) -> Step {
+    /// Refuses an identity that is kept out: 429, or over the socket where a browser could not see that.
+    fn kept_out(self, cx: &Context, now: Now, identity: &Identity, tell_browser: bool) -> Step {
+        let left = cx.kept_out(identity, now).unwrap_or(Millis(1));
+        let refusal = kept_out("subject_kept_out", left);
+        if tell_browser && self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(429, refusal) }
+    }
+
+    fn unauthenticated(self, cx: &Context, now: Now, error: TokenError, tell_browser: bool) -> Step {
         let refusal = refused_token(error);
+        cx.charge_prefix(&self.judged.policy, now, self.client, &refusal);
         if tell_browser && self.subprotocol {
             return self.admit(Entry::Refused(refusal));
         }
@@ -288,8 +353,9 @@ impl Waiting {
         refuse(401, Refusal::new(control, ErrorCode::Unauthenticated, reason))
     }
 
-    fn bad_ticket(self, reason: &'static str) -> Step {
+    fn bad_ticket(self, cx: &Context, now: Now, reason: &'static str) -> Step {
         let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason);
+        cx.charge_prefix(&self.judged.policy, now, self.client, &refusal);
         if self.subprotocol { self.admit(Entry::Refused(refusal)) } else { refuse(401, refusal) }
     }
 
@@ -343,9 +409,34 @@ pub(crate) fn claim_of(
 }
 
 impl Context {
+    /// How long `identity` stays out; `None` when it may come in.
+    pub(crate) fn kept_out(&self, identity: &Identity, now: Now) -> Option<Millis> {
+        self.penalties.banned(identity.print, now.tick)
+    }
+
+    /// Charges a refusal before any verified credential to the address prefix.
+    pub fn charge_prefix(&self, policy: &Policy, now: Now, client: IpAddr, refusal: &Refusal) {
+        let payer = Payer::Prefix(self.limiter.prefixes_of(client).fine, client);
+        let weight = Weight::of(refusal.control);
+        let _ = self.penalties.offend(&policy.penalty, now, payer, None, weight, refusal.control);
+    }
+
+    /// Charges a refusal of a handshake to the verified identity that it brought.
+    pub(crate) fn charge_subject(&self, policy: &Policy, now: Now, identity: &Identity, control: ControlId) {
+        let payer = Payer::Subject(identity.print, &identity.claims.subject);
+        let _ = self.penalties.offend(&policy.penalty, now, payer, None, Weight::of(control), control);
+    }
+
     /// A seat for `subject`. Whoever lost one for it looks at itself at its next message, or when it is woken.
     pub(crate) fn take_seat(&self, subject: Print, policy: &Policy) -> Option<Taken> {
-        let taken = self.seats.take(subject, &policy.sessions)?;
+        let taken = match self.seats.take(subject, &policy.sessions) {
+            Some(taken) => taken,
+            None if policy.shadows(ControlId::SessionCap) => {
+                self.shadow.count(ControlId::SessionCap, "sessions_of_subject");
+                self.seats.take(subject, &SessionPolicy { per_subject: u32::MAX, ..policy.sessions.clone() })?
+            }
+            None => return None,
+        };
         if taken.is_displacing {
             self.advance_epoch();
         }
@@ -362,8 +453,8 @@ impl Context {
         let fixed =
             policy.static_token.as_ref().filter(|fixed| bool::from(fixed.token.as_bytes().ct_eq(token.as_bytes())));
         let claims = match fixed {
-            Some(fixed) => Claims::development(&fixed.subject, now.unix.after(Millis::from_secs(24 * 3_600))),
-            None => token::verify(&policy.keys, &policy.tokens, now.unix, token)?,
+            Some(fixed) => Arc::new(Claims::development(&fixed.subject, now.unix.after(Millis::from_secs(24 * 3_600)))),
+            None => self.trust.verify(&policy.tokens, now.unix, token)?,
         };
         if let Some(revoked) = self.revocations.refuse(&claims, None) {
             return Err(TokenError::Revoked(revoked));

@@ -20,4 +20,5 @@ pub mod probe;
 pub mod schema;
 pub mod time;
 pub mod token;
+pub mod trust;
 pub mod verdict;

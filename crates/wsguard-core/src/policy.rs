@@ -13,15 +13,19 @@ use crate::control::delivery::ReplayPool;
 use crate::control::heartbeat::HeartbeatPolicy;
 use crate::control::host::HostPattern;
 use crate::control::origin::Origin;
-use crate::control::rate::{Limiter, Print, PrintKey, Quota, RatePolicy};
+use crate::control::penalty::{Penalties, PenaltyPolicy};
+use crate::control::rate::{Limiter, Mode, Print, PrintKey, Quota, RatePolicy};
 use crate::control::revocation::{REVOCATIONS_MAX, Revocations};
 use crate::control::session::{Seats, SessionPolicy};
+use crate::control::shadow::{ShadowCounts, ShadowSet};
 use crate::frame::FrameLimits;
 use crate::in_force::{InForce, Moment};
 use crate::json::ScanLimits;
 use crate::schema::{CompiledSchema, ContentClass, SchemaError};
 use crate::time::Millis;
 use crate::token::{Claims, CsrfKey, KeyRing, TokenPolicy};
+use crate::trust::Trust;
+use crate::verdict::ControlId;
 
 /// Randomness, given from outside: the core has none of its own, so that a run can be repeated.
 pub trait Random: Send + Sync {
@@ -161,7 +165,7 @@ pub struct Policy {
     pub origins: Vec<Origin>,
     /// Ways to bring a credential that are switched on.
     pub methods: Methods,
-    /// Keys that verify tokens.
+    /// Keys that verify tokens at the start; [`Context::keys`] are those in force.
     pub keys: KeyRing,
     /// What a token must fulfil.
     pub tokens: TokenPolicy,
@@ -177,6 +181,11 @@ pub struct Policy {
     pub scan: ScanLimits,
     /// Quotas.
     pub rate: RatePolicy,
+    /// The ladder.
+    pub penalty: PenaltyPolicy,
+    /// Controls that only say what they would have refused. The three rate controls are in shadow too where
+    /// [`RatePolicy::mode`] says so.
+    pub shadow: ShadowSet,
     /// Life of sessions.
     pub sessions: SessionPolicy,
     /// Pings and deadlines.
@@ -207,6 +216,8 @@ impl Policy {
             frames: FrameLimits { message_bytes_max: MESSAGE_BYTES_MAX, ..FrameLimits::default() },
             scan: ScanLimits::default(),
             rate: RatePolicy::default(),
+            penalty: PenaltyPolicy::default(),
+            shadow: ShadowSet::default(),
             sessions: SessionPolicy::default(),
             heartbeat: HeartbeatPolicy::default(),
             csrf_rotate_every: Millis::from_secs(15 * 60),
@@ -215,6 +226,12 @@ impl Policy {
             messages: Vec::new(),
             by_name: Vec::new(),
         }
+    }
+
+    /// Whether `control` only says what it would have refused.
+    pub fn shadows(&self, control: ControlId) -> bool {
+        let is_rate = matches!(control, ControlId::HandshakeRate | ControlId::Rate | ControlId::RateType);
+        self.shadow.contains(control) || is_rate && self.rate.mode == Mode::Shadow
     }
 
     /// Adds a message type.
@@ -297,8 +314,8 @@ impl Policy {
 /// Who a connection speaks for.
 #[derive(Debug)]
 pub struct Identity {
-    /// What the token says.
-    pub claims: Claims,
+    /// What the token says; shared by the connections that brought the same token.
+    pub claims: Arc<Claims>,
     /// The token was [`Policy::static_token`], which no key signed.
     pub(crate) is_static: bool,
     pub(crate) print: Print,
@@ -315,7 +332,10 @@ pub struct Secrets {
 /// What all connections of a guard share: the policy of the moment, the buckets, the seats.
 pub struct Context {
     moment: Moment,
+    pub(crate) trust: Trust,
     pub(crate) limiter: Limiter,
+    pub(crate) penalties: Penalties,
+    pub(crate) shadow: ShadowCounts,
     pub(crate) seats: Arc<Seats>,
     pub(crate) revocations: Revocations,
     pub(crate) csrf: CsrfKey,
@@ -335,11 +355,14 @@ impl Context {
     /// A context for `policy`.
     pub fn new(policy: Policy, secrets: &Secrets, random: Box<dyn Random>) -> Self {
         Self {
+            penalties: Penalties::new(policy.penalty.table_keys, PrintKey::new(secrets.prints)),
+            shadow: ShadowCounts::default(),
             limiter: Limiter::new(policy.rate.table_keys, PrintKey::new(secrets.prints)),
             csrf: CsrfKey::new(&secrets.csrf),
             ids: PrintKey::new(secrets.prints),
             replays: Arc::default(),
             seats: Arc::default(),
+            trust: Trust::new(policy.keys.clone()),
             revocations: Revocations::new(PrintKey::new(secrets.prints), REVOCATIONS_MAX),
             random,
             moment: Moment::new(policy),
@@ -361,7 +384,11 @@ impl Context {
 
     /// Puts `policy` in force for handshakes and messages from now on and returns the one before. The types that both
     /// know must have the same numbers: see [`Policy::keep_numbers_of`].
+    ///
+    /// Its keys come into force in place of those before, as by [`Context::replace_keys`].
     pub fn replace_policy(&self, policy: InForce) -> Arc<InForce> {
+        // Before the epoch moves: whoever looks again must see them.
+        self.trust.replace_if_other(&policy.keys);
         self.moment.replace(Arc::new(policy))
     }
 
@@ -379,6 +406,16 @@ impl Context {
     /// What all replay buffers hold together.
     pub fn replays(&self) -> &ReplayPool {
         &self.replays
+    }
+
+    /// Standings and bans. Who adds a ban then calls [`Context::advance_epoch`].
+    pub fn penalties(&self) -> &Penalties {
+        &self.penalties
+    }
+
+    /// What controls in shadow would have refused.
+    pub fn shadow(&self) -> &ShadowCounts {
+        &self.shadow
     }
 
     /// The revocations. Who adds one then calls [`Context::advance_epoch`].

@@ -43,11 +43,13 @@ pub enum ControlId {
     Application,
     /// Pings, dead peers, deadlines.
     Heartbeat,
+    /// The ladder of penalties over all refusals.
+    Penalty,
 }
 
 impl ControlId {
     /// Every control, in the order in which they run.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Frame,
         Self::Upgrade,
         Self::HandshakeRate,
@@ -66,6 +68,7 @@ impl ControlId {
         Self::Delivery,
         Self::Application,
         Self::Heartbeat,
+        Self::Penalty,
     ];
 
     /// The name in logs and metrics.
@@ -89,6 +92,7 @@ impl ControlId {
             Self::Delivery => "delivery",
             Self::Application => "application",
             Self::Heartbeat => "heartbeat",
+            Self::Penalty => "penalty",
         }
     }
 }

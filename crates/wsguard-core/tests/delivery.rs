@@ -233,7 +233,7 @@ fn only_an_end_that_nobody_wanted_keeps_the_session() {
         ("token ended", |c, e| drop(c.on_deadline(at(24 * 3_600_000), e)), false),
         ("penalties", |c, e| drop(c.close(CloseCode::RateLimited, None, e)), false),
         ("the server goes away", |c, e| drop(c.close(CloseCode::GoingAway, None, e)), false),
-        ("frame protocol broken", |c, e| drop(c.on_frame_error(FrameError::BinaryRefused, e)), false),
+        ("frame protocol broken", |c, e| drop(c.on_frame_error(at(1), FrameError::BinaryRefused, e)), false),
     ];
     for (name, end, kept) in cases {
         for announced in [true, false] {

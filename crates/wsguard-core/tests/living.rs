@@ -105,6 +105,16 @@ fn only_what_a_new_policy_refuses_is_closed() {
 }
 
 #[test]
+fn keys_that_change_without_the_policy_reach_open_sockets_too() {
+    let cx = context(|_| {});
+    let (mut peer, keys) = (from_page(&cx), cx.keys());
+    cx.replace_keys(&keys);
+    assert_eq!(peer.refusal(at(1), ECHO), None, "the same keys");
+    cx.replace_keys(&KeyRing::default());
+    assert_eq!(peer.refusal(at(2), ECHO).as_deref(), Some("session_expired"));
+}
+
+#[test]
 fn a_key_that_took_over_an_id_is_another_key() {
     let named = |fill: &str| {
         let secret = String::from_utf8(SECRET.to_vec()).unwrap().replace("AAECAwQF", fill);

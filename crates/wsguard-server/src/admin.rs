@@ -29,6 +29,7 @@ use wsguard::Guard;
 
 use crate::config::AdminKey;
 use crate::journal::Journal;
+use crate::jwks::JwksStats;
 
 /// Time for the TLS handshake, and for the head of a request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub(crate) struct Admin {
     pub(crate) key: Option<AdminKey>,
     pub(crate) address: SocketAddr,
     pub(crate) started: Instant,
+    /// Of `auth.jwks`, where it is set.
+    pub(crate) jwks: Option<Arc<JwksStats>>,
 }
 
 /// The routes.
@@ -155,6 +158,11 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         stats.handshakes_refused().map(|(status, count)| (status.to_string(), json!(count))).collect();
     let resumes: serde_json::Map<String, Value> =
         stats.resumes().map(|(outcome, count)| (outcome.to_owned(), json!(count))).collect();
+    let ladder = admin.guard.context().penalties();
+    let penalties: serde_json::Map<String, Value> =
+        ladder.counts().into_iter().map(|(step, count, _)| (step.to_owned(), json!(count))).collect();
+    let bans: serde_json::Map<String, Value> =
+        ladder.in_force(wsguard::now().tick).into_iter().map(|(kind, count)| (kind.to_owned(), json!(count))).collect();
     Json(json!({
         "uptimeMs": u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "draining": handle.is_draining(),
@@ -173,6 +181,9 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         "queueDrops": stats.queue_drops(),
         "panics": stats.panics(),
         "shadowed": stats.shadowed(),
+        "shadow": crate::shadow::by_control(&admin.guard),
+        "penalties": penalties,
+        "bans": bans,
         "log": {"dropped": admin.journal.dropped(), "writeFailures": admin.journal.write_failures()},
     }))
 }

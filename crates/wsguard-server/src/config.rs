@@ -23,6 +23,7 @@ mod admin_key;
 mod check;
 mod error;
 mod limit;
+mod penalty;
 mod read;
 mod source;
 #[cfg(test)]
@@ -37,8 +38,10 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
+use wsguard_core::control::penalty::PenaltyPolicy;
 pub use wsguard_core::control::rate::Mode;
 pub use wsguard_core::control::session::OnCap;
+use wsguard_core::control::shadow::ShadowSet;
 use wsguard_core::time::Millis;
 use wsguard_protocol::limits as protocol;
 
@@ -48,6 +51,8 @@ pub use limit::{LimitRow, Unit};
 use read::Reader;
 use source::Settings;
 pub use source::{FILE_BYTES_MAX, LIST_ENTRIES_MAX};
+
+use crate::jwks::{Address, JwksSource};
 
 /// The file that commands read when none is named and it exists in the working directory.
 pub const FILE_NAME: &str = "wsguard.toml";
@@ -156,8 +161,10 @@ pub struct Config {
     pub session: Session,
     /// `rate.*`
     pub rate: Rate,
-    /// `penalty.mode`
-    pub penalty_mode: Mode,
+    /// `penalty.*`
+    pub penalty: PenaltyPolicy,
+    /// `shadow.controls`
+    pub shadow: ShadowSet,
     /// `anomaly.mode`
     pub anomaly_mode: Mode,
     /// `heartbeat.interval`: between two pings; 25 s by default.
@@ -210,8 +217,10 @@ pub struct TlsFiles {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Auth {
-    /// Key files, readable when the configuration was loaded. Empty only under `--dev`.
+    /// Key files, readable when the configuration was loaded. Empty only under `--dev`, or with `jwks`.
     pub keys: Vec<PathBuf>,
+    /// Where the issuer publishes its keys; `None`: those of `keys` alone.
+    pub jwks: Option<JwksSource>,
     /// The only `iss` accepted; `None` accepts any.
     pub issuer: Option<String>,
     /// What `aud` must contain; with `None` a token that has an `aud` is meant for another service and refused.
@@ -460,7 +469,8 @@ impl Config {
                 on_cap: on_cap(reader),
             },
             rate: Rate::read(reader),
-            penalty_mode: mode(reader, "penalty.mode"),
+            penalty: penalty::read(reader),
+            shadow: penalty::read_shadow(reader),
             anomaly_mode: mode(reader, "anomaly.mode"),
             heartbeat_interval: reader.time(&limit::HEARTBEAT_INTERVAL),
             heartbeat_timeout: reader.time(&limit::HEARTBEAT_TIMEOUT),
@@ -504,6 +514,7 @@ impl Auth {
         let expected = "one of bearer, subprotocol, ticket, cookie, first-message";
         Self {
             keys: reader.files("auth.keys"),
+            jwks: jwks(reader),
             issuer: reader.text("auth.issuer", "1 to 256 characters", claim),
             audience: reader.text("auth.audience", "1 to 256 characters", claim),
             methods: reader
@@ -519,6 +530,14 @@ impl Auth {
     pub fn allows(&self, method: AuthMethod) -> bool {
         self.methods.contains(&method)
     }
+}
+
+fn jwks(reader: &mut Reader) -> Option<JwksSource> {
+    let expected = "an address such as \"https://login.example/jwks.json\" (http:// only for loopback)";
+    let address = reader.text("auth.jwks", expected, |text| text.parse::<Address>().ok());
+    let authority = reader.file("auth.jwks_ca");
+    let (refresh, stale_max) = (reader.time(&limit::JWKS_REFRESH), reader.time(&limit::JWKS_STALE_MAX));
+    Some(JwksSource { address: address?, authority, refresh, stale_max })
 }
 
 impl AuthMethod {

@@ -143,6 +143,12 @@ impl KeysInvalid {
     }
 }
 
+impl From<KeyRingError> for KeysInvalid {
+    fn from(clash: KeyRingError) -> Self {
+        Self { faults: vec![clash.into()] }
+    }
+}
+
 impl fmt::Display for KeysInvalid {
     /// Writes one fault a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

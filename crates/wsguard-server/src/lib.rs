@@ -6,6 +6,8 @@ pub mod config;
 mod dev;
 mod http;
 pub mod journal;
+pub mod jwks;
+mod keyholder;
 pub mod keys;
 mod listener;
 pub mod proxy;
@@ -15,6 +17,7 @@ mod rfc3339;
 pub mod schemas;
 mod serve;
 mod setup;
+mod shadow;
 pub mod store;
 pub mod tls;
 

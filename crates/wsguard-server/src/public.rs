@@ -9,9 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use serde::Deserialize;
 use serde_json::json;
-use wsguard::core::control::rate::Mode;
 use wsguard::core::control::{credential, host};
-use wsguard::core::handshake::{HandshakeRefusal, Header};
+use wsguard::core::handshake::{self, HandshakeRefusal, Header};
 use wsguard::core::verdict::{ControlId, Refusal};
 use wsguard::protocol::{ENDPOINT_PATH, ErrorCode};
 use wsguard::{Guard, ResumeRequest, TicketError, upgrade};
@@ -125,15 +124,11 @@ impl Public {
     /// `POST /ws/ticket`: a ticket for the bearer, or for the cookie of a listed origin. The body, where there is one, says
     /// what is to be resumed.
     async fn ticket(&self, client: std::net::IpAddr, headers: &HeaderMap, body: Incoming) -> Reply {
-        if let Some(refused) = self.gate(client, headers) {
-            return refused;
-        }
-        let unauthenticated =
-            |reason| self.refuse(client, 401, Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason));
-        let origin = match self.origin(headers) {
+        let origin = match self.gate(client, headers) {
             Ok(origin) => origin,
-            Err(refusal) => return self.refuse(client, 403, refusal),
+            Err(refused) => return self.refuse(client, refused.status, refused.refusal),
         };
+        let unauthenticated = |reason| self.unauthenticated(client, reason);
         let token = match single(headers, AUTHORIZATION) {
             Some(value) => match credential::bearer_of(value) {
                 Some(token) => token.to_owned(),
@@ -165,14 +160,13 @@ impl Public {
 
     /// `POST /ws/session`: the proof that the page which asks is of the same origin as the cookie's application.
     fn session_proof(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Reply {
-        if let Some(refused) = self.gate(client, headers) {
-            return refused;
-        }
+        let origin = match self.gate(client, headers) {
+            Ok(origin) => origin,
+            Err(refused) => return self.refuse(client, refused.status, refused.refusal),
+        };
         let foreign = |reason| self.refuse(client, 403, Refusal::new(ControlId::Origin, ErrorCode::Forbidden, reason));
-        match self.origin(headers) {
-            Err(refusal) => return self.refuse(client, 403, refusal),
-            Ok(None) => return foreign("origin_missing_with_cookie"),
-            Ok(Some(_)) => {}
+        if origin.is_none() {
+            return foreign("origin_missing_with_cookie");
         }
         // A browser that says where the request comes from must say "from here" (W3C Fetch Metadata).
         match single(headers, HeaderName::from_static("sec-fetch-site")) {
@@ -182,11 +176,7 @@ impl Public {
         }
         let proof = self.cookie(headers).and_then(|token| self.guard.session_proof(&token));
         match proof {
-            None => self.refuse(
-                client,
-                401,
-                Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, "cookie_missing_or_bad"),
-            ),
+            None => self.unauthenticated(client, "cookie_missing_or_bad"),
             Some(proof) => {
                 let mut reply = json_reply(StatusCode::OK, &json!({"csrfToken": proof}));
                 reply.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
@@ -195,25 +185,18 @@ impl Public {
         }
     }
 
-    /// Rate and Host, before any signature is checked.
-    fn gate(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Option<Reply> {
-        let (limiter, policy) = (self.guard.context().limiter(), self.guard.policy());
-        let now = wsguard::core::time::Tick(wsguard::monotonic_ms());
-        if let Err((bucket, wait)) = limiter.handshake(policy.quotas(), limiter.prefixes_of(client), now)
-            && policy.rate.mode == Mode::Enforce
-        {
-            let refusal = Refusal::new(ControlId::HandshakeRate, ErrorCode::RateLimited, bucket).retry_after(wait);
-            return Some(self.refuse(client, 429, refusal));
-        }
-        let refusal = host::inspect(&policy.hosts, header(headers, HOST)).err()?;
-        Some(self.refuse(client, 403, refusal))
+    /// What [`handshake::gate`] says before any signature is checked; the listed origin that asks, where one does.
+    fn gate(&self, client: std::net::IpAddr, headers: &HeaderMap) -> Result<Option<String>, HandshakeRefusal> {
+        let (host, origin) = (header(headers, HOST), header(headers, ORIGIN));
+        let policy = self.guard.policy();
+        let gate = handshake::gate(self.guard.context(), &policy, wsguard::now(), client, host, origin)?;
+        Ok(gate.origin.and_then(|place| policy.origins.get(place)).map(|origin| origin.as_str().to_owned()))
     }
 
-    fn origin(&self, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-        let policy = self.guard.policy();
-        let origins = &policy.origins;
-        let place = wsguard::core::control::origin::inspect(origins, header(headers, ORIGIN))?;
-        Ok(place.and_then(|place| origins.get(place)).map(|origin| origin.as_str().to_owned()))
+    fn unauthenticated(&self, client: std::net::IpAddr, reason: &'static str) -> Reply {
+        let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, reason);
+        self.guard.context().charge_prefix(&self.guard.policy(), wsguard::now(), client, &refusal);
+        self.refuse(client, 401, refusal)
     }
 
     fn cookie(&self, headers: &HeaderMap) -> Option<String> {

@@ -18,20 +18,30 @@ use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 use wsguard::Guard;
 use wsguard::core::policy::Policy;
+use wsguard::core::token::{Key, KeyRing};
 
 use crate::app::unix_ms;
 use crate::config::{Config, Loaded, Overrides};
 use crate::journal::{Entry, Journal, Outcome};
+use crate::keyholder::Keyholder;
 use crate::serve::{ServeError, environment};
 use crate::setup;
+use crate::tls::Certificates;
 
 /// Time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// What is renewed, and where that is told.
+pub(crate) struct Reloadable {
+    pub(crate) guard: Guard,
+    pub(crate) holder: Arc<Keyholder>,
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    pub(crate) journal: Arc<Journal>,
+}
+
 /// Replaces the policy of a running server.
 pub(crate) struct Reloader {
-    guard: Guard,
-    journal: Arc<Journal>,
+    parts: Reloadable,
     loaded: Loaded,
     file: Option<PathBuf>,
     overrides: Overrides,
@@ -52,20 +62,20 @@ struct Stamp {
 /// A policy that is ready to come into force, and what will be said of it.
 struct Next {
     policy: Policy,
+    files: Vec<Key>,
     loaded: Loaded,
 }
 
 impl Reloader {
     pub(crate) fn new(
-        guard: Guard,
-        journal: Arc<Journal>,
+        parts: Reloadable,
         loaded: &Loaded,
         file: Option<PathBuf>,
         overrides: Overrides,
         port: u16,
     ) -> Self {
         let judged = stamps(file.as_deref(), &loaded.config);
-        Self { guard, journal, loaded: loaded.clone(), file, overrides, port, seen: judged.clone(), judged }
+        Self { parts, loaded: loaded.clone(), file, overrides, port, seen: judged.clone(), judged }
     }
 
     /// Waits for signals and changes, for ever.
@@ -113,24 +123,36 @@ impl Reloader {
         self.seen.clone_from(&self.judged);
         let next = match self.read() {
             Ok(next) => next,
-            Err(error) => return self.refuse(why, &error.to_string()),
+            Err(error) => {
+                // The certificate is judged for itself: it must not wait for a mistake elsewhere.
+                self.renew_certificate(why);
+                return self.refuse(why, &error.to_string());
+            }
         };
-        let (old, new) = (self.guard.policy(), names(&next.policy));
+        let (old, new) = (self.parts.guard.policy(), names(&next.policy));
         let mut said: Vec<String> = Vec::new();
         for change in self.loaded.changes(&next.loaded) {
             let restart = if change.needs_restart { " (counts after a restart)" } else { "" };
             said.push(format!("{}: {} → {}{restart}", change.key, change.old, change.new));
         }
+        if next.loaded.config.tls.is_some() != self.parts.certificates.is_some() {
+            said.push("TLS was switched on or off (counts after a restart)".to_owned());
+        }
         said.extend(differences("message types", &names(&old), &new));
-        said.extend(differences("keys", &key_ids(&old), &key_ids(&next.policy)));
-        if let Err(error) = self.guard.handle().reload(next.policy) {
+        said.extend(differences("keys", &key_ids(&self.parts.guard.context().keys()), &key_ids(&next.policy.keys)));
+        if let Err(error) = self.parts.guard.handle().reload(next.policy) {
             let error = format!("{error} since the start: restart to number them anew");
             return self.refuse(why, &error);
+        }
+        // The policy had the issuer's keys of a moment ago; together with those of now the files stood or will stand.
+        if let Err(error) = self.parts.holder.set_files(next.files) {
+            tracing::error!(%error, "the keys of files and issuer cannot stand together; those of a moment ago stay");
         }
         for warning in &next.loaded.warnings {
             tracing::warn!("{warning}");
         }
         self.loaded = next.loaded;
+        self.renew_certificate(why);
         // The new configuration may name other files.
         self.judged = stamps(self.file.as_deref(), &self.loaded.config);
         self.seen.clone_from(&self.judged);
@@ -144,8 +166,26 @@ impl Reloader {
     fn read(&self) -> Result<Next, ServeError> {
         let mut loaded = Config::load(self.file.as_deref(), environment(), &self.overrides)?;
         loaded.config.settle_port(self.port);
-        let policy = setup::policy(&loaded.config, &self.guard)?;
-        Ok(Next { policy, loaded })
+        let (policy, files) = setup::policy(&loaded.config, &self.parts.holder)?;
+        Ok(Next { policy, files, loaded })
+    }
+
+    /// Serves the certificate that the files hold now, if they hold one; else the old one stays.
+    fn renew_certificate(&self, why: &str) {
+        let (Some(certificates), Some(files)) = (&self.parts.certificates, &self.loaded.config.tls) else {
+            return;
+        };
+        match certificates.reload(files) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!(why, "the certificate was reloaded");
+                self.record("certificate_changed", Outcome::Success, format!("{why}: {}", files.cert.display()));
+            }
+            Err(error) => {
+                tracing::error!(why, "the certificate was not reloaded, the one before stays: could not {error}");
+                self.record("certificate_refused", Outcome::Failure, format!("{why}: could not {error}"));
+            }
+        }
     }
 
     fn refuse(&self, why: &str, error: &str) {
@@ -155,9 +195,9 @@ impl Reloader {
 
     fn record(&self, action: &'static str, outcome: Outcome, detail: String) {
         let mut entry = Entry::new(unix_ms(), action, outcome);
-        entry.reference = Some(self.guard.context().reference().to_string());
+        entry.reference = Some(self.parts.guard.context().reference().to_string());
         entry.detail = Some(detail);
-        self.journal.record(entry);
+        self.parts.journal.record(entry);
     }
 }
 
@@ -165,6 +205,7 @@ impl Reloader {
 fn stamps(file: Option<&Path>, config: &Config) -> Vec<Stamp> {
     let mut paths: Vec<PathBuf> = file.into_iter().map(Path::to_owned).collect();
     paths.extend(config.auth.keys.iter().cloned());
+    paths.extend(config.tls.iter().flat_map(|files| [files.cert.clone(), files.key.clone()]));
     if let Some(directory) = &config.messages_dir {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         let mut schemas: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -191,8 +232,8 @@ fn names(policy: &Policy) -> Vec<String> {
     policy.message_names().map(str::to_owned).collect()
 }
 
-fn key_ids(policy: &Policy) -> Vec<String> {
-    policy.keys.keys().iter().map(|key| key.id().to_owned()).collect()
+fn key_ids(ring: &KeyRing) -> Vec<String> {
+    ring.keys().iter().map(|key| key.id().to_owned()).collect()
 }
 
 /// What came and what went, in words.

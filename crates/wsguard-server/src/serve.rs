@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio::task::JoinHandle;
 use wsguard::core::policy::MessageTypeError;
+use wsguard::core::time::Tick;
 use wsguard::core::token::{KeyError, KeyRingError};
 use wsguard::protocol::CloseCode;
 use wsguard::{BuildError, Guard};
@@ -18,15 +19,17 @@ use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigErrors, Loaded, Overrides};
 use crate::dev::Dev;
 use crate::journal::{Journal, JournalError};
+use crate::jwks::{FetcherError, Jwks};
+use crate::keyholder::Keyholder;
 use crate::keys::{KeygenError, KeysInvalid};
 use crate::listener;
 use crate::proxy::{ProxyPolicy, Transport};
 use crate::public::Public;
-use crate::reload::Reloader;
+use crate::reload::{Reloadable, Reloader};
 use crate::schemas::SchemasError;
 use crate::setup::{self, Prepared};
 use crate::store::StoreError;
-use crate::tls::{self, TlsError};
+use crate::tls::{Certificates, TlsError};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -74,6 +77,9 @@ pub enum ServeError {
     /// Schemas of `messages.dir` cannot be used.
     #[error("load messages.dir:\n  {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
     Schemas(Vec<SchemasError>),
+    /// Keys of `auth.jwks` cannot be fetched at all.
+    #[error("use auth.jwks: {0}")]
+    Jwks(#[from] FetcherError),
     /// A message type cannot be.
     #[error(transparent)]
     Message(#[from] MessageTypeError),
@@ -106,9 +112,13 @@ impl ServeError {
     /// Whether the configuration is at fault (exit code 2) rather than the course of events (1).
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Tls(_) | Self::Keys(_) | Self::Schemas(_) | Self::Message(_) | Self::Guard(_) => {
-                true
-            }
+            Self::Config(_)
+            | Self::Tls(_)
+            | Self::Keys(_)
+            | Self::Jwks(_)
+            | Self::Schemas(_)
+            | Self::Message(_)
+            | Self::Guard(_) => true,
             Self::Store(error) => error.is_lasting(),
             Self::DevKey(_) | Self::Bind { .. } | Self::Log(_) | Self::Runtime(_) => false,
         }
@@ -153,7 +163,8 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         // Before anybody can know that the server runs: a signal that comes early must drain too, not kill.
         let signals = Signals::new().map_err(ServeError::Runtime)?;
         let hangup = unix::signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
-        let tls = loaded.config.tls.as_ref().map(tls::server_config).transpose()?;
+        let certificates = loaded.config.tls.as_ref().map(Certificates::load).transpose()?;
+        let tls = certificates.as_ref().map(Certificates::config).transpose()?;
         let bind = |address: SocketAddr| listener::bind(address).map_err(|error| ServeError::Bind { address, error });
         let public_listener = bind(loaded.config.server.listen)?;
         let admin_listener = bind(loaded.config.server.admin)?;
@@ -168,6 +179,19 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         let config = &loaded.config;
         let journal = Arc::new(Journal::start(&config.log, std::io::stderr().is_terminal()).map_err(ServeError::Log)?);
         let Prepared { guard, dev_key } = setup::prepare(config, &journal)?;
+        let holder = Arc::new(Keyholder::new(guard.clone()));
+        let jwks = match &config.auth.jwks {
+            None => None,
+            Some(source) => {
+                let mut jwks = Jwks::new(source, &guard, Arc::clone(&holder), Arc::clone(&journal))?;
+                // One look before the first connection. An issuer that cannot be reached does not stop the start: until
+                // it answers, its tokens are refused.
+                jwks.step(Tick(wsguard::monotonic_ms())).await;
+                Some(jwks)
+            }
+        };
+        let jwks_stats = jwks.as_ref().map(|jwks| Arc::clone(jwks.stats()));
+        let keeping = jwks.map(|jwks| tokio::spawn(jwks.keep()));
         let transport = match (config.dev, &tls) {
             (true, _) => Transport::Development,
             (false, Some(_)) => Transport::OwnTls,
@@ -186,17 +210,23 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
             key: config.admin_key.clone(),
             address: admin_address,
             started: Instant::now(),
+            jwks: jwks_stats,
         });
         let administering = tokio::spawn(async move {
             admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await;
         });
-        let reloader =
-            Reloader::new(guard.clone(), Arc::clone(&journal), &loaded, config_file, overrides, listen.port());
+        let shadows = tokio::spawn(crate::shadow::watch(guard.clone(), Arc::clone(&journal)));
+        let parts = Reloadable { guard: guard.clone(), holder, certificates, journal: Arc::clone(&journal) };
+        let reloader = Reloader::new(parts, &loaded, config_file, overrides, listen.port());
         let reloading = tokio::spawn(reloader.run(hangup));
         on_listening(&Listening { listen, admin: admin_address, tls: config.tls.is_some(), dev: config.dev });
         until_told_to_end(signals, &guard, Duration::from_millis(config.server.drain.0), accepting).await;
         administering.abort();
+        if let Some(keeping) = keeping {
+            keeping.abort();
+        }
         reloading.abort();
+        shadows.abort();
         if !journal.end(Duration::from_secs(2)) {
             tracing::warn!("the security log was not written to its end");
         }

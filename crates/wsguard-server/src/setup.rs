@@ -12,7 +12,8 @@ use wsguard::{Builder, Guard, QueueLimits, Tokens};
 
 use crate::config::{AuthMethod, Config};
 use crate::journal::Journal;
-use crate::keys;
+use crate::keyholder::Keyholder;
+use crate::keys::{self, KeysInvalid};
 use crate::serve::ServeError;
 use crate::store::FileLedger;
 
@@ -30,7 +31,7 @@ pub(crate) struct Prepared {
 
 /// Builds the guard that `config` describes.
 pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepared, ServeError> {
-    let (ring, dev_key) = if config.dev && config.auth.keys.is_empty() {
+    let (ring, dev_key) = if config.dev && config.auth.keys.is_empty() && config.auth.jwks.is_none() {
         let fresh = keys::generate(wsguard::core::token::Algorithm::EdDsa)?;
         let key = SigningKey::parse("development key", fresh.private.as_bytes())?;
         let public = Key::parse("development key", fresh.private.as_bytes())?;
@@ -49,14 +50,16 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
     Ok(Prepared { guard: builder.build()?, dev_key })
 }
 
-/// The policy that `config` describes now. The development key, which is made at the start, stays that of `guard`.
-pub(crate) fn policy(config: &Config, guard: &Guard) -> Result<Policy, ServeError> {
-    let ring = if config.dev && config.auth.keys.is_empty() {
-        guard.policy().keys.clone()
+/// The policy that `config` describes now, and the keys of its files. The development key, which is made at the start,
+/// stays; the keys of an issuer stay beside whatever the files hold.
+pub(crate) fn policy(config: &Config, holder: &Keyholder) -> Result<(Policy, Vec<Key>), ServeError> {
+    let files = if config.dev && config.auth.keys.is_empty() && config.auth.jwks.is_none() {
+        holder.files()
     } else {
-        keys::load_keys(&config.auth.keys)?
+        keys::load_keys(&config.auth.keys)?.keys().to_vec()
     };
-    Ok(builder(config, ring)?.policy()?)
+    let ring = holder.ring_with(&files).map_err(KeysInvalid::from)?;
+    Ok((builder(config, ring)?.policy()?, files))
 }
 
 fn builder(config: &Config, ring: KeyRing) -> Result<Builder<Tokens>, ServeError> {
@@ -72,8 +75,9 @@ fn builder(config: &Config, ring: KeyRing) -> Result<Builder<Tokens>, ServeError
         })
         .collect();
     let settings = config.clone();
-    let builder = Guard::builder()
-        .keys(ring)
+    let builder = Guard::builder().keys(ring);
+    let builder = if config.auth.jwks.is_some() { builder.late_keys() } else { builder };
+    let builder = builder
         .hosts(config.hosts.iter().map(ToString::to_string))
         .origins(config.origins.iter().map(|origin| origin.as_str().to_owned()))
         .messages(messages)
@@ -108,6 +112,8 @@ fn builder(config: &Config, ring: KeyRing) -> Result<Builder<Tokens>, ServeError
             policy.rate.handshakes = Quota::per(rate.handshakes, rate.handshake_window, rate.handshakes);
             policy.rate.prefix_factor = rate.prefix_factor;
             policy.rate.server = Quota::new(rate.global_messages_per_second, rate.global_messages_per_second);
+            policy.penalty = config.penalty.clone();
+            policy.shadow = config.shadow;
             policy.sessions.idle = config.session.idle;
             policy.sessions.max = config.session.max;
             policy.sessions.per_subject = config.session.per_subject;

@@ -4,17 +4,18 @@
 //! may choose it. Attacks: replayed early data (RFC 8446 section 8: it is off), cross-protocol requests (ALPACA: ALPN is
 //! compared), stolen ticket keys that open recorded traffic (no self-contained tickets; resumption is by a bounded cache).
 
+mod certificates;
+
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::ServerSessionMemoryCache;
-use rustls::version::{TLS12, TLS13};
+
+pub use certificates::Certificates;
 
 use crate::config::TlsFiles;
 
@@ -68,24 +69,12 @@ pub enum TlsError {
     Provider(rustls::Error),
 }
 
-/// Makes the TLS configuration of a listener.
+/// Makes the TLS configuration of a listener whose files are not read again; see [`Certificates`] for one whose are.
 ///
 /// # Errors
 /// Files that cannot be read, that hold no certificate or key, or that do not belong together.
 pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = certificates(&files.cert)?;
-    let key = private_key(&files.key)?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(TlsError::Provider)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| TlsError::Mismatch { cert: files.cert.clone(), key: files.key.clone(), error })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.max_early_data_size = 0;
-    config.send_tls13_tickets = TICKETS;
-    config.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS_MAX);
-    Ok(Arc::new(config))
+    Certificates::load(files)?.config()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -127,4 +116,4 @@ fn unfit(path: &Path, expected: &'static str) -> TlsError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,8 @@
 //!
 //! One small task a connection. The read buffer and the write buffer belong to the thread and are borrowed only between
 //! awaits, so an idle connection owns neither and work stealing is harmless. All that one read brings is answered with
-//! one write. A peer that does not read is not read from either: TCP makes it wait.
+//! one write. A peer that does not read is not read from either, and neither is one that goes too fast, for as long as
+//! `effects.pause` says: TCP makes it wait, and nothing of it is buffered here.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+use wsguard_core::control::penalty::PAUSE_MAX;
 use wsguard_core::effect::Effects;
 use wsguard_core::frame::{self, Decoder, Event, FrameError, FrameLimits, Opcode};
 use wsguard_core::time::{Millis, Now, Tick};
@@ -110,12 +112,27 @@ struct Driver<S, E> {
     unsent: Vec<u8>,
     sent: usize,
     stalled_since: Option<Tick>,
+    /// The socket is not read before this tick.
+    paused_until: Option<Tick>,
+    /// Time that pauses took from the message under way: it is not its sender's.
+    excused: Millis,
     armed: Tick,
     early: Option<Box<[u8]>>,
+    /// The peer sent its close frame: it has nothing more to say.
+    peer_done: bool,
 }
 
 /// Runs a connection to its end. `early` are bytes that came with the upgrade request.
 pub async fn run<S, E>(stream: S, early: Option<Box<[u8]>>, outbox: Outbox, endpoint: E)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    E: Endpoint,
+{
+    run_behind(stream, Vec::new(), early, outbox, endpoint).await;
+}
+
+/// As [`run`], behind a `head` that is still to be written: it leaves with the first frames, in one write.
+pub async fn run_behind<S, E>(stream: S, head: Vec<u8>, early: Option<Box<[u8]>>, outbox: Outbox, endpoint: E)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     E: Endpoint,
@@ -125,11 +142,14 @@ where
         endpoint,
         decoder: Decoder::new(),
         outbox: Held { outbox, lives_on: false },
-        unsent: Vec::new(),
+        unsent: head,
         sent: 0,
         stalled_since: None,
+        paused_until: None,
+        excused: Millis(0),
         armed: Tick::NEVER,
         early,
+        peer_done: false,
     };
     driver.open();
     let sleep = tokio::time::sleep(FAR);
@@ -141,12 +161,16 @@ where
         driver.outbox.outbox.shut();
     }
 
-    let Driver { mut stream, unsent, sent, .. } = driver;
-    // The close frame is on its way: give the peer time to read it before the kernel answers with a reset.
+    let Driver { mut stream, unsent, sent, peer_done, .. } = driver;
+    // The close frame is on its way: give the peer time to read it before the kernel answers with a reset. Who sent a
+    // close frame first has nothing under way that a reset could answer (RFC 6455 section 7.1.1).
     let _ = tokio::time::timeout(LINGER, async {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         stream.write_all(unsent.get(sent..).unwrap_or_default()).await?;
         stream.shutdown().await?;
+        if peer_done {
+            return Ok(());
+        }
         let mut rest = [0; 512];
         while stream.read(&mut rest).await? > 0 {}
         std::io::Result::Ok(())
@@ -181,6 +205,7 @@ where
             if let Some(mut early) = self.early.take() {
                 self.digest(now, &mut early, effects);
             }
+            self.pause(now, effects);
             self.unsent.extend_from_slice(&effects.out);
         });
     }
@@ -235,6 +260,11 @@ where
                 return Poll::Ready(());
             }
             ready!(flushed).ok();
+            if self.paused_until.is_some_and(|until| clock::tick() < until) {
+                // Writes go on, the timer ends it, and whoever closes meanwhile wakes this task.
+                return Poll::Pending;
+            }
+            self.paused_until = None;
             if self.endpoint.is_waiting() {
                 return Poll::Pending;
             }
@@ -248,6 +278,7 @@ where
                 Ok(()) if !space.filled().is_empty() => {
                     let now = clock::now();
                     self.digest(now, space.filled_mut(), effects);
+                    self.pause(now, effects);
                 }
                 // The peer is gone without a close frame, or the socket is broken: nobody is left to tell.
                 Ok(()) | Err(_) => {
@@ -276,6 +307,20 @@ where
         self.sent < self.unsent.len()
     }
 
+    /// Stops reading for as long as the endpoint asked, [`PAUSE_MAX`] at most. What was read already is not put back.
+    fn pause(&mut self, now: Now, effects: &mut Effects) {
+        if self.decoder.in_progress_since().is_none() {
+            self.excused = Millis(0);
+        }
+        if let Some(length) = effects.pause.take() {
+            let length = length.min(PAUSE_MAX);
+            self.paused_until = Some(now.tick.after(length));
+            if self.decoder.in_progress_since().is_some() {
+                self.excused = Millis(self.excused.0.saturating_add(length.0));
+            }
+        }
+    }
+
     /// Decodes what was read and hands it on.
     fn digest(&mut self, now: Now, bytes: &mut [u8], effects: &mut Effects) {
         let mut rest = bytes;
@@ -300,7 +345,10 @@ where
                     self.endpoint.pinged(now);
                 }
                 Event::Pong(_) => self.endpoint.ponged(now),
-                Event::Close(close) => self.endpoint.peer_closed(close.map(|close| close.code), effects),
+                Event::Close(close) => {
+                    self.peer_done = true;
+                    self.endpoint.peer_closed(close.map(|close| close.code), effects);
+                }
             }
             rest = decoded.rest;
         }
@@ -354,6 +402,9 @@ where
         BUFFERS.with_borrow_mut(|Buffers { effects, .. }| {
             effects.out.clear();
             let now = clock::now();
+            if self.paused_until.is_some_and(|until| now.tick >= until) {
+                self.paused_until = None;
+            }
             if self.stalled_since.is_some_and(|since| now.tick.since(since) >= STALL_MAX) {
                 self.endpoint.stalled(effects);
             } else if self.message_deadline() <= now.tick {
@@ -366,12 +417,14 @@ where
     }
 
     fn message_deadline(&self) -> Tick {
-        self.decoder.in_progress_since().map_or(Tick::NEVER, |since| since.after(self.endpoint.message_time_max()))
+        let began = self.decoder.in_progress_since();
+        began.map_or(Tick::NEVER, |since| since.after(self.endpoint.message_time_max()).after(self.excused))
     }
 
     fn next_deadline(&self) -> Tick {
         let stall = self.stalled_since.map_or(Tick::NEVER, |since| since.after(STALL_MAX));
-        self.endpoint.deadline().min(self.message_deadline()).min(stall)
+        let paused = self.paused_until.unwrap_or(Tick::NEVER);
+        self.endpoint.deadline().min(self.message_deadline()).min(stall).min(paused)
     }
 
     /// Sets the one timer of the connection. It is only moved when it fires or when something is due earlier: a

@@ -50,7 +50,6 @@ impl Journal for TracingJournal {
             action,
             control,
             refusal,
-            note: _,
             reference,
             client,
             session,
@@ -59,15 +58,17 @@ impl Journal for TracingJournal {
             bytes,
             close_code,
             message_id: _,
+            note,
         } = record;
         let control = refusal.as_ref().map(|refusal| refusal.control).or(control).map(ControlId::as_str);
-        let reason = refusal.as_ref().map(|refusal| refusal.reason.word);
-        let detail = refusal.as_ref().and_then(|refusal| refusal.reason.detail.as_deref());
+        let said = refusal.as_ref().map(|refusal| &refusal.reason).or(note.as_ref());
+        let reason = said.map(|reason| reason.word);
+        let detail = said.and_then(|reason| reason.detail.as_deref());
         let reference = reference.map(|reference| reference.to_string());
         if refusal.is_some() {
             tracing::warn!(target: "wsguard", action, control, reason, detail, reference, ?client, session, ?subject, ?message_type, bytes, close_code);
         } else {
-            tracing::debug!(target: "wsguard", action, ?client, session, ?subject, ?message_type, close_code);
+            tracing::debug!(target: "wsguard", action, control, reason, detail, ?client, session, ?subject, ?message_type, close_code);
         }
     }
 }
@@ -142,6 +143,7 @@ pub struct Builder<Authentication = NotChosen> {
     ledger: Option<Arc<dyn Ledger>>,
     queue: QueueLimits,
     connections_max: u64,
+    late_keys: bool,
     authentication: std::marker::PhantomData<Authentication>,
 }
 
@@ -179,6 +181,7 @@ impl Guard {
             queue: QueueLimits::default(),
             // One file descriptor each, within the usual limit of 20,000 a process.
             connections_max: 16_384,
+            late_keys: false,
             authentication: std::marker::PhantomData,
         }
     }
@@ -290,6 +293,7 @@ impl<A> Builder<A> {
             ledger,
             queue,
             connections_max,
+            late_keys,
             ..
         } = self;
         Builder {
@@ -306,6 +310,7 @@ impl<A> Builder<A> {
             ledger,
             queue,
             connections_max,
+            late_keys,
             authentication: std::marker::PhantomData,
         }
     }
@@ -374,6 +379,13 @@ impl<A> Builder<A> {
 }
 
 impl Builder<Tokens> {
+    /// The guard may begin without a key: they come at run time, through [`GuardHandle::replace_keys`]. Until then every
+    /// token is refused.
+    pub fn late_keys(mut self) -> Self {
+        self.late_keys = true;
+        self
+    }
+
     /// The policy alone, for [`GuardHandle::reload`]; what concerns no decision (journal, store, queues) is left out.
     ///
     /// # Errors
@@ -421,7 +433,7 @@ impl Builder<Tokens> {
         if policy.messages().is_empty() {
             faults.push("no message type: a type without a schema does not exist, so nothing could be said".into());
         }
-        if policy.keys.keys().is_empty() && policy.static_token.is_none() {
+        if policy.keys.keys().is_empty() && policy.static_token.is_none() && !self.late_keys {
             faults.push("no key: tokens cannot be verified".into());
         }
         if faults.is_empty() { Ok(policy) } else { Err(BuildError(faults)) }
@@ -474,7 +486,7 @@ impl Shared {
 
 /// Operates a guard from outside: disconnects, drains, counts, watches.
 #[derive(Clone, Debug)]
-pub struct GuardHandle(Guard);
+pub struct GuardHandle(pub(crate) Guard);
 
 impl GuardHandle {
     pub(crate) fn shared(&self) -> &Shared {
@@ -484,6 +496,13 @@ impl GuardHandle {
     /// Counters since the start.
     pub fn stats(&self) -> &Stats {
         &self.0.0.stats
+    }
+
+    /// Puts `ring` in force in place of the keys before, in one step, and forgets every verified token. Open sessions
+    /// whose key left are closed with 4401.
+    pub fn replace_keys(&self, ring: &KeyRing) {
+        self.0.0.cx.replace_keys(ring);
+        self.0.0.reconsider_all();
     }
 
     /// Sessions without a connection that wait for their clients.

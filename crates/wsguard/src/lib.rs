@@ -44,9 +44,11 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+mod bans;
 mod clock;
 mod detached;
 pub mod driver;
+mod flight;
 mod guard;
 mod ledger;
 mod mailbox;
@@ -60,6 +62,7 @@ pub mod upgrade;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
+pub use flight::FirstFlight;
 pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, TicketError, Tokens};
 pub use ledger::{Change, Ledger, LedgerError, MemoryLedger, Row, Shelf};
 pub use mailbox::{Closed, Command, Outbox, QueueLimits, Summons, Watched};
@@ -71,6 +74,11 @@ pub use stats::{ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
 pub use wsguard_core::control::delivery::{Encoded, ResumeRequest};
 pub use wsguard_protocol as protocol;
+
+/// The driver's two clocks: what the core is to be asked with.
+pub fn now() -> core::time::Now {
+    clock::now()
+}
 
 /// The driver's monotonic clock in milliseconds: what limits are kept in.
 pub fn monotonic_ms() -> u64 {

@@ -207,7 +207,7 @@ impl Outbox {
                 return;
             }
             if let Some(parked) = &mut queue.parked {
-                let dead = (!parked.reconsider()).then(|| queue.die());
+                let dead = (!parked.reconsider(clock::now())).then(|| queue.die());
                 drop(queue);
                 drop(dead);
                 return;
@@ -297,7 +297,7 @@ impl Outbox {
         let mut alive = !queue.closed && !queue.overflowed;
         let mut suspended = Box::new(suspended);
         // It may have been told to look again and not have come to it.
-        alive &= suspended.reconsider();
+        alive &= suspended.reconsider(clock::now());
         queue.parked = Some(suspended);
         for command in std::mem::take(&mut queue.commands) {
             match queue.keep(now, command) {

@@ -283,12 +283,19 @@ impl<H: Handler> Guarded<H> {
             let duplicates = std::mem::take(&mut effects.duplicates);
             self.shared.stats.duplicates.fetch_add(u64::from(duplicates), Ordering::Relaxed);
         }
+        for control in effects.untold.drain(..) {
+            self.shared.stats.refused(control);
+        }
         if let Some(displaced) = effects.displaced.take() {
             self.shared.sessions.with(displaced, |session| session.outbox.reconsider());
+        }
+        if effects.records.is_empty() {
+            return;
         }
         for record in effects.records.drain(..) {
             self.shared.record(now.unix, record);
         }
+        self.shared.tell_bans(now);
     }
 
     fn judge(&mut self, now: Now, text: &str, effects: &mut Effects) {
@@ -411,7 +418,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
         // The frame layer refuses binary at its header; whoever permits it there has no application for it here.
         self.isolated(now, effects, |this, effects| {
             if let Some(connection) = this.connection() {
-                let _ = connection.on_frame_error(FrameError::BinaryRefused, effects);
+                let _ = connection.on_frame_error(now, FrameError::BinaryRefused, effects);
             }
         });
     }
@@ -445,7 +452,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
 
     fn broken(&mut self, error: FrameError, effects: &mut Effects) {
         if let Some(connection) = self.connection() {
-            let _ = connection.on_frame_error(error, effects);
+            let _ = connection.on_frame_error(crate::clock::now(), error, effects);
         }
         self.settle(crate::clock::now(), effects);
     }
@@ -657,5 +664,11 @@ fn write_state(now: Now, snapshot: &Snapshot, event: &mut String) {
             quota.per_second(),
         );
     }
-    event.push_str("]}");
+    let ladder = &snapshot.ladder;
+    let [slow, drop, close] = ladder.begins_at;
+    let _ = write!(
+        event,
+        r#"],"ladder":{{"rung":"{}","weight":{},"slowAt":{slow},"dropAt":{drop},"closeAt":{close},"offences":{}}}}}"#,
+        ladder.rung, ladder.weight, ladder.offences,
+    );
 }

@@ -29,6 +29,7 @@ use wsguard_protocol::{ErrorCode, SUBPROTOCOL};
 
 use crate::clock;
 use crate::driver;
+use crate::flight::FirstFlight;
 use crate::guard::Guard;
 use crate::mailbox::Outbox;
 use crate::session::{Guarded, Handler};
@@ -136,28 +137,36 @@ pub fn switching_protocols(accept: HeaderValue) -> SmallResponse {
 /// buffers are dropped; I/O of another kind stays boxed.
 pub fn drive<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: Outbox, endpoint: E) {
     let early = |bytes: Bytes| (!bytes.is_empty()).then(|| bytes.to_vec().into_boxed_slice());
+    let upgraded = match upgraded.downcast::<TokioIo<FirstFlight<TcpStream>>>() {
+        Ok(parts) => {
+            let (stream, head) = parts.io.into_inner().into_parts();
+            tokio::spawn(driver::run_behind(stream, head, early(parts.read_buf), outbox, endpoint));
+            return;
+        }
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match upgraded.downcast::<TokioIo<FirstFlight<TlsStream<TcpStream>>>>() {
+        Ok(parts) => {
+            let (stream, head) = parts.io.into_inner().into_parts();
+            tokio::spawn(driver::run_behind(stream, head, early(parts.read_buf), outbox, endpoint));
+            return;
+        }
+        Err(upgraded) => upgraded,
+    };
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
-            let stream = parts.io.into_inner();
-            tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
+            tokio::spawn(driver::run(parts.io.into_inner(), early(parts.read_buf), outbox, endpoint));
             return;
         }
         Err(upgraded) => upgraded,
     };
     match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => {
-            let stream = parts.io.into_inner();
-            tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
+            tokio::spawn(driver::run(parts.io.into_inner(), early(parts.read_buf), outbox, endpoint));
         }
-        Err(upgraded) => match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
-            Ok(parts) => {
-                let stream = parts.io.into_inner();
-                tokio::spawn(driver::run(stream, early(parts.read_buf), outbox, endpoint));
-            }
-            Err(upgraded) => {
-                tokio::spawn(driver::run(TokioIo::new(upgraded), None, outbox, endpoint));
-            }
-        },
+        Err(upgraded) => {
+            tokio::spawn(driver::run(TokioIo::new(upgraded), None, outbox, endpoint));
+        }
     }
 }
 
@@ -169,7 +178,9 @@ pub fn refuse(guard: &Guard, client: IpAddr, refused: &HandshakeRefusal) -> Smal
     record.reference = Some(reference);
     record.refusal = Some(refused.refusal.clone());
     guard.0.stats.handshake_refused(refused.status);
-    guard.0.record(clock::now().unix, record);
+    let now = clock::now();
+    guard.0.record(now.unix, record);
+    guard.0.tell_bans(now);
     let body = format!(r#"{{"error":{{"code":"{}","ref":"{reference}"}}}}"#, refused.refusal.code);
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);

@@ -102,6 +102,9 @@ fn examine(loaded: &Loaded) -> (Report, Vec<LimitRow>) {
             wrong("auth.keys", fault.to_string());
         }
     }
+    if let Some(error) = config.auth.jwks.as_ref().and_then(|jwks| jwks.check().err()) {
+        wrong("auth.jwks", error.to_string());
+    }
     match config.messages_dir.as_deref().map(schemas::load) {
         None => {}
         Some(Ok(compiled)) => report.schemas = compiled.iter().map(schema).collect(),

@@ -13,6 +13,26 @@ use crate::policy::MessageType;
 use crate::schema::ContentClass;
 use crate::verdict::Reason;
 
+/// Writes a payload that its schema's classes would have refused, every string with markup neutralised as `text`: what a
+/// content control in shadow lets pass. Markup in a key cannot be made harmless and is refused even so.
+pub(crate) fn write_neutralised(payload: Value<'_>, effects: &mut Effects) -> Result<(), Reason> {
+    let mut replaced: Vec<(NodeId, String)> = Vec::new();
+    for value in payload.subtree().filter(|value| value.has_markup()) {
+        effects.text.clear();
+        value.unescape_into(&mut effects.text);
+        if markup::neutralise(&effects.text, &mut effects.cleaned) == Neutralised::Changed {
+            if value.is_key() {
+                return Err(Reason::from("markup_in_key"));
+            }
+            replaced.push((value.id(), effects.cleaned.clone()));
+        }
+    }
+    replaced.sort_unstable_by_key(|(node, _)| *node);
+    effects.message.neutralised = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
+    json::write_canonical_with(payload, &replaced, &mut effects.message.canonical);
+    Ok(())
+}
+
 /// Writes the canonical form of a checked payload, its markup made harmless as its schema asks.
 pub(crate) fn write_checked(
     default: ContentClass,

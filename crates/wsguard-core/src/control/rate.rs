@@ -91,6 +91,11 @@ impl Quota {
         Ok(())
     }
 
+    /// What `units` cost, as nanoseconds of the quota's own refilling.
+    pub fn price_ns(&self, units: u32) -> u64 {
+        self.unit_ns.saturating_mul(u64::from(units))
+    }
+
     /// The share of the burst that is used up, 0 to 1. For people to look at.
     #[expect(clippy::cast_precision_loss, reason = "a bar on a page")]
     pub fn used(&self, bucket: Bucket, now: Tick) -> f32 {
@@ -102,6 +107,13 @@ impl Quota {
 /// A keyed print of a rate key: what the tables hold instead of subjects and addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Print(u64);
+
+impl Print {
+    /// The hash itself, for another table of fixed size.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+}
 
 /// The secret of the prints, so that nobody can choose keys that fall together (CWE-407).
 #[derive(Clone, Copy)]
@@ -348,6 +360,9 @@ impl Quotas {
 pub struct Limiter {
     key: PrintKey,
     handshakes: RateTable,
+    /// Handshakes with a foreign Host or Origin: a quota of their own, since any web page can provoke them from a visitor's
+    /// address, and must not use up that visitor's handshakes.
+    foreign: RateTable,
     prefixes: RateTable,
     wide_prefixes: RateTable,
     subjects: RateTable,
@@ -362,6 +377,7 @@ impl Limiter {
         Self {
             key,
             handshakes: table(),
+            foreign: RateTable::new(table_keys / 4),
             prefixes: table(),
             wide_prefixes: table(),
             subjects: table(),
@@ -389,6 +405,15 @@ impl Limiter {
         match self.wide_prefixes.charge(hashed_apart(prefixes.coarse), now, &quotas.wide_handshakes, None) {
             Charge::Taken => Ok(()),
             Charge::Over(wait) => Err(("handshakes_of_wide_prefix", wait)),
+            Charge::NoSlot => Err(("handshake_table_full", Millis(1_000))),
+        }
+    }
+
+    /// Charges a handshake with a foreign Host or Origin, which touches nothing else.
+    pub fn foreign(&self, quotas: &Quotas, prefixes: Prefixes, now: Tick) -> Result<(), (&'static str, Millis)> {
+        match self.foreign.charge(prefixes.fine, now, &quotas.policy.handshakes, None) {
+            Charge::Taken => Ok(()),
+            Charge::Over(wait) => Err(("foreign_handshakes_of_prefix", wait)),
             Charge::NoSlot => Err(("handshake_table_full", Millis(1_000))),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wsguard_protocol::limits::AUTH_EXPIRING_MS;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
+use super::penalty::Held;
 use super::{Aftermath, Connection, Passed, Phase, Refused, Session, reply};
 use crate::control::csrf::Csrf;
 use crate::control::delivery::{ResumeRequest, resume_in_payload};
@@ -12,8 +13,9 @@ use crate::control::envelope::Envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::rate::{Bucket, Quota};
 use crate::control::session::{Seat, SessionId};
+use crate::control::shadow::ShadowSet;
 use crate::effect::Effects;
-use crate::handshake::{Admission, Entry};
+use crate::handshake::{Admission, Entry, kept_out};
 use crate::json::Value;
 use crate::policy::{Context, Identity, Policy};
 use crate::time::{Millis, Now, Tick};
@@ -39,7 +41,8 @@ impl Connection {
             bytes: Bucket::default(),
             refused_in_a_row: 0,
             closing: false,
-            shadow_told: false,
+            shadow_told: ShadowSet::default(),
+            held: Held::default(),
             aftermath: Aftermath::Over,
             rights_changed: false,
             judged: admission.judged,
@@ -59,6 +62,7 @@ impl Connection {
             Entry::Refused(refusal) => {
                 let code = match refusal.control {
                     ControlId::SessionCap => CloseCode::Replaced,
+                    ControlId::Penalty => CloseCode::RateLimited,
                     _ if refusal.code == ErrorCode::Forbidden => CloseCode::Forbidden,
                     _ => CloseCode::Unauthenticated,
                 };
@@ -147,6 +151,9 @@ impl Connection {
         request: Option<ResumeRequest>,
         effects: &mut Effects,
     ) -> Verdict {
+        if let Some(left) = self.cx.kept_out(&identity, now) {
+            return self.close(CloseCode::RateLimited, Some(kept_out("subject_kept_out", left)), effects);
+        }
         let offered = match &mut self.phase {
             Phase::FirstMessage { resume, .. } | Phase::Proof { resume, .. } => resume.take(),
             _ => None,
@@ -192,6 +199,7 @@ impl Connection {
         let claims = &session.identity.claims;
         reply::write_welcome(&mut effects.out, id, claims, &session.csrf, policy, token.as_deref(), false);
         self.phase = Phase::Open(session);
+        self.take_standing_up(now);
         self.record("session_opened", effects);
     }
 

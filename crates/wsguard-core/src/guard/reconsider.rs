@@ -13,7 +13,7 @@ use wsguard_protocol::{CloseCode, ErrorCode};
 use super::{Connection, Phase};
 use crate::control::session::Seat;
 use crate::effect::Effects;
-use crate::handshake::Judged;
+use crate::handshake::{Judged, kept_out};
 use crate::in_force::InForce;
 use crate::policy::{Identity, Policy};
 use crate::time::Now;
@@ -46,7 +46,7 @@ impl Connection {
     pub(super) fn look_again(&mut self, now: Now) -> Result<(), Closure> {
         // Before all that it stands for: a change in the meantime moves it once more, and is looked at then.
         self.judged.epoch = self.cx.epoch();
-        self.still_good()?;
+        self.still_good(now)?;
         let policy = self.cx.policy();
         if Arc::ptr_eq(&policy, &self.judged.policy) {
             return Ok(());
@@ -69,13 +69,31 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether neither the token nor the session was revoked, and the session still has its seat.
-    pub(super) fn still_good(&self) -> Result<(), Closure> {
+    /// Whether the seat and the key that verified the token are still there, neither token nor session was revoked, and
+    /// neither subject nor session is banned.
+    pub(super) fn still_good(&self, now: Now) -> Result<(), Closure> {
         if let Phase::Open(session) = &self.phase
             && session.seat.as_ref().is_some_and(Seat::is_displaced)
         {
             let refusal = Refusal::new(ControlId::SessionCap, ErrorCode::Forbidden, "session_displaced");
             return Err(Closure { code: CloseCode::Replaced, refusal: Some(refusal) });
+        }
+        if let Phase::Open(session) = &self.phase {
+            let penalties = &self.cx.penalties;
+            let banned = penalties.banned(session.identity.print, now.tick);
+            if let Some(left) = banned.max(penalties.session_banned(session.id, now.tick)) {
+                return Err(Closure { code: CloseCode::RateLimited, refusal: Some(kept_out("kept_out", left)) });
+            }
+        }
+        let identity = match &self.phase {
+            Phase::Open(session) => Some(&session.identity),
+            Phase::Proof { identity, .. } => Some(identity),
+            Phase::Resuming(resuming) => Some(resuming.identity()),
+            Phase::FirstMessage { .. } | Phase::Suspended(_) | Phase::Closed => None,
+        };
+        if identity.is_some_and(|identity| !identity.is_static && !self.cx.key_is_known(identity)) {
+            let refusal = Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, "token_key_withdrawn");
+            return Err(Closure { code: CloseCode::Unauthenticated, refusal: Some(refusal) });
         }
         let revoked = match &self.phase {
             Phase::Open(session) => self.cx.revocations.refuse(&session.identity.claims, Some(session.id)),
@@ -127,8 +145,6 @@ pub(super) fn still_identified(old: &Policy, new: &Policy, identity: &Identity) 
     let fixed = |policy: &Policy| policy.static_token.as_ref().map(|fixed| fixed.token.clone());
     let reason = if identity.is_static {
         (fixed(old) != fixed(new)).then_some("static_token_withdrawn")
-    } else if !new.keys.keeps(&identity.claims.key_id, &old.keys) {
-        Some("token_key_withdrawn")
     } else if new.tokens.audience != old.tokens.audience {
         Some("token_audience_changed")
     } else if new.tokens.issuer.is_some() && old.tokens.issuer != new.tokens.issuer {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use wsguard_protocol::{CloseCode, ErrorCode};
 
+use super::penalty::Held;
 use super::reconsider::still_identified;
 use super::{Aftermath, Connection, Passed, Phase, Refused, Session, reply};
 use crate::control::authorization;
@@ -38,7 +39,7 @@ pub(super) struct Resuming {
 }
 
 impl Resuming {
-    pub(super) fn identity(&self) -> &Identity {
+    pub(super) const fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 
@@ -83,6 +84,7 @@ pub struct Suspended {
     session: Box<Session>,
     /// The bucket of bytes goes along: a reconnect does not refill it.
     bytes: Bucket,
+    held: Held,
     /// The number of the last frame that a connection wrote.
     written: u64,
 }
@@ -279,7 +281,7 @@ impl Connection {
         last_seq: u64,
         effects: &mut Effects,
     ) -> Resumption {
-        let Suspended { mut session, bytes, .. } = found;
+        let Suspended { mut session, bytes, held, .. } = found;
         let (cx, policy) = (Arc::clone(&self.cx), Arc::clone(&self.judged.policy));
         // The seat of the session itself where it kept one: it is counted once.
         let kept = session.seat.take();
@@ -305,7 +307,7 @@ impl Connection {
         }
         // The session may have been revoked while it waited.
         self.phase = Phase::Open(session);
-        if let Err(closure) = self.still_good() {
+        if let Err(closure) = self.still_good(now) {
             let _ = self.close(closure.code, closure.refusal, effects);
             return Resumption::Refused;
         }
@@ -320,7 +322,7 @@ impl Connection {
             write_frame(&mut effects.out, kept.seq, kept.frame.tail());
             replayed = replayed.saturating_add(1);
         }
-        self.bytes = bytes;
+        (self.bytes, self.held) = (bytes, held);
         let mut record = self.about("session_resumed");
         record.control = Some(ControlId::Delivery);
         record.note = Some(Reason::with("session_resumed", format!("{replayed} frames replayed, {purged} purged")));
@@ -383,7 +385,8 @@ impl Connection {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Suspended(session) => {
                 let (cx, policy) = (Arc::clone(&self.cx), Arc::clone(&self.judged.policy));
-                Some(Suspended { cx, policy, written: session.seq, session, bytes: self.bytes })
+                let held = std::mem::take(&mut self.held);
+                Some(Suspended { cx, policy, written: session.seq, session, bytes: self.bytes, held })
             }
             other => {
                 self.phase = other;
@@ -490,10 +493,19 @@ impl Suspended {
     }
 
     /// Looks again at what may have changed, as [`Connection::reconsider`]. `false` when the session is over.
-    pub fn reconsider(&mut self) -> bool {
+    pub fn reconsider(&mut self, now: Now) -> bool {
         let Session { id, identity, seat, .. } = &*self.session;
         let is_displaced = seat.as_ref().is_some_and(Seat::is_displaced);
-        if is_displaced || self.cx.revocations.refuse(&identity.claims, Some(*id)).is_some() {
+        let is_banned = {
+            let penalties = &self.cx.penalties;
+            penalties.banned(identity.print, now.tick).or(penalties.session_banned(*id, now.tick)).is_some()
+        };
+        let is_withdrawn = !identity.is_static && !self.cx.key_is_known(identity);
+        if is_displaced
+            || is_banned
+            || is_withdrawn
+            || self.cx.revocations.refuse(&identity.claims, Some(*id)).is_some()
+        {
             return false;
         }
         let policy = self.cx.policy();

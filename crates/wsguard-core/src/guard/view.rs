@@ -1,6 +1,6 @@
 //! The state of a connection for people to look at.
 
-use super::{Connection, Phase};
+use super::{Connection, Ladder, Phase};
 use crate::control::rate::Quota;
 use crate::control::session::SessionId;
 use crate::time::{Millis, Now, UnixMs};
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub auth_expires_at: UnixMs,
     /// When its CSRF token rotates.
     pub csrf_expires_at: UnixMs,
+    /// Where it stands on the ladder.
+    pub ladder: Ladder,
     /// Name, quota and used share of each bucket.
     pub buckets: [(&'static str, Quota, f32); 4],
 }
@@ -38,6 +40,7 @@ impl Connection {
             age: now.tick.since(session.started),
             auth_expires_at: session.identity.claims.expires_at,
             csrf_expires_at: session.csrf.expires_at,
+            ladder: self.ladder(now),
             buckets: [
                 subject,
                 ("bytes of this session", bytes, bytes.used(self.bytes, now.tick)),

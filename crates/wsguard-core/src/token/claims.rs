@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::strict::{Json, object};
+use super::Key;
+use super::strict::{members, object, text as string};
 use super::verify::{Leeway, TokenError, TokenPolicy};
+use crate::json::{Kind, Tape, Value};
 use crate::time::UnixMs;
 
 /// Longest `sub` in characters. Subjects are keys of tables and stand in logs.
@@ -52,6 +54,9 @@ pub struct Claims {
     pub scopes: Box<[Box<str>]>,
     /// The id of the key that verified the token ([`super::Key::id`]), not what the token's header said.
     pub key_id: Arc<str>,
+    /// The thumbprint of that key ([`super::Key::thumbprint`]): a key that took over the id is another one. `None` for
+    /// the development token, which no key signed.
+    pub key_thumbprint: Option<Arc<str>>,
 }
 
 impl Claims {
@@ -66,6 +71,7 @@ impl Claims {
             roles: Box::default(),
             scopes: Box::default(),
             key_id: "development".into(),
+            key_thumbprint: None,
         }
     }
 
@@ -73,6 +79,21 @@ impl Claims {
     /// and a handshake is refused from then on, so that both judge alike.
     pub fn ends_at(&self, leeway: Leeway) -> UnixMs {
         self.expires_at.after(leeway.as_millis())
+    }
+
+    /// Returns whether the times of the token still hold at `now`, as [`super::verify`] would judge them.
+    pub(super) fn times(&self, now: UnixMs, leeway: Leeway) -> Result<(), TokenError> {
+        let late = now.after(leeway.as_millis());
+        if now >= self.ends_at(leeway) {
+            return Err(TokenError::Expired);
+        }
+        if self.not_before.is_some_and(|from| late < from) {
+            return Err(TokenError::NotYetValid);
+        }
+        if self.issued_at.is_some_and(|from| late < from) {
+            return Err(TokenError::IssuedInFuture);
+        }
+        Ok(())
     }
 
     /// Returns whether the token has this role, compared exactly.
@@ -102,7 +123,7 @@ pub(super) struct Payload<'a> {
 impl<'a> Payload<'a> {
     /// Reads the JSON of a payload. Claims that nobody here knows are skipped; known ones of a wrong type are refused,
     /// `null` too: what an issuer meant by it cannot be known.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, TokenError> {
+    pub(super) fn parse(bytes: &'a [u8], tape: &'a mut Tape) -> Result<Self, TokenError> {
         let mut subject = None;
         let mut expires_at = None;
         let mut not_before = None;
@@ -112,8 +133,8 @@ impl<'a> Payload<'a> {
         let mut audience = None;
         let mut roles = Box::default();
         let mut scopes = Box::default();
-        for (name, value) in object(bytes).ok_or(TokenError::PayloadNotJson)? {
-            let date = |value| numeric_date(&value).ok_or(TokenError::TimeInvalid);
+        for (name, value) in members(object(bytes, tape).ok_or(TokenError::PayloadNotJson)?) {
+            let date = |value| numeric_date(value).ok_or(TokenError::TimeInvalid);
             match &*name {
                 "sub" => {
                     subject = Some(text(value, SUBJECT_CHARS_MAX).ok_or(TokenError::SubjectInvalid)?);
@@ -127,7 +148,7 @@ impl<'a> Payload<'a> {
                 }
                 "aud" => audience = Some(audiences(value).ok_or(TokenError::AudienceRefused)?),
                 "roles" => roles = role_list(value).ok_or(TokenError::RolesInvalid)?,
-                "scope" => scopes = scope_list(&value).ok_or(TokenError::ScopeInvalid)?,
+                "scope" => scopes = scope_list(value).ok_or(TokenError::ScopeInvalid)?,
                 _ => {}
             }
         }
@@ -150,17 +171,19 @@ impl<'a> Payload<'a> {
     /// - `nbf`: good from `now + L >= nbf` on, accepted at exactly `nbf - L` (RFC 7519 §4.1.5);
     /// - `iat`: as `nbf`. The RFC asks for nothing, but a token from the future would outlive a revocation of
     ///   everything issued before now.
-    pub(super) fn check(self, policy: &TokenPolicy, now: UnixMs, key_id: Arc<str>) -> Result<Claims, TokenError> {
-        let leeway = policy.leeway.as_millis();
-        if now >= self.expires_at.after(leeway) {
-            return Err(TokenError::Expired);
-        }
-        if self.not_before.is_some_and(|from| now.after(leeway) < from) {
-            return Err(TokenError::NotYetValid);
-        }
-        if self.issued_at.is_some_and(|from| now.after(leeway) < from) {
-            return Err(TokenError::IssuedInFuture);
-        }
+    pub(super) fn check(self, policy: &TokenPolicy, now: UnixMs, key: &Key) -> Result<Claims, TokenError> {
+        let claims = Claims {
+            subject: self.subject,
+            expires_at: self.expires_at,
+            not_before: self.not_before,
+            issued_at: self.issued_at,
+            id: self.id,
+            roles: self.roles,
+            scopes: self.scopes,
+            key_id: key.shared_id(),
+            key_thumbprint: Some(key.shared_thumbprint()),
+        };
+        claims.times(now, policy.leeway)?;
         if policy.issuer.as_deref().is_some_and(|want| self.issuer.as_deref() != Some(want)) {
             return Err(TokenError::IssuerRefused);
         }
@@ -172,25 +195,13 @@ impl<'a> Payload<'a> {
             (None, Some(_)) => return Err(TokenError::AudienceNotConfigured),
             (Some(_), _) => return Err(TokenError::AudienceRefused),
         }
-        Ok(Claims {
-            subject: self.subject,
-            expires_at: self.expires_at,
-            not_before: self.not_before,
-            issued_at: self.issued_at,
-            id: self.id,
-            roles: self.roles,
-            scopes: self.scopes,
-            key_id,
-        })
+        Ok(claims)
     }
 }
 
 /// 1 to `chars_max` characters, none of them a control character (C0, DEL, C1): they would write lines into logs.
-fn text(value: Json<'_>, chars_max: usize) -> Option<Cow<'_, str>> {
-    match value {
-        Json::Text(text) if is_clean(&text, chars_max) => Some(text),
-        _ => None,
-    }
+fn text(value: Value<'_>, chars_max: usize) -> Option<Cow<'_, str>> {
+    string(value).filter(|text| is_clean(text, chars_max))
 }
 
 fn is_clean(text: &str, chars_max: usize) -> bool {
@@ -198,11 +209,9 @@ fn is_clean(text: &str, chars_max: usize) -> bool {
 }
 
 /// A `NumericDate` (RFC 7519 §2): seconds, maybe with a fraction, rounded to the nearest millisecond.
-fn numeric_date(value: &Json<'_>) -> Option<UnixMs> {
-    match value {
-        Json::Number(seconds) if (0.0..=SECONDS_MAX).contains(seconds) => Some(UnixMs(whole_ms(*seconds))),
-        _ => None,
-    }
+fn numeric_date(value: Value<'_>) -> Option<UnixMs> {
+    let seconds = value.as_f64().filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds))?;
+    Some(UnixMs(whole_ms(seconds)))
 }
 
 #[expect(
@@ -214,19 +223,17 @@ fn whole_ms(seconds: f64) -> u64 {
     (seconds * 1_000.0).round() as u64
 }
 
-fn audiences(value: Json<'_>) -> Option<Vec<Cow<'_, str>>> {
-    match value {
-        Json::Array(items) if items.len() <= AUDIENCES_MAX => {
-            items.into_iter().map(|item| text(item, CLAIM_CHARS_MAX)).collect()
-        }
-        one => Some(vec![text(one, CLAIM_CHARS_MAX)?]),
+fn audiences(value: Value<'_>) -> Option<Vec<Cow<'_, str>>> {
+    match value.kind() {
+        Kind::Array if value.len() <= AUDIENCES_MAX => value.items().map(|item| text(item, CLAIM_CHARS_MAX)).collect(),
+        _ => Some(vec![text(value, CLAIM_CHARS_MAX)?]),
     }
 }
 
-fn role_list(value: Json<'_>) -> Option<Box<[Box<str>]>> {
-    match value {
-        Json::Array(items) if items.len() <= ROLES_MAX => {
-            items.into_iter().map(|item| text(item, ROLE_CHARS_MAX).map(Box::from)).collect()
+fn role_list(value: Value<'_>) -> Option<Box<[Box<str>]>> {
+    match value.kind() {
+        Kind::Array if value.len() <= ROLES_MAX => {
+            value.items().map(|item| text(item, ROLE_CHARS_MAX).map(Box::from)).collect()
         }
         _ => None,
     }
@@ -234,10 +241,8 @@ fn role_list(value: Json<'_>) -> Option<Box<[Box<str>]>> {
 
 /// Scopes are parted by one space each and made of visible ASCII without `"` and `\` (RFC 6749 §3.3). An empty string,
 /// which some issuers write for "none", is none.
-fn scope_list(value: &Json<'_>) -> Option<Box<[Box<str>]>> {
-    let Json::Text(scopes) = value else {
-        return None;
-    };
+fn scope_list(value: Value<'_>) -> Option<Box<[Box<str>]>> {
+    let scopes = string(value)?;
     if scopes.is_empty() {
         return Some(Box::default());
     }
@@ -258,7 +263,11 @@ mod tests {
     const NOW: UnixMs = UnixMs(1_700_000_000_000);
 
     fn check(payload: &str, policy: &TokenPolicy) -> Result<Claims, TokenError> {
-        Payload::parse(payload.as_bytes())?.check(policy, NOW, "k".into())
+        Payload::parse(payload.as_bytes(), &mut Tape::new())?.check(policy, NOW, &key())
+    }
+
+    fn key() -> Key {
+        Key::parse("k", b"kid: k\nwsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8").unwrap()
     }
 
     fn outcome(payload: &str, policy: &TokenPolicy) -> Option<TokenError> {
@@ -280,7 +289,7 @@ mod tests {
             ("sub number", sub("7"), Some(E::SubjectInvalid)),
             ("sub empty", sub("\"\""), Some(E::SubjectInvalid)),
             ("sub with line feed", sub("\"ann\\nadmin\""), Some(E::SubjectInvalid)),
-            ("sub with NUL", sub("\"ann\\u0000\""), Some(E::SubjectInvalid)),
+            ("sub with NUL", sub("\"ann\\u0000\""), Some(E::PayloadNotJson)),
             ("sub with C1 control", sub("\"ann\\u009b\""), Some(E::SubjectInvalid)),
             ("sub of 256 characters", sub(&format!("\"{}\"", "é".repeat(256))), None),
             ("sub of 257 characters", sub(&format!("\"{}\"", "a".repeat(257))), Some(E::SubjectInvalid)),
@@ -354,12 +363,12 @@ mod tests {
     fn the_socket_closes_when_the_handshake_would_refuse() {
         let policy = TokenPolicy { leeway: Leeway::new(Millis(3_000)).unwrap(), ..TokenPolicy::default() };
         let payload = b"{\"sub\":\"ann\",\"exp\":1700000060.5}";
-        let claims = Payload::parse(payload).unwrap().check(&policy, NOW, "k".into()).unwrap();
+        let judged = |now| Payload::parse(payload, &mut Tape::new()).unwrap().check(&policy, now, &key());
+        let claims = judged(NOW).unwrap();
         let end = claims.ends_at(policy.leeway);
         assert_eq!(end, UnixMs(1_700_000_063_500));
-        let at = |now| Payload::parse(payload).unwrap().check(&policy, now, "k".into()).err();
-        assert_eq!(at(UnixMs(end.0 - 1)), None);
-        assert_eq!(at(end), Some(TokenError::Expired));
+        assert_eq!(judged(UnixMs(end.0 - 1)).err(), None);
+        assert_eq!(judged(end).err(), Some(TokenError::Expired));
     }
 
     #[test]
@@ -411,6 +420,7 @@ mod tests {
                 roles: ["editor".into(), "ré".into()].into(),
                 scopes: ["read".into(), "write:all".into()].into(),
                 key_id: "k".into(),
+                key_thumbprint: Some(key().thumbprint().into()),
             }
         );
         assert!(claims.has_role("editor") && !claims.has_role("edit"));

@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 
 use super::key_file::{Body, KeyFile, PublicNumbers, encode_pem, private_kind, public_numbers};
-use super::{Algorithm, BASE64URL, KeyError, KeyFault, sha256};
+use super::{Algorithm, BASE64URL, KeyError, KeyFault, jwk, sha256};
 
 /// A key that verifies tokens of one algorithm. Holds no private part; an HS256 secret is mute in `Debug`.
 ///
@@ -52,12 +52,16 @@ impl Key {
     /// `name` stands in errors and logs, usually the path. `bytes`: at most [`super::KEY_FILE_BYTES_MAX`], one of:
     /// PEM `PUBLIC KEY` (Ed25519, P-256, RSA of 2,048 to 8,192 bits), PEM `PRIVATE KEY` (PKCS#8 Ed25519, P-256), or
     /// a line `wsguard-hs256:` and base64url of 32 bytes or more. A line `kid: NAME` before it declares an id; without
-    /// it the id is the RFC 7638 thumbprint, for secrets a keyed hash that tells nothing a token would not.
+    /// it the id is the RFC 7638 thumbprint, for secrets a keyed hash that tells nothing a token would not. A file that
+    /// begins with `{` is one public JWK (RFC 7517) of the same kinds, whose `kid` is the declared id.
     ///
     /// # Errors
     /// Anything else, with a text that says what was expected and never what the file holds.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, KeyError> {
         let named = |fault| KeyError::new(name, fault);
+        if jwk::is_json(bytes) {
+            return jwk::key(name, bytes).map_err(named);
+        }
         let file = KeyFile::parse(bytes).map_err(named)?;
         match file.body {
             Body::Public(der) => Self::public(name, file.id, &der).map_err(named),
@@ -92,6 +96,10 @@ impl Key {
         Arc::clone(&self.id)
     }
 
+    pub(super) fn shared_thumbprint(&self) -> Arc<str> {
+        Arc::clone(&self.thumbprint)
+    }
+
     pub(super) fn answers_to(&self, id: &str) -> bool {
         *self.id == *id || *self.thumbprint == *id
     }
@@ -107,7 +115,12 @@ impl Key {
     }
 
     fn public(name: &str, id: Option<&str>, der: &[u8]) -> Result<Self, KeyFault> {
-        let (algorithm, signature_bytes, key, jwk) = match public_numbers(der)? {
+        Self::of_numbers(name, id, &public_numbers(der)?)
+    }
+
+    /// The key that these numbers are; `aws-lc-rs` judges whether they are one.
+    pub(super) fn of_numbers(name: &str, id: Option<&str>, numbers: &PublicNumbers<'_>) -> Result<Self, KeyFault> {
+        let (algorithm, signature_bytes, key, jwk) = match *numbers {
             PublicNumbers::Ed25519(point) => {
                 (Algorithm::EdDsa, 64, ParsedPublicKey::new(&ED25519, point), ed25519_jwk(point))
             }
@@ -153,6 +166,9 @@ impl SigningKey {
     /// As [`Key::parse`], and for public keys ([`KeyFault::NotSigning`]).
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, KeyError> {
         let named = |fault| KeyError::new(name, fault);
+        if jwk::is_json(bytes) {
+            return Err(named(KeyFault::NotSigning));
+        }
         Self::from_file(name, KeyFile::parse(bytes).map_err(named)?).map_err(named)
     }
 

@@ -8,6 +8,7 @@
 //! - a PEM block `PUBLIC KEY` (`SubjectPublicKeyInfo`): Ed25519, P-256 with an uncompressed point, or RSA of 2,048 to
 //!   8,192 bits;
 //! - a PEM block `PRIVATE KEY` (unencrypted PKCS#8): Ed25519 or P-256;
+//! - one public JWK (RFC 7517) of these kinds, if the file begins with `{`: see [`super::jwk`];
 //! - a line `wsguard-hs256:` and, right behind it, base64url without padding of [`SECRET_BYTES_MIN`] to
 //!   [`SECRET_BYTES_MAX`] random bytes.
 //!
@@ -73,7 +74,7 @@ pub enum KeyFault {
     NotText,
     /// Text that is none of the formats.
     #[error(
-        "it is not a key; expected a PEM block PUBLIC KEY or PRIVATE KEY, or {SECRET_PREFIX} and base64url for an HS256 secret"
+        "it is not a key; expected a PEM block PUBLIC KEY or PRIVATE KEY, a public JWK, or {SECRET_PREFIX} and base64url for an HS256 secret"
     )]
     NotAKey,
     /// More than one key, or text behind the key.
@@ -112,6 +113,21 @@ pub enum KeyFault {
     /// A `kid:` line that is empty, too long, repeated, or holds more than visible ASCII.
     #[error("its kid must be one line of 1 to {KEY_ID_CHARS_MAX} visible ASCII characters")]
     KeyId,
+    /// Longer than [`super::KEY_SET_BYTES_MAX`].
+    #[error("it is longer than {} bytes", super::KEY_SET_BYTES_MAX)]
+    SetTooLong,
+    /// A JWK that is not one strict JSON object with strings where strings belong.
+    #[error("it is not a JWK; expected one JSON object with kty and the numbers of a public key (RFC 7517)")]
+    JwkInvalid,
+    /// A JWK set without an array `keys`, or with more entries than [`super::KEY_SET_KEYS_MAX`].
+    #[error("it is not a JWK set; expected {{\"keys\": [...]}} of at most {} keys", super::KEY_SET_KEYS_MAX)]
+    JwkSetInvalid,
+    /// A JWK with the member `d` or `k`: a private key or a secret, which whoever fetched it can sign with.
+    #[error("it holds a private key or a secret; give the public key alone")]
+    JwkPrivate,
+    /// A JWK whose `use`, `key_ops` or `alg` says that it is for something else.
+    #[error("its use, key_ops or alg says that it does not verify such tokens")]
+    JwkPurpose,
     /// A public key where one that signs is needed.
     #[error("it is a public key; signing needs the private key or the secret")]
     NotSigning,
@@ -330,6 +346,33 @@ fn kind(identifier: &[u8]) -> Result<Algorithm, KeyFault> {
         [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00] => Ok(Algorithm::Rs256),
         _ => Err(KeyFault::Unsupported),
     }
+}
+
+/// Writes an `RSAPublicKey` (RFC 8017 §A.1.1) of two numbers without leading zeros; `None` for one that has some, which
+/// would give the key two spellings.
+pub(super) fn encode_rsa(modulus: &[u8], exponent: &[u8]) -> Option<Vec<u8>> {
+    let integer = |number: &[u8]| {
+        let first = number.first().filter(|byte| **byte != 0)?;
+        // A first bit that is set would make it negative.
+        let sign: &[u8] = if first & 0x80 == 0 { &[] } else { &[0] };
+        encode_element(INTEGER, &[sign, number].concat())
+    };
+    encode_element(SEQUENCE, &[integer(modulus)?, integer(exponent)?].concat())
+}
+
+/// Reads an `RSAPublicKey` as [`public_numbers`] does.
+pub(super) fn rsa_public(der: &[u8]) -> Result<PublicNumbers<'_>, KeyFault> {
+    rsa_numbers(der)
+}
+
+fn encode_element(tag: u8, content: &[u8]) -> Option<Vec<u8>> {
+    let length = u16::try_from(content.len()).ok()?;
+    let header = match length.to_be_bytes() {
+        [0, short @ 0..=0x7f] => vec![tag, short],
+        [0, low] => vec![tag, 0x81, low],
+        [high, low] => vec![tag, 0x82, high, low],
+    };
+    Some([&header, content].concat())
 }
 
 const INTEGER: u8 = 0x02;

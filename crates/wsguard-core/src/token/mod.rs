@@ -41,8 +41,10 @@
 //! RFC 7515 (JWS), RFC 7518 (algorithms), RFC 7519 (JWT), RFC 8037 (EdDSA), RFC 8725 (best practice), RFC 9068 §2.1
 //! (`at+jwt`); OWASP ASVS 5.0 9.1.1 to 9.2.3
 
+mod cache;
 mod claims;
 mod csrf;
+mod jwk;
 mod key;
 mod key_file;
 mod mint;
@@ -58,10 +60,12 @@ use std::fmt;
 use aws_lc_rs::digest;
 use base64::engine::general_purpose::{GeneralPurpose, URL_SAFE_NO_PAD};
 
+pub use cache::{CACHED_TOKEN_BYTES_MAX, VERIFIED_MAX, Verified};
 pub use claims::{
     AUDIENCES_MAX, CLAIM_CHARS_MAX, Claims, ROLE_CHARS_MAX, ROLES_MAX, SCOPE_CHARS_MAX, SCOPES_MAX, SUBJECT_CHARS_MAX,
 };
 pub use csrf::{CSRF_TOKEN_CHARS, CsrfKey, CsrfToken};
+pub use jwk::{KEY_SET_BYTES_MAX, KEY_SET_KEYS_MAX, KeySet};
 pub use key::{Key, SigningKey};
 pub use key_file::{
     KEY_FILE_BYTES_MAX, KEY_ID_CHARS_MAX, KeyError, KeyFault, SECRET_BYTES_MAX, SECRET_BYTES_MIN, encode_private_pem,

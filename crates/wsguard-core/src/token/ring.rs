@@ -82,11 +82,16 @@ impl KeyRing {
         self.keys.iter().any(|key| key.answers_to(id))
     }
 
-    /// Whether the key that answers to `id` in `old` is also in this ring, by what it is made of: an id can be given to
-    /// another key.
-    pub(crate) fn keeps(&self, id: &str, old: &Self) -> bool {
-        let was = old.keys.iter().find(|key| key.answers_to(id));
-        was.is_some_and(|was| self.keys.iter().any(|key| key.thumbprint() == was.thumbprint()))
+    /// Returns whether the key with this thumbprint ([`Key::thumbprint`]) is in the ring, under whatever name.
+    pub fn contains_thumbprint(&self, thumbprint: &str) -> bool {
+        self.keys.iter().any(|key| key.thumbprint() == thumbprint)
+    }
+
+    /// Returns whether `other` holds the same keys under the same names, in whatever order.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let known =
+            |key: &Key| other.keys.iter().any(|one| one.id() == key.id() && one.thumbprint() == key.thumbprint());
+        self.keys.len() == other.keys.len() && self.keys.iter().all(known)
     }
 
     pub(super) fn candidates(&self, algorithm: Algorithm, id: Option<&str>) -> Candidates<'_> {

@@ -5,9 +5,10 @@ use base64::Engine as _;
 use super::claims::{Claims, Payload};
 use super::key_file::key_id;
 use super::ring::{Candidates, KeyRing};
-use super::strict::{Json, object};
+use super::strict::{members, object, text};
 use super::{Algorithm, BASE64URL, Key};
 use crate::control::revocation::Revoked;
+use crate::json::Tape;
 use crate::time::{Millis, UnixMs};
 
 /// Longest token in bytes. It must fit into a header field and into the first message.
@@ -204,7 +205,7 @@ impl std::error::Error for TokenError {}
 pub fn verify(ring: &KeyRing, policy: &TokenPolicy, now: UnixMs, token: &str) -> Result<Claims, TokenError> {
     let (key, payload) = authenticate(ring, policy.token_bytes_max, token)?;
     let payload = BASE64URL.decode(payload).map_err(|_| TokenError::PayloadEncoding)?;
-    Payload::parse(&payload)?.check(policy, now, key.shared_id())
+    Payload::parse(&payload, &mut Tape::new())?.check(policy, now, key)
 }
 
 /// Finds the key whose signature the token carries; returns it with the payload, still encoded.
@@ -252,22 +253,21 @@ struct Header {
 
 impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, TokenError> {
+        let mut tape = Tape::new();
         let mut algorithm = None;
         let mut key_id_found = None;
-        for (name, value) in object(bytes).ok_or(TokenError::HeaderInvalid)? {
-            match (&*name, value) {
-                ("alg", Json::Text(name)) => algorithm = Algorithm::from_name(&name),
-                ("kid", Json::Text(id)) => {
-                    key_id_found = Some(key_id(&id).ok_or(TokenError::HeaderInvalid)?.to_owned());
-                }
+        for (name, value) in members(object(bytes, &mut tape).ok_or(TokenError::HeaderInvalid)?) {
+            let text = || text(value).ok_or(TokenError::HeaderInvalid);
+            match &*name {
+                "alg" => algorithm = Algorithm::from_name(&text()?),
+                "kid" => key_id_found = Some(key_id(&text()?).ok_or(TokenError::HeaderInvalid)?.to_owned()),
                 // Media types have no case (RFC 7515 §4.1.9). A logout or security event token, signed by the same
                 // issuer, says another type and must not open a socket (RFC 8725 §3.11).
-                ("typ", Json::Text(kind)) if is_accepted_type(&kind) => {}
-                ("typ", Json::Text(_)) => return Err(TokenError::TypeRefused),
-                ("alg" | "kid" | "typ", _) => return Err(TokenError::HeaderInvalid),
+                "typ" if is_accepted_type(&text()?) => {}
+                "typ" => return Err(TokenError::TypeRefused),
                 // Present is enough, whatever the value: a `null` here may mean something to another reader.
-                ("jku" | "jwk" | "x5u" | "x5c", _) => return Err(TokenError::HeaderBringsKey),
-                ("crit" | "b64" | "zip", _) => return Err(TokenError::HeaderExtension),
+                "jku" | "jwk" | "x5u" | "x5c" => return Err(TokenError::HeaderBringsKey),
+                "crit" | "b64" | "zip" => return Err(TokenError::HeaderExtension),
                 // Everything else must be ignored (RFC 7515 §4).
                 _ => {}
             }

@@ -1,6 +1,8 @@
 //! The metrics, in the `OpenMetrics` text format.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet};
@@ -12,12 +14,16 @@ use wsguard::core::policy::{MessageType, Policy};
 use wsguard::{Guard, ROUND_TRIP_MS};
 
 use super::Admin;
+use crate::jwks::JwksStats;
 
 /// All metrics as text.
 pub(super) fn text(admin: &Admin) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("wsguard");
-    registry
-        .register_collector(Box::new(Snapshot { guard: admin.guard.clone(), log_dropped: admin.journal.dropped() }));
+    registry.register_collector(Box::new(Snapshot {
+        guard: admin.guard.clone(),
+        log_dropped: admin.journal.dropped(),
+        jwks: admin.jwks.clone(),
+    }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -35,6 +41,34 @@ pub(super) fn type_name(policy: &Policy, number: Option<usize>) -> Option<&str> 
 struct Snapshot {
     guard: Guard,
     log_dropped: u64,
+    jwks: Option<Arc<JwksStats>>,
+}
+
+impl Snapshot {
+    /// Keys in force and what was verified with them; where they come from an issuer, how that goes.
+    fn encode_keys(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let context = self.guard.context();
+        let of_issuer = self.jwks.as_ref().map(|jwks| jwks.keys.load(Ordering::Relaxed));
+        for (name, help, value) in [
+            ("keys", "Keys that verify tokens", u64::try_from(context.keys().keys().len()).ok()),
+            ("jwks_keys", "Of these, keys that the issuer publishes", of_issuer),
+            ("verified_tokens", "Verified tokens that are remembered", u64::try_from(context.verified_tokens()).ok()),
+        ] {
+            if let Some(value) = value {
+                let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+                ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(gauge)?;
+            }
+        }
+        if let Some(jwks) = &self.jwks {
+            let help = "Requests to the issuer for its keys, by outcome";
+            let mut family = encoder.encode_descriptor("jwks_fetches", help, None, MetricType::Counter)?;
+            for (outcome, count) in [("success", &jwks.fetched), ("failure", &jwks.failed)] {
+                let count = count.load(Ordering::Relaxed);
+                ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Collector for Snapshot {
@@ -60,7 +94,7 @@ impl Collector for Snapshot {
             ("sessions", "Sessions since the start", stats.sessions_total()),
             ("message_bytes", "Bytes of messages read", stats.bytes_in()),
             ("queue_drops", "Connections cut off because they did not read", stats.queue_drops()),
-            ("shadowed", "Messages that limits in shadow mode would have refused", stats.shadowed()),
+            ("shadowed", "Messages that controls in shadow would have refused", stats.shadowed()),
             ("duplicates", "Messages with a known id: answered, not handled", stats.duplicates()),
             ("replayed_frames", "Frames sent again behind a resume", stats.replayed()),
             ("panics", "Connection tasks that panicked", stats.panics()),
@@ -101,12 +135,44 @@ impl Collector for Snapshot {
             ConstCounter::new(count).encode(family.encode_family(&[("control", control)])?)?;
         }
 
+        let penalties = self.guard.context().penalties();
+        for (family, help, counts) in [
+            (
+                "penalties",
+                "Steps of the ladder that were reached",
+                penalties.counts().map(|(step, count, _)| (step, count)),
+            ),
+            (
+                "penalties_shadowed",
+                "Steps that the ladder in shadow mode would have reached",
+                penalties.counts().map(|(step, _, count)| (step, count)),
+            ),
+        ] {
+            let mut family = encoder.encode_descriptor(family, help, None, MetricType::Counter)?;
+            for (step, count) in counts {
+                ConstCounter::new(count).encode(family.encode_family(&[("step", step)])?)?;
+            }
+        }
+        let mut family = encoder.encode_descriptor("bans", "Bans in force by kind", None, MetricType::Gauge)?;
+        for (kind, count) in penalties.in_force(wsguard::now().tick) {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            ConstGauge::new(count).encode(family.encode_family(&[("kind", kind)])?)?;
+        }
+        let help = "What controls in shadow would have refused, by reason";
+        let mut family = encoder.encode_descriptor("shadow_refusals", help, None, MetricType::Counter)?;
+        for (control, reason, count) in self.guard.context().shadow().seen() {
+            let labels = [("control", control.as_str()), ("reason", reason)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+
         let help = "Round-trip times of pings in milliseconds";
         let mut histogram = encoder.encode_descriptor("round_trip_ms", help, None, MetricType::Histogram)?;
         let (sum, counts) = stats.round_trips();
         let bounds = ROUND_TRIP_MS.iter().map(|bound| number(*bound)).chain([f64::MAX]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         histogram.encode_histogram::<NoLabelSet>(number(sum), counts.iter().sum(), &buckets, None)?;
+
+        self.encode_keys(&mut encoder)?;
 
         let mut info = encoder.encode_descriptor("build", "The version", None, MetricType::Info)?;
         info.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])

@@ -27,17 +27,47 @@ pub(super) fn check(config: &Config, reader: &mut Reader) -> Vec<Warning> {
             reader.wrong_at(reader.place(key), key, "expected at least one entry, got none".to_owned());
         }
     }
+    if let Some(jwks) = &config.auth.jwks
+        && jwks.refresh > jwks.stale_max
+        && !reader.has_error("auth.jwks_refresh")
+        && !reader.has_error("auth.jwks_stale_max")
+    {
+        let message = format!("expected at most auth.jwks_stale_max ({}), got {}", jwks.stale_max, jwks.refresh);
+        reader.wrong_at(reader.place("auth.jwks_refresh"), "auth.jwks_refresh", message);
+    }
+    for key in ["auth.jwks_ca", "auth.jwks_refresh", "auth.jwks_stale_max"] {
+        if reader.is_given(key) && !reader.is_given("auth.jwks") {
+            reader.wrong_at(reader.place(key), key, "expected auth.jwks beside it".to_owned());
+        }
+    }
     if config.session.idle > config.session.max && !reader.has_error("session.idle") && !reader.has_error("session.max")
     {
         let message = format!("expected at most session.max ({}), got {}", config.session.max, config.session.idle);
         reader.wrong_at(reader.place("session.idle"), "session.idle", message);
     }
+    penalty(config, reader);
     if config.server.listen == config.server.admin && config.server.admin.port() != 0 {
         let message = format!("expected another address than server.listen, got {}", config.server.admin);
         reader.wrong_at(reader.place("server.admin"), "server.admin", message);
     }
     admin(config, reader);
     warnings(config)
+}
+
+/// The rungs are in order, and bans grow.
+fn penalty(config: &Config, reader: &mut Reader) {
+    let ladder = &config.penalty;
+    for (key, value, other, most) in [
+        ("penalty.slow_at", u64::from(ladder.slow_at), "penalty.drop_at", u64::from(ladder.drop_at)),
+        ("penalty.drop_at", u64::from(ladder.drop_at), "penalty.close_at", u64::from(ladder.close_at)),
+        ("penalty.ban_first", ladder.ban_first.0, "penalty.ban_max", ladder.ban_max.0),
+    ] {
+        if value > most && !reader.has_error(key) && !reader.has_error(other) {
+            let key = if reader.is_given(key) { key } else { other };
+            let message = "expected slow_at <= drop_at <= close_at, and ban_first <= ban_max".to_owned();
+            reader.wrong_at(reader.place(key), key, message);
+        }
+    }
 }
 
 fn development(config: &Config, reader: &mut Reader) {
@@ -53,13 +83,15 @@ fn production(config: &Config, reader: &mut Reader) {
     for (key, what) in [
         ("origin.allow", "the origins of the pages that may connect"),
         ("host.allow", "the names of this server"),
-        ("auth.keys", "the key files that verify tokens"),
+        ("auth.keys", "the key files that verify tokens, or auth.jwks"),
     ] {
-        if !reader.is_given(key) {
+        let elsewhere = key == "auth.keys" && reader.is_given("auth.jwks");
+        if !reader.is_given(key) && !elsewhere {
             reader.wrong_at(Place::Whole, key, format!("expected {what}; without --dev there is no default"));
         }
     }
-    if reader.is_given("auth.keys") && config.auth.keys.is_empty() && !reader.has_error("auth.keys") {
+    let none = config.auth.keys.is_empty() && !reader.is_given("auth.jwks");
+    if reader.is_given("auth.keys") && none && !reader.has_error("auth.keys") {
         reader.wrong_at(reader.place("auth.keys"), "auth.keys", "expected at least one entry, got none".to_owned());
     }
     let tls = reader.is_given("tls.cert") || reader.is_given("tls.key");
@@ -93,11 +125,14 @@ fn warnings(config: &Config) -> Vec<Warning> {
         warn("proxy.trusted", "has no effect with --dev, which refuses forwarded requests".to_owned());
     }
     for (key, mode) in
-        [("rate.mode", config.rate.mode), ("penalty.mode", config.penalty_mode), ("anomaly.mode", config.anomaly_mode)]
+        [("rate.mode", config.rate.mode), ("penalty.mode", config.penalty.mode), ("anomaly.mode", config.anomaly_mode)]
     {
         if mode == Mode::Shadow {
             warn(key, "shadow only counts: nothing is refused".to_owned());
         }
+    }
+    for control in config.shadow.iter() {
+        warn("shadow.controls", format!("{} only counts: nothing is refused by it", control.as_str()));
     }
     for origin in config.origins.iter().filter(|origin| value::is_plain_and_far(origin)) {
         warn("origin.allow", format!("{origin} travels without TLS: whoever is on the way can speak as it"));

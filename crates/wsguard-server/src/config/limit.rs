@@ -73,6 +73,12 @@ limits! {
     LEEWAY: "auth.leeway", Time, 5 * SECOND, 0, 5 * SECOND,
         "clock difference forgiven in `exp` and `nbf`",
         "clocks kept by NTP differ by far less; more would lengthen every token's life";
+    JWKS_REFRESH: "auth.jwks_refresh", Time, 5 * MINUTE, 10 * SECOND, 24 * HOUR,
+        "between two looks at `auth.jwks`",
+        "how long a key that the issuer withdrew is still trusted, for one small request each";
+    JWKS_STALE_MAX: "auth.jwks_stale_max", Time, 6 * HOUR, MINUTE, 168 * HOUR,
+        "time that known keys of `auth.jwks` stay good when the issuer cannot be asked; then no token of theirs is",
+        "longer than issuers fail; who cuts this server off cannot keep a withdrawn key in force for a day";
     CSRF_ROTATE_EVERY: "csrf.rotate_every", Time, 15 * MINUTE, MINUTE, 24 * HOUR,
         "life of a per-message CSRF token, 60 s of grace apart",
         "a leaked token is soon worthless, and a rotation is one small frame";
@@ -124,6 +130,39 @@ limits! {
     TYPE_PER_SECOND: "rate.types", Count, 0, 1, 100_000,
         "messages of one type and subject, by type",
         "no type has a rate of its own by default; the subject's rate bounds them all";
+    PENALTY_DECAY: "penalty.decay_per_second", Count, 10, 1, 100_000,
+        "points that drain a second",
+        "half a second's quota: whoever is refused now and then is never remembered";
+    PENALTY_SLOW_AT: "penalty.slow_at", Count, 60, 1, 1_000_000,
+        "points at which reading slows",
+        "three seconds' worth of any quota refused; a first burst gets there, and waits";
+    PENALTY_DROP_AT: "penalty.drop_at", Count, 120, 1, 1_000_000,
+        "points at which messages are discarded",
+        "a peer that went on after it was slowed down";
+    PENALTY_CLOSE_AT: "penalty.close_at", Count, 180, 1, 1_000_000,
+        "points at which the connection closes with 4429",
+        "one second at ten times the quota, if the rungs before had their time";
+    PENALTY_DWELL: "penalty.dwell", Time, SECOND, 0, MINUTE,
+        "time that slow and drop last before the next rung",
+        "long enough to see whether the peer listens; at ten times the quota the close comes within 10 s";
+    PENALTY_PAUSE_MAX: "penalty.pause_max", Time, 2 * SECOND, 250, 2 * SECOND,
+        "longest pause in reading",
+        "TCP makes the sender wait; longer would look dead to it";
+    PENALTY_CLOSE_FOR: "penalty.close_for", Time, 15 * SECOND, SECOND, HOUR,
+        "time out after a first close",
+        "ten seconds that count, whatever clocks and networks add";
+    PENALTY_BAN_FIRST: "penalty.ban_first", Time, MINUTE, SECOND, 24 * HOUR,
+        "length of the first ban after that; each further one is twice as long",
+        "a person waits a minute, a script loses its rate";
+    PENALTY_BAN_MAX: "penalty.ban_max", Time, HOUR, SECOND, 720 * HOUR,
+        "longest ban of the ladder",
+        "addresses and accounts change hands; longer is an operator's decision";
+    PENALTY_FORGET_AFTER: "penalty.forget_after", Time, 10 * MINUTE, SECOND, 720 * HOUR,
+        "time without an offence after which one is forgotten",
+        "a bad hour is over the same day";
+    PENALTY_PREFIX_FACTOR: "penalty.prefix_factor", Count, 16, 1, 1_024,
+        "times the points of an identity that an address prefix has before its handshakes are refused",
+        "an office that reconnects stays below; guessing tokens at the full rate is banned in minutes";
     HEARTBEAT_INTERVAL: "heartbeat.interval", Time, 25 * SECOND, SECOND, 10 * MINUTE,
         "between two pings of the server",
         "proxies drop what is silent for 30 or 60 seconds";

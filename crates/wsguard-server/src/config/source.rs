@@ -49,12 +49,15 @@ const KEYS: &[Key] = &[
     key("origin.allow", Shape::List, false),
     key("host.allow", Shape::List, false),
     key("auth.keys", Shape::List, true),
+    key("auth.jwks", Shape::One, false),
+    key("auth.jwks_ca", Shape::One, false),
     key("auth.issuer", Shape::One, false),
     key("auth.audience", Shape::One, false),
     key("auth.methods", Shape::List, false),
     key("auth.allow_query_token", Shape::One, false),
     key("rate.mode", Shape::One, false),
     key("penalty.mode", Shape::One, false),
+    key("shadow.controls", Shape::List, false),
     key("anomaly.mode", Shape::One, false),
     key("messages.dir", Shape::One, false),
     key("session.on_cap", Shape::One, false),
@@ -128,9 +131,10 @@ pub(super) fn is_secret(name: &str) -> bool {
     KEYS.iter().any(|key| key.name == name && key.secret)
 }
 
-/// Whether a change of this key counts only after a restart: listeners, threads and files that are opened once.
+/// Whether a change of this key counts only after a restart: listeners, threads, files that are opened once, and the task
+/// that asks an issuer. Certificates are read again; whether there is TLS at all belongs to the listeners.
 pub(super) fn needs_restart(name: &str) -> bool {
-    let sections = ["server.", "tls.", "proxy.", "admin.", "log.", "store."];
+    let sections = ["server.", "proxy.", "admin.", "log.", "store.", "auth.jwks"];
     sections.iter().any(|section| name.starts_with(section))
 }
 

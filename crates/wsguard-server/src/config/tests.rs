@@ -239,7 +239,7 @@ fn the_environment_says_the_same_as_the_file() {
     ];
     let loaded = Config::load(None, environment(&variables), &dev()).unwrap();
     let config = loaded.config;
-    assert_eq!([config.rate.mode, config.penalty_mode, config.anomaly_mode], [Mode::Shadow; 3]);
+    assert_eq!([config.rate.mode, config.penalty.mode, config.anomaly_mode], [Mode::Shadow; 3]);
     assert_eq!((config.server.workers, config.server.send_queue_bytes), (1, 1_048_576));
     assert_eq!(config.auth.methods, [AuthMethod::Bearer, AuthMethod::Cookie]);
     assert_eq!(
@@ -303,6 +303,8 @@ fn production_needs_allowlists_keys_and_tls_or_proxies() {
             .map_err(|errors| errors.all().iter().map(|error| error.key.clone()).collect::<Vec<_>>())
     };
     let tls = [("WSGUARD_TLS__CERT", key.as_str()), ("WSGUARD_TLS__KEY_FILE", &key)];
+    let jwks = ("WSGUARD_AUTH__JWKS", "https://login.example/jwks.json");
+    let (refresh, stale) = (("WSGUARD_AUTH__JWKS_REFRESH", "2m"), ("WSGUARD_AUTH__JWKS_STALE_MAX", "1m"));
     let admin_out = ("WSGUARD_SERVER__ADMIN", "0.0.0.0:3001");
     let admin_key = ("WSGUARD_ADMIN__KEY_FILE", admin_key.as_str());
     for (name, more, less, want) in [
@@ -311,6 +313,11 @@ fn production_needs_allowlists_keys_and_tls_or_proxies() {
         ("no origins", &[], "WSGUARD_ORIGIN__ALLOW", &["origin.allow"]),
         ("no hosts", &[], "WSGUARD_HOST__ALLOW", &["host.allow"]),
         ("no keys", &[], "WSGUARD_AUTH__KEYS", &["auth.keys"]),
+        ("keys of the issuer", &[jwks], "WSGUARD_AUTH__KEYS", &[]),
+        ("keys of both", &[jwks], "", &[]),
+        ("keys over plain HTTP", &[("WSGUARD_AUTH__JWKS", "http://login.example/k")], "", &["auth.jwks"]),
+        ("refresh without an issuer", &[refresh], "", &["auth.jwks_refresh"]),
+        ("refresh beyond the end", &[jwks, refresh, stale], "", &["auth.jwks_refresh"]),
         ("neither TLS nor proxy", &[], "WSGUARD_PROXY__TRUSTED", &["tls.cert"]),
         ("admin for others in plain", &[admin_out], "", &["tls.cert", "admin.key_file"]),
         ("admin for others without key", &[admin_out, tls[0], tls[1]], "", &["admin.key_file"]),
@@ -428,7 +435,7 @@ fn the_example_holds_every_key_with_its_default() {
         .collect();
     let directory = Directory::new("example");
     let path = directory.write("wsguard.toml", &all);
-    for name in ["cert.pem", "key.pem", "issuer.pub", "log.key"] {
+    for name in ["cert.pem", "key.pem", "issuer.pub", "issuer-ca.pem", "log.key"] {
         directory.write(name, "-");
     }
     directory.write("admin.key", &"k".repeat(40));

@@ -92,7 +92,6 @@ impl Entry {
             action,
             control,
             refusal,
-            note,
             reference,
             client,
             session,
@@ -102,6 +101,7 @@ impl Entry {
             message_id: _,
             bytes,
             close_code,
+            note,
         } = record;
         let outcome = if refusal.is_some() { Outcome::Failure } else { Outcome::Success };
         let mut entry = Self {

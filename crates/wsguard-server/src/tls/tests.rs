@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use ::aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
 use rustls::{
     ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConnection, SupportedProtocolVersion,
 };
@@ -19,7 +21,7 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// A certificate for `localhost` that its own key signed (RFC 5280 section 4.1), and the key as PKCS#8.
-fn certificate() -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn certificate() -> (Vec<u8>, Vec<u8>) {
     let pkcs8 = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref().to_vec();
     let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).unwrap();
     let ed25519 = der(0x30, &[0x06, 0x03, 0x2b, 0x65, 0x70]);
@@ -48,7 +50,7 @@ fn certificate() -> (Vec<u8>, Vec<u8>) {
     (der(0x30, &[body, ed25519, der(0x03, &signature)].concat()), pkcs8)
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
 }
 
@@ -141,4 +143,70 @@ fn bad_files_are_named_with_what_was_expected() {
     }
     let nowhere = TlsFiles { cert: PathBuf::from("/nonexistent/cert.pem"), key: PathBuf::from("/nonexistent/key.pem") };
     assert!(server_config(&nowhere).unwrap_err().to_string().starts_with("read /nonexistent/cert.pem: "));
+}
+
+/// Handshakes of one client that keeps its sessions: the certificate it was shown, and whether the handshake was resumed.
+fn shown(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<(Vec<u8>, bool), rustls::Error> {
+    let mut client = ClientConnection::new(Arc::clone(client), ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
+    // Once more behind the handshake: the ticket.
+    for _ in 0..4 {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut &*wire).unwrap();
+        server.process_new_packets()?;
+        wire.clear();
+        server.write_tls(&mut wire).unwrap();
+        client.read_tls(&mut &*wire).unwrap();
+        client.process_new_packets()?;
+    }
+    let resumed = client.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+    Ok((client.peer_certificates().unwrap()[0].to_vec(), resumed))
+}
+
+#[test]
+fn a_new_certificate_is_served_from_the_next_handshake_on() {
+    let ((first, first_key), (second, second_key)) = (certificate(), certificate());
+    let path = |kind: &str| std::env::temp_dir().join(format!("wsguard-reload-{}-{kind}.pem", std::process::id()));
+    let files = TlsFiles { cert: path("cert"), key: path("key") };
+    let write = |cert: &str, key: &str| {
+        fs::write(&files.cert, cert).unwrap();
+        fs::write(&files.key, key).unwrap();
+    };
+    let (first_pem, second_pem) = (pem("CERTIFICATE", &first), pem("CERTIFICATE", &second));
+    let (first_key, second_key) = (pem("PRIVATE KEY", &first_key), pem("PRIVATE KEY", &second_key));
+    write(&first_pem, &first_key);
+    let certificates = Certificates::load(&files).unwrap();
+    let server = certificates.config().unwrap();
+    let mut roots = RootCertStore::empty();
+    for root in [&first, &second] {
+        roots.add(CertificateDer::from(root.clone())).unwrap();
+    }
+    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = Arc::new(client);
+
+    assert_eq!(shown(&client, &server).unwrap(), (first.clone(), false), "at first");
+    assert_eq!(shown(&client, &server).unwrap(), (first.clone(), true), "resumed");
+    assert!(!certificates.reload(&files).unwrap(), "the same files");
+    assert_eq!(shown(&client, &server).unwrap(), (first.clone(), true), "nothing was forgotten");
+    for (name, cert, key, told) in [
+        ("garbage", "garbage", &*second_key, "-cert.pem: expected PEM"),
+        ("no key", &second_pem, "", "-key.pem: expected PEM"),
+        ("half of a renewal", &second_pem, &first_key, "-key.pem with "),
+    ] {
+        write(cert, key);
+        let error = certificates.reload(&files).unwrap_err().to_string();
+        assert!(error.contains(told), "{name}: {error}");
+        assert_eq!(shown(&client, &server).unwrap().0, first, "{name}: the old one stays");
+    }
+    write(&second_pem, &second_key);
+    assert!(certificates.reload(&files).unwrap());
+    assert_eq!(shown(&client, &server).unwrap(), (second.clone(), false), "a session of the old one is not resumed");
+    assert_eq!(shown(&client, &server).unwrap(), (second, true));
+    fs::remove_file(&files.cert).unwrap();
+    fs::remove_file(&files.key).unwrap();
 }

@@ -71,6 +71,37 @@ fn another_library_agrees_on_minted_tokens() {
 }
 
 #[test]
+fn another_library_agrees_on_rs256() {
+    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+    use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKey};
+    use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+    for size in [KeySize::Rsa2048, KeySize::Rsa3072] {
+        let pair = KeyPair::generate(size).unwrap();
+        let public: &PublicKey = pair.public_key();
+        let info = AsDer::<PublicKeyX509Der<'_>>::as_der(public).unwrap();
+        let pem = key_file::encode_pem("PUBLIC KEY", info.as_ref());
+        let message = format!("{}.{}", BASE64URL.encode(r#"{"alg":"RS256"}"#), BASE64URL.encode(PAYLOAD));
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(&RSA_PKCS1_SHA256, &aws_lc_rs::rand::SystemRandom::new(), message.as_bytes(), &mut signature)
+            .unwrap();
+        let theirs = judge::DecodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
+        let ring = ring(&[&pem]);
+        for (name, flip, want) in
+            [("as signed", None, true), ("first bit", Some(0), false), ("last bit", Some(255), false)]
+        {
+            let mut signature = signature.clone();
+            if let Some(place) = flip {
+                signature[place] ^= 1;
+            }
+            let signature = BASE64URL.encode(signature);
+            let judged = judge::crypto::verify(&signature, message.as_bytes(), &theirs, judge::Algorithm::RS256);
+            let ours = outcome(&ring, &format!("{message}.{signature}"));
+            assert_eq!((ours.is_ok(), judged.unwrap()), (want, want), "{size:?} {name}");
+        }
+    }
+}
+
+#[test]
 fn a_public_key_is_no_secret() {
     // The attacker knows every byte of the public keys and signs HS256 with each spelling that a loader might take.
     for pem in [fx::RSA_PUBLIC, fx::P256_PUBLIC, fx::ED25519_PUBLIC] {

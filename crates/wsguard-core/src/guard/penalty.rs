@@ -1,0 +1,244 @@
+//! The quotas of a message, what a refusal does to a connection, and the ladder above it.
+
+use wsguard_protocol::{CloseCode, ErrorCode};
+
+use super::{Connection, Phase, REFUSALS_IN_A_ROW_MAX, Refused, reply};
+use crate::control::envelope::Envelope;
+use crate::control::penalty::{Answer, ERROR_EVERY, Payer, Rung, Standing, Step, Weight, never_limited};
+use crate::control::rate::Mode;
+use crate::effect::Effects;
+use crate::time::{Millis, Now, Tick};
+use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
+
+/// What a connection keeps of the ladder itself.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// The session's own standing: judges alone where the shared table has no place for the subject.
+    standing: Standing,
+    /// Messages are discarded before this tick. Kept here so that a message asks no shared table.
+    drop_until: Tick,
+    /// The last `error` about a limit.
+    told_at: Option<Tick>,
+    /// Refusals since then.
+    untold: u32,
+}
+
+/// Where a session stands on the ladder, for people to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    /// The rung: `calm`, `warn`, `slow`, `drop`.
+    pub rung: &'static str,
+    /// Points, rounded down.
+    pub weight: u64,
+    /// Points at which `slow`, `drop` and `close` begin.
+    pub begins_at: [u32; 3],
+    /// Offences that are remembered.
+    pub offences: u8,
+}
+
+/// Above a quota.
+pub(super) struct Over {
+    pub(super) bucket: &'static str,
+    pub(super) wait: Millis,
+    pub(super) weight: Weight,
+}
+
+impl Connection {
+    /// Charges the message to session, server, subject and prefixes.
+    pub(super) fn charge(&mut self, now: Now, size: usize, effects: &mut Effects) -> Result<(), Over> {
+        let policy = &self.judged.policy;
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let subject = match &self.phase {
+            Phase::Open(session) => Some(session.identity.print),
+            _ => None,
+        };
+        let charged = policy
+            .rate
+            .bytes
+            .charge(&mut self.bytes, now.tick, size)
+            .map_err(|wait| ("bytes_of_session", wait))
+            .and_then(|()| self.cx.limiter.message(policy.quotas(), subject, self.prefixes, now.tick, size));
+        let Err((bucket, wait)) = charged else {
+            return Ok(());
+        };
+        if self.judged.policy.shadows(ControlId::Rate) {
+            effects.passed_in_shadow(ControlId::Rate, bucket);
+            return Ok(());
+        }
+        // Where the neighbours or all together were too many, this peer is refused but has done nothing.
+        let weight = match bucket {
+            "bytes_of_session" => Weight::of_excess(&policy.rate.bytes, size),
+            "messages_of_subject" => Weight::of_excess(&policy.rate.messages, 1),
+            _ => Weight::ZERO,
+        };
+        Err(Over { bucket, wait, weight })
+    }
+
+    /// Counts what controls in shadow let pass of this message, and tells the first of each control.
+    pub(super) fn tell_shadow(&mut self, effects: &mut Effects) {
+        while let Some((control, reason)) = effects.in_shadow.pop() {
+            effects.shadowed = effects.shadowed.saturating_add(1);
+            self.cx.shadow.count(control, reason.word);
+            // Told once a connection: a log of every message is what a flood wants.
+            if !self.shadow_told.contains(control) && self.shadow_told.insert(control) {
+                let action = if control == ControlId::Rate { "rate_exceeded_in_shadow" } else { "refused_in_shadow" };
+                let mut record = self.about(action);
+                record.control = Some(control);
+                record.note = Some(reason);
+                effects.records.push(record);
+            }
+        }
+    }
+
+    /// On the rung `drop` a message goes no further, whatever it says, but those that are never limited.
+    pub(super) fn discarded<'t>(&self, now: Now, envelope: &Envelope<'t>, bytes: usize) -> Result<(), Refused<'t>> {
+        if now.tick >= self.held.drop_until || never_limited(envelope.kind, bytes) {
+            return Ok(());
+        }
+        let wait = self.held.drop_until.since(now.tick);
+        let refused = Refused::new(ControlId::Penalty, ErrorCode::RateLimited, "discarded", envelope.id);
+        Err(refused.after(wait).in_excess(Weight::ZERO))
+    }
+
+    /// Answers a message that goes no further, and climbs.
+    pub(super) fn refuse(&mut self, now: Now, refused: Refused<'_>, bytes: usize, effects: &mut Effects) -> Verdict {
+        let Refused { mut refusal, id, kind, close, weight, quiet } = refused;
+        let weight = weight.unwrap_or(Weight::of(refusal.control));
+        let step = self.penalize(now, weight, refusal.control, effects);
+        let enforced = self.judged.policy.penalty.mode == Mode::Enforce;
+        let mut close = close;
+        if let (None, Some(length)) = (close, step.kept_out()) {
+            close = Some(CloseCode::RateLimited);
+            let reason = Reason::with("penalties_used_up", format!("last: {}", refusal.reason.word));
+            *refusal = Refusal::new(ControlId::Penalty, ErrorCode::RateLimited, reason).retry_after(length);
+        } else if let (Step::Slow(pause) | Step::Drop(_, pause), Some(wait)) = (step, refusal.retry_after) {
+            // Earlier than the socket is read again no message can pass.
+            refusal.retry_after = Some(wait.max(pause));
+        }
+        if !(quiet && enforced) {
+            self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+            let in_a_row = self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX;
+            close = close.or(in_a_row.then_some(CloseCode::PolicyViolation));
+        } else if close.is_none() {
+            if self.held.told_at.is_some_and(|at| now.tick < at.after(ERROR_EVERY)) {
+                self.held.untold = self.held.untold.saturating_add(1);
+                effects.untold.push(refusal.control);
+                return Verdict::Refuse(*refusal);
+            }
+            self.held.told_at = Some(now.tick);
+        }
+        let untold = std::mem::take(&mut self.held.untold);
+        if untold > 0 && refusal.reason.detail.is_none() {
+            refusal.reason.detail = Some(format!("{untold} more since the last that was told").into());
+        }
+        let reference = self.cx.reference();
+        let id = id.map(reply::json_text);
+        reply::write_error(&mut effects.out, id.as_deref(), &refusal, reference.as_str());
+        let mut record = self.about("message_refused");
+        record.refusal = Some((*refusal).clone());
+        record.reference = Some(reference);
+        record.message_type = kind.map(Into::into);
+        record.message_id = id.map(Into::into);
+        record.bytes = Some(bytes);
+        record.close_code = close.map(CloseCode::number);
+        effects.records.push(record);
+        match close {
+            None => Verdict::Refuse(*refusal),
+            Some(code) => {
+                self.end(code, effects);
+                Verdict::Close(Closure { code, refusal: Some(*refusal) })
+            }
+        }
+    }
+
+    /// Charges `weight` to the identity, or to the address while there is none, does what the ladder asks for within the
+    /// connection (not reading, discarding), and returns the step: closing is the caller's.
+    ///
+    /// In shadow mode the step is counted and told, and nothing else comes of it.
+    pub fn penalize(&mut self, now: Now, weight: Weight, control: ControlId, effects: &mut Effects) -> Step {
+        if weight == Weight::ZERO {
+            return Step::None;
+        }
+        let policy = &self.judged.policy.penalty;
+        let (payer, own) = match &self.phase {
+            Phase::Open(session) => (
+                Payer::Subject(session.identity.print, &session.identity.claims.subject),
+                Some(&mut self.held.standing),
+            ),
+            _ => (Payer::Prefix(self.prefixes.fine, self.client), None),
+        };
+        let Answer { step, climbed, weight } = self.cx.penalties.offend(policy, now, payer, own, weight, control);
+        let shadow = policy.mode == Mode::Shadow;
+        // A warning is the refusal's own record; what goes beyond it has a line of its own.
+        if climbed
+            && step != Step::Warn
+            && let Some(name) = step.name()
+        {
+            let mut record = self.about(if shadow { "penalty_in_shadow" } else { "penalty_step" });
+            record.control = Some(ControlId::Penalty);
+            record.note = Some(Reason::with(name, format!("{} points, last for {}", weight.whole(), control.as_str())));
+            effects.records.push(record);
+        }
+        if shadow {
+            return Step::None;
+        }
+        match step {
+            Step::Slow(pause) => self.pause(now, pause, effects),
+            Step::Drop(until, pause) => {
+                self.held.drop_until = until;
+                self.pause(now, pause, effects);
+            }
+            Step::None | Step::Warn | Step::Close(_) | Step::Ban(_) => {}
+        }
+        step
+    }
+
+    /// Charges `weight` for something that refused no message by itself, such as a suspicious manner, and closes with 4429
+    /// where the ladder ends there. The caller sends what stands in `effects.out`.
+    pub fn charge_conduct(&mut self, now: Now, weight: Weight, control: ControlId, effects: &mut Effects) -> Verdict {
+        match self.penalize(now, weight, control, effects).kept_out() {
+            None => Verdict::Answered,
+            Some(length) => {
+                let reason = Reason::with("penalties_used_up", format!("last: {}", control.as_str()));
+                let refusal = Refusal::new(ControlId::Penalty, ErrorCode::RateLimited, reason).retry_after(length);
+                self.close(CloseCode::RateLimited, Some(refusal), effects)
+            }
+        }
+    }
+
+    /// Asks not to read for `length`. The peer cannot be heard meanwhile, so its silence must not count.
+    pub(super) fn pause(&mut self, now: Now, length: Millis, effects: &mut Effects) {
+        effects.ask_pause(length);
+        let _ = self.heart.seen(now.tick.after(length));
+    }
+
+    /// A session begins where its subject stands: reconnecting resets nothing.
+    pub(super) fn take_standing_up(&mut self, now: Now) {
+        let Phase::Open(session) = &self.phase else {
+            return;
+        };
+        let policy = &self.judged.policy.penalty;
+        let standing = self.cx.penalties.standing(policy, session.identity.print, now.tick);
+        if standing.rung() == Rung::Drop && policy.mode == Mode::Enforce {
+            self.held.drop_until = now.tick.after(policy.drop_left(standing.weight()));
+        }
+    }
+
+    /// Where the session stands on the ladder.
+    pub(super) fn ladder(&self, now: Now) -> Ladder {
+        let policy = &self.judged.policy.penalty;
+        let mut own = self.held.standing;
+        own.settle(policy, 1, now.tick);
+        let shared = match &self.phase {
+            Phase::Open(session) => self.cx.penalties.standing(policy, session.identity.print, now.tick),
+            _ => Standing::default(),
+        };
+        let most = if shared.weight() >= own.weight() { shared } else { own };
+        Ladder {
+            rung: most.rung().as_str(),
+            weight: most.weight().whole(),
+            begins_at: [policy.slow_at, policy.drop_at, policy.close_at],
+            offences: shared.offences().max(own.offences()),
+        }
+    }
+}
