@@ -218,7 +218,13 @@ impl World {
 
     /// The first record of the log that mentions `text`.
     pub fn logged(&self, text: &str) -> Value {
-        let line = self.line(text);
+        self.logged_with(&[text])
+    }
+
+    /// The first record of the log that mentions each of `texts`.
+    pub fn logged_with(&self, texts: &[&str]) -> Value {
+        let line = self.log.wait(|line| texts.iter().all(|text| line.contains(text)).then(|| line.to_owned()));
+        let line = line.unwrap_or_else(|| panic!("{texts:?} never came into the log"));
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"))
     }
 

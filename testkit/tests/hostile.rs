@@ -121,8 +121,8 @@ fn no_innocent_text_is_refused_or_changed() {
     assert!(cases.len() >= 390);
     for group in cases.chunks(50) {
         let mut peer = world.join("ann");
-        for case in group {
-            peer.say("chat", 1, &json!({"message": case["text"]}));
+        for (id, case) in group.iter().enumerate() {
+            peer.say("chat", id, &json!({"message": case["text"]}));
             let answer = peer.read();
             if answer["type"] != "chat" || answer["payload"]["message"] != case["text"] {
                 wrong.push(format!("{} {}: got {answer}", case["name"], case["text"]));
@@ -141,8 +141,8 @@ fn no_innocent_payload_is_refused_or_changed() {
     let mut peer = world.join("ann");
     let cases = vectors("innocent/payload");
     assert!(cases.len() >= 60);
-    for case in &cases {
-        peer.say("echo", 1, &case["payload"]);
+    for (id, case) in cases.iter().enumerate() {
+        peer.say("echo", id, &case["payload"]);
         let answer = peer.read();
         // As text: a number keeps the form it came in.
         let (sent, came_back) = (case["payload"].to_string(), answer["payload"].to_string());

@@ -396,8 +396,11 @@ fn a_policy_is_reloaded_in_one_step_or_not_at_all() {
     let (mut ann, _) = join(&world, &anns);
     let mut page = world.upgrade().bearer(&anns).header("Origin", "http://a.example").open();
     let _ = page.welcomed();
-    let works = |peer: &mut Peer| {
-        peer.say("echo", 7, &json!("on"));
+    // An id is used once in a session: one known already would be acknowledged, not handled.
+    let mut id = 0;
+    let mut works = |peer: &mut Peer| {
+        id += 1;
+        peer.say("echo", id, &json!("on"));
         assert_eq!(peer.expect("echo"), json!("on"));
         let _ = peer.expect("ack");
     };
@@ -434,7 +437,7 @@ fn a_policy_is_reloaded_in_one_step_or_not_at_all() {
     }
     works(&mut ann);
     works(&mut page);
-    ann.say("chat", 8, &json!({"message": "hi"}));
+    ann.say("chat", "gone", &json!({"message": "hi"}));
     assert_eq!(ann.expect("error")["code"], "unknown_type");
     assert_eq!(world.upgrade().bearer(&anns).header("Origin", "http://b.example").send().status, 101);
 
@@ -489,4 +492,25 @@ fn a_token_ends_on_a_silent_socket() {
     let _ = peer.welcomed();
     let _ = peer.expect("auth.expiring");
     let _ = peer.expect_refused("session_expired", 4401);
+}
+
+#[test]
+fn a_session_that_waits_for_its_client_is_revoked_like_an_open_one() {
+    let world = world(prepared(), &[]);
+    let entry = |welcome: &Value| format!("wsguard.resume.{}.0", welcome["resumeToken"].as_str().unwrap());
+    let open = |token: &str, entry: &str| {
+        let protocols = format!("wsguard.v1, {entry}");
+        let mut peer = world.upgrade().header("Sec-WebSocket-Protocol", &protocols).bearer(token).open();
+        let welcome = peer.welcomed();
+        (peer, welcome)
+    };
+    let (left, welcome) = open(&token(&world, "ann"), "wsguard.resume");
+    let session = welcome["session"].as_str().unwrap();
+    drop(left);
+    world.logged_with(&["session_detached", session]);
+    assert_eq!(revoke(&world, &json!({"session": session})).status, 200);
+    world.logged_with(&["closed_while_detached", session]);
+    let (_back, again) = open(&token(&world, "ann"), &entry(&welcome));
+    assert_eq!(again["resumed"], false);
+    assert_ne!(again["session"], session);
 }

@@ -8,7 +8,7 @@
 )]
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -136,8 +136,10 @@ fn token(roles: &[&str]) -> String {
     mint(&SigningKey::parse("app.key", KEY).unwrap(), &claims).unwrap()
 }
 
+/// What comes back for one more message. Its `id` is a new one: a known one would be acknowledged, not handled.
 fn answered(peer: &mut Peer) -> String {
-    peer.say("say", 1, &json!("x"));
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    peer.say("say", NEXT.fetch_add(1, Ordering::Relaxed), &json!("x"));
     let answer = peer.read();
     let kind = answer["type"].as_str().unwrap().to_owned();
     if kind == "say" {

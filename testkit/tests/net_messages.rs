@@ -130,7 +130,8 @@ fn a_chat_reaches_the_room_and_markup_reaches_it_harmless() {
     .into_iter()
     .enumerate()
     {
-        ann.say("chat", "m", &json!({"message": said}));
+        let id = format!("m{seq}");
+        ann.say("chat", id.clone(), &json!({"message": said}));
         for peer in [&mut ann, &mut bob] {
             let message = peer.read();
             assert_eq!((&message["type"], &message["seq"]), (&json!("chat"), &json!(seq + 1)), "{message}");
@@ -139,7 +140,7 @@ fn a_chat_reaches_the_room_and_markup_reaches_it_harmless() {
             assert_eq!((&payload["from"], &payload["room"]), (&json!("ann"), &json!("lobby")));
             assert!(payload["at"].as_u64().is_some());
         }
-        assert_eq!(ann.read(), json!({"type": "ack", "id": "m", "payload": {}}));
+        assert_eq!(ann.read(), json!({"type": "ack", "id": id, "payload": {}}));
     }
     // A room of their own: who has not joined hears nothing.
     ann.say("join", "j", &json!({"room": "r"}));

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use wsguard_protocol::frames::{CLIENT_FRAMES, FrameKind, SERVER_FRAMES};
-use wsguard_protocol::{CloseCode, ENDPOINT_PATH, ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, limits};
+use wsguard_protocol::{
+    CloseCode, ENDPOINT_PATH, ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, SUBPROTOCOL_RESUME, limits,
+};
 
 /// One generated file.
 pub(crate) struct File {
@@ -40,7 +42,7 @@ pub(crate) fn files() -> Result<Vec<File>, String> {
 /// The limits of the protocol: name, value, and the sentence that generated code carries.
 ///
 /// A module cannot be listed by a program; a test holds this table against the source of the module.
-const LIMITS: [(&str, u64, &str); 10] = [
+const LIMITS: [(&str, u64, &str); 12] = [
     ("MESSAGE_BYTES_MAX", limits::MESSAGE_BYTES_MAX as u64, "Largest message, in bytes of UTF-8."),
     (
         "FIRST_MESSAGE_BYTES_MAX",
@@ -49,6 +51,8 @@ const LIMITS: [(&str, u64, &str); 10] = [
     ),
     ("ID_CHARS_MAX", limits::ID_CHARS_MAX as u64, "Longest `id` that is a string, in characters."),
     ("ID_INTEGER_MAX", limits::ID_INTEGER_MAX, "Largest `id` that is an integer."),
+    ("ID_WINDOW", limits::ID_WINDOW as u64, "Ids that a server remembers at least."),
+    ("ID_WINDOW_MS", limits::ID_WINDOW_MS, "Time after which a server may forget an id all the same, in milliseconds."),
     ("TYPE_BYTES_MAX", limits::TYPE_BYTES_MAX as u64, "Longest message type, in bytes."),
     (
         "CSRF_GRACE_MS",
@@ -76,6 +80,8 @@ struct Vectors {
     subprotocol: &'static str,
     #[serde(rename = "subprotocolBearerPrefix")]
     subprotocol_bearer_prefix: &'static str,
+    #[serde(rename = "subprotocolResume")]
+    subprotocol_resume: &'static str,
     #[serde(rename = "errorCodes")]
     error_codes: Vec<ErrorVector>,
     #[serde(rename = "closeCodes")]
@@ -104,6 +110,7 @@ fn vectors() -> Result<String, String> {
     let vectors = Vectors {
         subprotocol: SUBPROTOCOL,
         subprotocol_bearer_prefix: SUBPROTOCOL_BEARER_PREFIX,
+        subprotocol_resume: SUBPROTOCOL_RESUME,
         error_codes: ErrorCode::ALL
             .iter()
             .map(|code| ErrorVector { code: code.as_str(), message: code.message() })
@@ -131,6 +138,12 @@ fn typescript() -> String {
         "Prefix of the subprotocol entry that carries a token. Never echoed by a server.",
         "SUBPROTOCOL_BEARER_PREFIX",
         &format!("'{SUBPROTOCOL_BEARER_PREFIX}'"),
+    );
+    constant(
+        &mut out,
+        "The subprotocol entry that announces a resume; with `.TOKEN.LASTSEQ` behind it, one that asks for it.",
+        "SUBPROTOCOL_RESUME",
+        &format!("'{SUBPROTOCOL_RESUME}'"),
     );
     constant(
         &mut out,

@@ -24,6 +24,8 @@ pub struct Effects {
     pub shadowed: u32,
     /// Bidirectional control characters in the messages that passed.
     pub bidi_controls: u32,
+    /// Messages with an `id` that was known: answered, not handled.
+    pub duplicates: u32,
     /// Refusals that neither the peer nor the log is told one by one: whoever drives takes them out and counts them.
     pub untold: Vec<ControlId>,
     /// How long not to read this socket: the peer goes too fast. Whoever drives takes it out; writes, timers and
@@ -115,6 +117,12 @@ impl Accepted {
             payload,
             neutralised: self.neutralised,
         }
+    }
+
+    /// The message's `id` as canonical JSON text.
+    pub(crate) fn id(&self) -> Option<&str> {
+        let id = self.canonical.get(..self.id_len).filter(|id| !id.is_empty())?;
+        std::str::from_utf8(id).ok()
     }
 
     fn parts(&self) -> (Option<&str>, &str) {

@@ -1,6 +1,6 @@
 //! One connection: THE order of the controls of a message.
 //!
-//! Liveness, rate, scan, CSRF, authorization, rate of the type, schema, content. The first answer other than "allow"
+//! Liveness, rate, scan, CSRF, authorization, rate of the type, schema, content, de-duplication. The first answer other than "allow"
 //! wins. Read `Connection::inspect` from top to bottom: that is all that happens to a message.
 //!
 //! The driving contract: one event in, take the verdict, send `effects.out`, write `effects.records`, hand over
@@ -13,6 +13,7 @@ mod own;
 mod penalty;
 mod reconsider;
 mod reply;
+mod resume;
 mod view;
 
 use std::net::IpAddr;
@@ -23,10 +24,12 @@ use wsguard_protocol::{CloseCode, ErrorCode};
 
 pub use penalty::Ladder;
 pub use reply::tail_of;
+pub use resume::{Overflowed, Resumption, Suspended};
 pub use view::Snapshot;
 
 use crate::control::authorization::Permissions;
 use crate::control::csrf::Csrf;
+use crate::control::delivery::{Delivery, Encoded, ResumeRequest};
 use crate::control::envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::penalty::{PAUSE_MAX, Weight, never_limited};
@@ -64,18 +67,32 @@ pub struct Connection {
     /// Controls in shadow whose first refusal stands in the log.
     shadow_told: ShadowSet,
     held: penalty::Held,
+    aftermath: Aftermath,
     /// Rights may have changed since the application was last told.
     rights_changed: bool,
+}
+
+/// What becomes of the session when the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aftermath {
+    /// It is over as well.
+    Over,
+    /// The end is not one that somebody wanted: a session that was announced to be resumed stays.
+    Kept,
 }
 
 #[derive(Debug)]
 enum Phase {
     /// The first message must be `auth` with a token, before the deadline.
-    FirstMessage { until: Tick },
+    FirstMessage { until: Tick, resume: Option<Box<ResumeRequest>> },
     /// The first message must be `auth` with the proof of the same origin, before the deadline.
-    Proof { until: Tick, identity: Arc<Identity>, fingerprint: [u8; 32] },
+    Proof { until: Tick, identity: Arc<Identity>, fingerprint: [u8; 32], resume: Option<Box<ResumeRequest>> },
+    /// Authenticated; waits for the session that it asked for.
+    Resuming(Box<resume::Resuming>),
     /// Authenticated.
     Open(Box<Session>),
+    /// Over; the session waits to be taken out.
+    Suspended(Box<Session>),
     /// Over.
     Closed,
 }
@@ -99,7 +116,10 @@ struct Session {
     token_ends_at: Tick,
     /// The next `ack` counts from here on.
     ack_from: Tick,
-    seat: Seat,
+    /// `None` only while the session waits without a connection.
+    seat: Option<Seat>,
+    /// Nothing before the first id or the announcement of a resume.
+    delivery: Option<Box<Delivery>>,
 }
 
 /// A message that goes no further.
@@ -165,8 +185,8 @@ enum Passed {
     Answered,
     /// Passed over: neither a fault nor a sign that the peer behaves.
     Ignored,
-    Authenticated(Arc<Identity>),
-    Proved,
+    Authenticated(Arc<Identity>, Option<ResumeRequest>),
+    Proved(Option<ResumeRequest>),
     Refreshed(Arc<Identity>),
 }
 
@@ -200,9 +220,9 @@ impl Connection {
                 Verdict::Answered
             }
             Ok(Passed::Ignored) => Verdict::Answered,
-            Ok(Passed::Authenticated(identity)) => self.take_seat(now, identity, effects),
-            Ok(Passed::Proved) => match std::mem::replace(&mut self.phase, Phase::Closed) {
-                Phase::Proof { identity, .. } => self.take_seat(now, identity, effects),
+            Ok(Passed::Authenticated(identity, request)) => self.take_seat(now, identity, request, effects),
+            Ok(Passed::Proved(request)) => match &self.phase {
+                Phase::Proof { identity, .. } => self.take_seat(now, Arc::clone(identity), request, effects),
                 _ => self.close(CloseCode::InternalError, None, effects),
             },
             Ok(Passed::Refreshed(identity)) => {
@@ -258,10 +278,11 @@ impl Connection {
         let Phase::Open(session) = &mut self.phase else {
             return self.first(now, &envelope);
         };
+        session.settle();
         let id = envelope.id;
         match envelope.kind {
             "ping" => return own::answer_ping(now, &envelope, effects),
-            "ack" => return own::accept_ack(now, &mut session.ack_from, &envelope),
+            "ack" => return own::accept_ack(now, &self.cx, &self.judged.policy, session, &envelope),
             "auth.refresh" => return self.accept_refresh(now, &envelope),
             "auth" => {
                 return Err(Refused::new(
@@ -330,7 +351,9 @@ impl Connection {
         }
         probe.lap(ControlId::Content);
         session.last_message = now.tick;
-        Ok(Passed::ToApplication)
+        let known = resume::deduplicate(&self.cx, session, id, effects)?;
+        probe.lap(ControlId::Delivery);
+        Ok(known.unwrap_or(Passed::ToApplication))
     }
 
     /// Session and token still live; before there is a session, the message is small enough to be its first.
@@ -347,7 +370,8 @@ impl Connection {
             Phase::Open(session) if now.tick >= session.started.after(self.judged.policy.sessions.max) => {
                 expired("session_too_old")
             }
-            Phase::Closed => expired("connection_over"),
+            Phase::Closed | Phase::Suspended(_) => expired("connection_over"),
+            Phase::Resuming(_) => expired("session_not_there_yet"),
             Phase::FirstMessage { .. } | Phase::Proof { .. } if text.len() > FIRST_MESSAGE_BYTES_MAX => {
                 Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, "first_message_too_large", None)
                     .closing(CloseCode::Unauthenticated))
@@ -376,8 +400,7 @@ impl Connection {
 
     fn end(&mut self, code: CloseCode, effects: &mut Effects) {
         frame::write_close(&mut effects.out, code.number(), "");
-        self.closing = true;
-        self.phase = Phase::Closed;
+        self.finish();
     }
 
     /// The peer broke the frame protocol.
@@ -406,7 +429,8 @@ impl Connection {
         Verdict::Close(Closure { code, refusal: Some(refusal) })
     }
 
-    /// The peer sent a close frame: it is echoed, and the connection is over.
+    /// The peer sent a close frame: it is echoed, and the connection is over. With 1000 or without a code the client is
+    /// done, and so is its session.
     pub fn on_peer_close(&mut self, code: Option<u16>, effects: &mut Effects) {
         if self.closing {
             return;
@@ -415,8 +439,10 @@ impl Connection {
         record.close_code = code;
         effects.records.push(record);
         frame::write_close(&mut effects.out, code.unwrap_or(CloseCode::Normal.number()), "");
-        self.closing = true;
-        self.phase = Phase::Closed;
+        if code.is_some_and(|code| code != CloseCode::Normal.number()) {
+            self.aftermath = Aftermath::Kept;
+        }
+        self.finish();
     }
 
     /// The message that [`Verdict::Allow`] let pass.
@@ -424,17 +450,20 @@ impl Connection {
         effects.message.message(&self.judged.policy)
     }
 
-    /// Writes the `ack` of a handled message.
-    pub fn acknowledge(&self, id: &str, out: &mut Vec<u8>) {
-        frame_into(out, 30usize.saturating_add(id.len()), |out| {
-            out.extend_from_slice(br#"{"type":"ack","id":"#);
-            out.extend_from_slice(id.as_bytes());
-            out.extend_from_slice(br#","payload":{}}"#);
-        });
+    /// The message of this `id` was handled: remembers it and writes its `ack`.
+    pub fn acknowledge(&mut self, now: Now, id: &str, out: &mut Vec<u8>) {
+        if let Phase::Open(session) = &mut self.phase {
+            session.handled(&self.cx, now.tick, id);
+        }
+        reply::write_ack(out, id);
     }
 
-    /// Writes the `error` of a message that the application refused, and its record.
+    /// Writes the `error` of a message that the application refused, and its record. Its `id` is not remembered: the client
+    /// may send it again.
     pub fn refuse_handled(&mut self, id: Option<&str>, refusal: &Refusal, effects: &mut Effects) {
+        if let (Phase::Open(session), Some(id)) = (&mut self.phase, id) {
+            session.refused(&self.cx, id);
+        }
         let reference = self.cx.reference();
         reply::write_error(&mut effects.out, id, refusal, reference.as_str());
         let mut record = self.about("message_refused");
@@ -443,19 +472,27 @@ impl Connection {
         effects.records.push(record);
     }
 
-    /// Writes an application frame: `{"seq":N` and then `tail`, which is the rest of the object beginning with a comma.
-    ///
-    /// The tail is the same for every receiver of a broadcast, so it is encoded once ([`tail_of`]).
-    pub fn write_application(&mut self, tail: &[u8], out: &mut Vec<u8>) {
+    /// Writes an application frame: `{"seq":N` and then its tail, which is the same for every receiver. A client that
+    /// announced to come back is kept it.
+    pub fn write_application(&mut self, now: Now, frame: &Encoded, out: &mut Vec<u8>) {
         if let Phase::Open(session) = &mut self.phase {
-            session.seq = session.seq.saturating_add(1);
-            let seq = session.seq;
-            frame_into(out, tail.len().saturating_add(12), |out| {
-                out.extend_from_slice(br#"{"seq":"#);
-                write_number(out, seq);
-                out.extend_from_slice(tail);
-            });
+            let seq = session.number(&self.judged.policy, now.tick, frame);
+            resume::write_frame(out, seq, frame.tail());
         }
+    }
+
+    /// Writes an application frame for this peer alone, in `tail`, which is the caller's buffer.
+    pub fn write_own(&mut self, now: Now, kind: &str, payload: &str, tail: &mut Vec<u8>, out: &mut Vec<u8>) {
+        let Phase::Open(session) = &mut self.phase else {
+            return;
+        };
+        if session.replay_mut().is_some() {
+            return self.write_application(now, &Encoded::new(kind, payload), out);
+        }
+        session.seq = session.seq.saturating_add(1);
+        tail.clear();
+        tail_of(kind, None, payload, tail);
+        resume::write_frame(out, session.seq, tail);
     }
 
     /// Writes `draining`.

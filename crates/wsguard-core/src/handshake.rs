@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq as _;
 use wsguard_protocol::ErrorCode;
 
 use crate::control::credential::{self, Offer, Offered, Way};
+use crate::control::delivery::{Claim, ResumeRequest};
 use crate::control::penalty::{Payer, Weight};
 use crate::control::rate::Prefixes;
 use crate::control::rate::Print;
@@ -108,6 +109,8 @@ pub struct Admission {
     /// A session of the same subject that has lost its seat to this one: to be woken, so that it closes.
     pub displaced: Option<SessionId>,
     pub(crate) prefixes: Prefixes,
+    /// What the handshake says about resuming.
+    pub(crate) resume: Option<Box<ResumeRequest>>,
     pub(crate) judged: Judged,
 }
 
@@ -134,8 +137,8 @@ impl Admission {
 /// In which state a connection begins.
 #[derive(Debug)]
 pub enum Entry {
-    /// Authenticated.
-    Open(Arc<Identity>, Seat),
+    /// Authenticated; without a seat only where the session that it goes on with has one.
+    Open(Arc<Identity>, Option<Seat>),
     /// Nothing yet: the first message must be `auth` with a token.
     FirstMessage,
     /// A good cookie: the first message must prove that the page is of the same origin.
@@ -156,6 +159,8 @@ pub struct TicketGrant {
     pub token: String,
     /// The origin that asked for it.
     pub origin: Option<String>,
+    /// What was said about resuming.
+    pub resume: Option<ResumeRequest>,
 }
 
 /// The store did not answer.
@@ -170,6 +175,7 @@ pub struct Waiting {
     origin: Option<String>,
     client: IpAddr,
     prefixes: Prefixes,
+    resume: Option<Box<ResumeRequest>>,
     judged: Judged,
 }
 
@@ -184,7 +190,7 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
         };
     let origin = origin_place.and_then(|place| policy.origins.get(place));
     let found = credential::find(request, policy.methods, &policy.cookie_name, policy.allow_query_token);
-    let Offered { offer, subprotocol } = match found {
+    let Offered { offer, subprotocol, resume } = match found {
         Ok(offered) => offered,
         Err(refusal) => {
             cx.charge_prefix(&policy, now, request.client, &refusal.refusal);
@@ -196,6 +202,7 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
         origin: origin.map(|origin| origin.as_str().to_owned()),
         client: request.client,
         prefixes,
+        resume: resume.map(Box::new),
         judged: Judged { epoch, policy: Arc::clone(&policy), host, origin: origin_place, way: offer.way() },
     };
     match offer {
@@ -287,7 +294,7 @@ pub(crate) fn kept_out(reason: &'static str, left: Millis) -> Refusal {
 
 impl Waiting {
     /// Goes on with what the store said: the grant (now used up), nothing, or that it cannot be reached.
-    pub fn redeemed(self, cx: &Context, now: Now, reply: Result<Option<TicketGrant>, StoreUnavailable>) -> Step {
+    pub fn redeemed(mut self, cx: &Context, now: Now, reply: Result<Option<TicketGrant>, StoreUnavailable>) -> Step {
         let grant = match reply {
             Err(StoreUnavailable) => {
                 let refusal = Refusal::new(ControlId::Credential, ErrorCode::Internal, "ticket_store_unavailable");
@@ -299,6 +306,9 @@ impl Waiting {
         if grant.origin != self.origin {
             return self.bad_ticket(cx, now, "ticket_of_another_origin");
         }
+        if let Some(resume) = grant.resume {
+            self.resume = Some(Box::new(resume));
+        }
         match cx.identify_under(&self.judged.policy, now, &grant.token) {
             Ok(identity) => self.seated(cx, now, identity, true),
             Err(error) => self.unauthenticated(cx, now, error, true),
@@ -309,8 +319,12 @@ impl Waiting {
         if cx.kept_out(&identity, now).is_some() {
             return self.kept_out(cx, now, &identity, tell_browser);
         }
+        // The session that it goes on with has a seat, or takes one then: counted once.
+        if claim_of(cx, &self.judged.policy, self.resume.as_deref(), &identity).is_some() {
+            return self.admit(Entry::Open(Arc::new(identity), None));
+        }
         if let Some(Taken { seat, displaced, .. }) = cx.take_seat(identity.print, &self.judged.policy) {
-            let admission = self.admission(Entry::Open(Arc::new(identity), seat));
+            let admission = self.admission(Entry::Open(Arc::new(identity), Some(seat)));
             return Step::Admit(Admission { displaced, ..admission });
         }
         cx.charge_subject(&self.judged.policy, now, &identity, ControlId::SessionCap);
@@ -362,6 +376,7 @@ impl Waiting {
             client: self.client,
             prefixes: self.prefixes,
             judged: self.judged,
+            resume: self.resume,
         }
     }
 }
@@ -378,6 +393,19 @@ pub(crate) fn refused_token(error: TokenError) -> Refusal {
 
 pub(crate) fn too_many_sessions() -> Refusal {
     Refusal::new(ControlId::SessionCap, ErrorCode::Forbidden, Reason::from("sessions_of_subject"))
+}
+
+/// The session that `request` asks for, where resuming is offered and its token was given to this subject.
+pub(crate) fn claim_of(
+    cx: &Context,
+    policy: &Policy,
+    request: Option<&ResumeRequest>,
+    identity: &Identity,
+) -> Option<Claim> {
+    if policy.sessions.resume_window == Millis(0) {
+        return None;
+    }
+    request?.claim(&cx.csrf, &identity.claims.subject)
 }
 
 impl Context {

@@ -9,6 +9,7 @@ use wsguard_protocol::limits::{CHAT_CHARS_MAX, MESSAGE_BYTES_MAX, ROOM_CHARS_MAX
 
 use crate::control::authorization::{Access, Permissions, RoomRule, TYPES_MAX};
 use crate::control::credential::Methods;
+use crate::control::delivery::ReplayPool;
 use crate::control::heartbeat::HeartbeatPolicy;
 use crate::control::host::HostPattern;
 use crate::control::origin::Origin;
@@ -338,6 +339,9 @@ pub struct Context {
     pub(crate) seats: Arc<Seats>,
     pub(crate) revocations: Revocations,
     pub(crate) csrf: CsrfKey,
+    /// Keys the hashes of message ids.
+    pub(crate) ids: PrintKey,
+    pub(crate) replays: Arc<ReplayPool>,
     pub(crate) random: Box<dyn Random>,
 }
 
@@ -355,6 +359,8 @@ impl Context {
             shadow: ShadowCounts::default(),
             limiter: Limiter::new(policy.rate.table_keys, PrintKey::new(secrets.prints)),
             csrf: CsrfKey::new(&secrets.csrf),
+            ids: PrintKey::new(secrets.prints),
+            replays: Arc::default(),
             seats: Arc::default(),
             trust: Trust::new(policy.keys.clone()),
             revocations: Revocations::new(PrintKey::new(secrets.prints), REVOCATIONS_MAX),
@@ -395,6 +401,11 @@ impl Context {
     /// The buckets.
     pub fn limiter(&self) -> &Limiter {
         &self.limiter
+    }
+
+    /// What all replay buffers hold together.
+    pub fn replays(&self) -> &ReplayPool {
+        &self.replays
     }
 
     /// Standings and bans. Who adds a ban then calls [`Context::advance_epoch`].

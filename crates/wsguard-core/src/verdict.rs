@@ -37,6 +37,8 @@ pub enum ControlId {
     Schema,
     /// Markup in strings.
     Content,
+    /// De-duplication by `id`, and resumed sessions.
+    Delivery,
     /// The application behind the guard.
     Application,
     /// Pings, dead peers, deadlines.
@@ -47,7 +49,7 @@ pub enum ControlId {
 
 impl ControlId {
     /// Every control, in the order in which they run.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Frame,
         Self::Upgrade,
         Self::HandshakeRate,
@@ -63,6 +65,7 @@ impl ControlId {
         Self::RateType,
         Self::Schema,
         Self::Content,
+        Self::Delivery,
         Self::Application,
         Self::Heartbeat,
         Self::Penalty,
@@ -86,6 +89,7 @@ impl ControlId {
             Self::RateType => "rate_type",
             Self::Schema => "schema",
             Self::Content => "content",
+            Self::Delivery => "delivery",
             Self::Application => "application",
             Self::Heartbeat => "heartbeat",
             Self::Penalty => "penalty",

@@ -240,7 +240,8 @@ fn a_ticket_is_bound_to_its_origin_and_a_lost_store_refuses() {
             other => panic!("{other:?}"),
         }
     };
-    let grant = |origin: Option<&str>| TicketGrant { token: "test_token".into(), origin: origin.map(Into::into) };
+    let grant =
+        |origin: Option<&str>| TicketGrant { token: "test_token".into(), origin: origin.map(Into::into), resume: None };
     assert!(matches!(admitted(redeem(Ok(Some(grant(None))))).entry, Entry::Open(..)));
     for (name, reply, status) in [
         ("used", Ok(None), 401),

@@ -149,7 +149,7 @@ frames! { CLIENT_FRAMES, "Every control frame that a client sends.";
     "auth" (exempt) => Auth {
         /// The token.
         token("token", "string", default): Option<String>,
-        /// Resumes an earlier session.
+        /// Resumes an earlier session; without it `lastSeq` announces that the client will come back.
         resume_token("resumeToken", "string", default): Option<String>,
         /// The last `seq` that the client saw of it.
         last_seq("lastSeq", "number", default): Option<u64>,

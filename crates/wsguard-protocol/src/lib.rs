@@ -28,6 +28,10 @@ pub const SUBPROTOCOL: &str = "wsguard.v1";
 /// Prefix of the subprotocol entry that carries a token: `wsguard.bearer.TOKEN`. Never echoed by a server.
 pub const SUBPROTOCOL_BEARER_PREFIX: &str = "wsguard.bearer.";
 
+/// The subprotocol entry by which a client announces that it will resume its session; `wsguard.resume.TOKEN.LASTSEQ`
+/// resumes one. Never echoed by a server.
+pub const SUBPROTOCOL_RESUME: &str = "wsguard.resume";
+
 /// The cookie that carries the token in production. The prefix binds it to the host and to HTTPS (RFC 6265bis).
 pub const COOKIE_NAME: &str = "__Host-wsguard";
 

@@ -18,6 +18,12 @@ pub const ID_CHARS_MAX: usize = 64;
 /// section 6).
 pub const ID_INTEGER_MAX: u64 = 9_007_199_254_740_991;
 
+/// Ids that a server remembers at least, so that a message which is sent again is not handled twice.
+pub const ID_WINDOW: usize = 1_024;
+
+/// Time after which a server may forget an id all the same, in milliseconds: well beyond the longest wait for an `ack`.
+pub const ID_WINDOW_MS: u64 = 5 * 60_000;
+
 /// Longest message type, in bytes.
 pub const TYPE_BYTES_MAX: usize = 64;
 

@@ -159,6 +159,8 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         stats.refusals().map(|(control, count)| (control.to_owned(), json!(count))).collect();
     let handshakes: serde_json::Map<String, Value> =
         stats.handshakes_refused().map(|(status, count)| (status.to_string(), json!(count))).collect();
+    let resumes: serde_json::Map<String, Value> =
+        stats.resumes().map(|(outcome, count)| (outcome.to_owned(), json!(count))).collect();
     let ladder = admin.guard.context().penalties();
     let penalties: serde_json::Map<String, Value> =
         ladder.counts().into_iter().map(|(step, count, _)| (step.to_owned(), json!(count))).collect();
@@ -168,7 +170,13 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         "uptimeMs": u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "draining": handle.is_draining(),
         "connections": {"open": stats.connections_open(), "total": stats.connections_total()},
-        "sessions": {"total": stats.sessions_total()},
+        "sessions": {"total": stats.sessions_total(), "detached": handle.detached()},
+        "delivery": {
+            "duplicates": stats.duplicates(),
+            "replayed": stats.replayed(),
+            "replayBytes": handle.replay_bytes(),
+            "resumes": resumes,
+        },
         "handshakes": {"admitted": stats.handshakes_admitted(), "refused": handshakes},
         "messages": messages,
         "refusals": refusals,

@@ -143,7 +143,7 @@ impl App {
             return Handled::Refused(ErrorCode::Internal, "chat_not_utf8");
         };
         // Encoded once for all; only the sequence number differs from member to member.
-        let message = Encoded::new("chat", text);
+        let message = Encoded::in_room(name, "chat", text);
         for (member, outbox) in room.lock().iter() {
             if Some(*member) != self.session {
                 let _ = outbox.send(&message);

@@ -262,6 +262,14 @@ pub struct Session {
     pub per_subject: u32,
     /// Time in which a lost connection can be resumed; 2 min by default.
     pub resume_window: Millis,
+    /// Sessions of one subject that wait to be resumed; 4 by default.
+    pub detached_per_subject: u32,
+    /// Sessions of the server that wait to be resumed; 8,192 by default.
+    pub detached_max: u32,
+    /// Bytes kept to be replayed to one session; 64 KiB by default.
+    pub replay_bytes: usize,
+    /// Bytes kept to be replayed to all sessions; 64 MiB by default.
+    pub replay_bytes_total: usize,
     /// What becomes of one session more: refused by default.
     pub on_cap: OnCap,
 }
@@ -454,6 +462,10 @@ impl Config {
                 max: reader.time(&limit::SESSION_MAX),
                 per_subject: reader.count(&limit::SESSION_PER_SUBJECT),
                 resume_window: reader.time(&limit::SESSION_RESUME_WINDOW),
+                detached_per_subject: reader.count(&limit::SESSION_DETACHED_PER_SUBJECT),
+                detached_max: reader.count(&limit::SESSION_DETACHED_MAX),
+                replay_bytes: reader.bytes(&limit::SESSION_REPLAY_BYTES),
+                replay_bytes_total: reader.bytes(&limit::SESSION_REPLAY_BYTES_TOTAL),
                 on_cap: on_cap(reader),
             },
             rate: Rate::read(reader),

@@ -2,21 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, RETRY_AFTER, UPGRADE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use serde::Deserialize;
 use serde_json::json;
 use wsguard::core::control::{credential, host};
 use wsguard::core::handshake::{self, HandshakeRefusal, Header};
 use wsguard::core::verdict::{ControlId, Refusal};
 use wsguard::protocol::{ENDPOINT_PATH, ErrorCode};
 use wsguard::upgrade::{self, Asked};
-use wsguard::{Guard, TicketError};
+use wsguard::{Guard, ResumeRequest, TicketError};
 
 use crate::app::{App, Rooms};
 use crate::dev::Dev;
-use crate::http::{Reply, boxed, json as json_reply, single};
+use crate::http::{Reply, boxed, json as json_reply, read_json, single};
 use crate::proxy::{ProxyError, ProxyPolicy};
 
 /// Largest head of a request, in bytes: a token of 8 KiB fits. Larger ones get 431.
@@ -24,6 +26,34 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Header fields of a request. More get 431.
 const HEADERS_MAX: usize = 64;
+
+/// Time for the body of a request.
+const BODY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The body of `POST /ws/ticket`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TicketBody {
+    #[serde(rename = "resumeToken")]
+    resume_token: Option<String>,
+    #[serde(rename = "lastSeq")]
+    last_seq: Option<u64>,
+}
+
+impl TicketBody {
+    /// What the body says about resuming; `None` where it is malformed or does not come.
+    async fn read(body: Incoming) -> Option<Option<ResumeRequest>> {
+        if body.is_end_stream() {
+            return Some(None);
+        }
+        let body: Self = tokio::time::timeout(BODY_TIME_MAX, read_json(body)).await.ok()??;
+        Some(match (body.resume_token, body.last_seq) {
+            (Some(token), last_seq) => Some(ResumeRequest::new(&token, last_seq.unwrap_or(0)).ok()?),
+            (None, Some(_)) => Some(ResumeRequest::announce()),
+            (None, None) => None,
+        })
+    }
+}
 
 /// What every request needs.
 pub(crate) struct Public {
@@ -66,7 +96,11 @@ impl Public {
                     Err(response) => boxed(response),
                 }
             }
-            (&Method::POST, "/ws/ticket") if methods.ticket => self.ticket(client, request.headers()).await,
+            (&Method::POST, "/ws/ticket") if methods.ticket => {
+                let client = client.client;
+                let (parts, body) = request.into_parts();
+                self.ticket(Asked::of(client, &parts.uri, &parts.headers), &parts.headers, body).await
+            }
             (&Method::POST, "/ws/session") if methods.cookie => self.session_proof(client, request.headers()),
             (&Method::GET, "/health") => json_reply(StatusCode::OK, &json!({"status": "ok"})),
             (&Method::POST, "/ws/ticket" | "/ws/session") => self.not_found(client, "method_switched_off"),
@@ -89,8 +123,9 @@ impl Public {
         }
     }
 
-    /// `POST /ws/ticket`: a ticket for the bearer, or for the cookie of a listed origin.
-    async fn ticket(&self, client: Asked<'_>, headers: &HeaderMap) -> Reply {
+    /// `POST /ws/ticket`: a ticket for the bearer, or for the cookie of a listed origin. The body, where there is one, says
+    /// what is to be resumed.
+    async fn ticket(&self, client: Asked<'_>, headers: &HeaderMap, body: Incoming) -> Reply {
         let origin = match self.gate(client, headers) {
             Ok(origin) => origin,
             Err(refused) => return self.refuse(client, refused.status, refused.refusal),
@@ -108,7 +143,11 @@ impl Public {
             },
             None => return unauthenticated("credential_missing"),
         };
-        match self.guard.issue_ticket(&token, origin.as_deref()).await {
+        let Some(resume) = TicketBody::read(body).await else {
+            let refusal = Refusal::new(ControlId::Credential, ErrorCode::InvalidMessage, "ticket_body_malformed");
+            return self.refuse(client, 400, refusal);
+        };
+        match self.guard.issue_ticket(&token, origin.as_deref(), resume).await {
             Ok(ticket) => {
                 let mut reply = json_reply(StatusCode::OK, &json!({"ticket": ticket, "expiresInMs": 30_000}));
                 reply.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));

@@ -117,6 +117,11 @@ fn builder(config: &Config, ring: KeyRing) -> Result<Builder<Tokens>, ServeError
             policy.sessions.idle = config.session.idle;
             policy.sessions.max = config.session.max;
             policy.sessions.per_subject = config.session.per_subject;
+            policy.sessions.resume_window = config.session.resume_window;
+            policy.sessions.detached_per_subject = config.session.detached_per_subject;
+            policy.sessions.detached_max = config.session.detached_max;
+            policy.sessions.replay_bytes = config.session.replay_bytes;
+            policy.sessions.replay_bytes_total = config.session.replay_bytes_total;
             policy.sessions.on_cap = config.session.on_cap;
             policy.heartbeat.interval = config.heartbeat_interval;
             policy.heartbeat.timeout = config.heartbeat_timeout;

@@ -59,6 +59,10 @@ pub trait Endpoint {
     fn overdue(&mut self, effects: &mut Effects);
     /// The peer does not read.
     fn stalled(&mut self, effects: &mut Effects);
+    /// The socket is gone without a close frame.
+    fn lost(&mut self, effects: &mut Effects) {
+        self.peer_closed(None, effects);
+    }
     /// Somebody has something for the peer.
     fn command(&mut self, now: Now, command: Command, effects: &mut Effects);
     /// When [`Endpoint::due`] has something to do.
@@ -73,6 +77,18 @@ pub trait Endpoint {
     }
     /// The close frame is written: nothing follows.
     fn is_over(&self) -> bool;
+    /// The connection cannot take a message yet: nothing is read until a command changes that.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+    /// The outbox that takes the place of the driver's, once: the connection went on with a session that has one.
+    fn outbox(&mut self) -> Option<Outbox> {
+        None
+    }
+    /// The connection is at its end. Whether its outbox lives on, with a session that waits for its client.
+    fn ended(&mut self) -> bool {
+        false
+    }
 }
 
 struct Buffers {
@@ -93,7 +109,7 @@ struct Driver<S, E> {
     stream: S,
     endpoint: E,
     decoder: Decoder,
-    outbox: Outbox,
+    outbox: Held,
     /// Bytes that the socket did not take yet, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
@@ -123,12 +139,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     E: Endpoint,
 {
-    let shut = ShutOnDrop(outbox.clone());
     let mut driver = Driver {
         stream,
         endpoint,
         decoder: Decoder::new(),
-        outbox,
+        outbox: Held { outbox, lives_on: false },
         unsent: head,
         sent: 0,
         stalled_since: None,
@@ -143,7 +158,10 @@ where
     let mut sleep = pin!(sleep);
     driver.arm(sleep.as_mut());
     poll_fn(|cx| driver.turn(cx, sleep.as_mut())).await;
-    drop(shut);
+    driver.outbox.lives_on = driver.endpoint.ended();
+    if !driver.outbox.lives_on {
+        driver.outbox.outbox.shut();
+    }
 
     let Driver { mut stream, unsent, sent, peer_done, .. } = driver;
     // The close frame is on its way: give the peer time to read it before the kernel answers with a reset. Who sent a
@@ -162,12 +180,17 @@ where
     .await;
 }
 
-/// However the connection ends, nobody goes on writing to it.
-struct ShutOnDrop(Outbox);
+/// However the connection ends, nobody goes on writing to it, unless its session lives on.
+struct Held {
+    outbox: Outbox,
+    lives_on: bool,
+}
 
-impl Drop for ShutOnDrop {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.0.shut();
+        if !self.lives_on {
+            self.outbox.shut();
+        }
     }
 }
 
@@ -213,16 +236,26 @@ where
             if self.is_blocked() && matches!(self.flush(cx, &mut effects.out), Poll::Ready(Err(()))) {
                 return Poll::Ready(());
             }
-            if self.outbox.take(cx.waker(), self.is_blocked(), commands).is_err() {
+            self.change_outbox();
+            if self.outbox.outbox.take(cx.waker(), self.is_blocked(), commands).is_err() {
                 self.endpoint.stalled(effects);
             }
             if !commands.is_empty() {
                 let now = clock::now();
-                for command in commands.drain(..) {
-                    if !self.endpoint.is_over() {
-                        self.endpoint.command(now, command, effects);
-                    }
+                while !self.endpoint.is_over()
+                    && let Some(command) = commands.pop_front()
+                {
+                    self.endpoint.command(now, command, effects);
                 }
+                // What came behind the end is for the session, where that lives on.
+                if !commands.is_empty() {
+                    self.outbox.outbox.give_back(commands);
+                    commands.clear();
+                }
+            }
+            if self.change_outbox() {
+                // Its commands wake this task only once it was asked for them.
+                continue;
             }
             let flushed = self.flush(cx, &mut effects.out);
             if matches!(flushed, Poll::Ready(Err(()))) || self.endpoint.is_over() {
@@ -234,6 +267,13 @@ where
                 return Poll::Pending;
             }
             self.paused_until = None;
+            if self.endpoint.is_waiting() {
+                return Poll::Pending;
+            }
+            if let Some(mut early) = self.early.take() {
+                self.digest(clock::now(), &mut early, effects);
+                continue;
+            }
 
             let mut space = ReadBuf::new(read);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space)) {
@@ -244,7 +284,7 @@ where
                 }
                 // The peer is gone without a close frame, or the socket is broken: nobody is left to tell.
                 Ok(()) | Err(_) => {
-                    self.endpoint.peer_closed(None, effects);
+                    self.endpoint.lost(effects);
                     return Poll::Ready(());
                 }
             }
@@ -252,6 +292,16 @@ where
         let _ = self.flush(cx, &mut effects.out);
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Takes the outbox of the session that the connection went on with.
+    fn change_outbox(&mut self) -> bool {
+        let other = self.endpoint.outbox();
+        let changed = other.is_some();
+        if let Some(outbox) = other {
+            self.outbox = Held { outbox, lives_on: false };
+        }
+        changed
     }
 
     /// Whether the socket has not taken everything that was written.
@@ -277,6 +327,10 @@ where
     fn digest(&mut self, now: Now, bytes: &mut [u8], effects: &mut Effects) {
         let mut rest = bytes;
         while !rest.is_empty() && !self.endpoint.is_over() {
+            if self.endpoint.is_waiting() {
+                self.early = Some(rest.to_vec().into_boxed_slice());
+                return;
+            }
             let decoded = match self.decoder.decode(self.endpoint.limits(), now.tick, rest) {
                 Ok(decoded) => decoded,
                 Err(error) => {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, broadcast};
 use wsguard_core::control::authorization::{Access, RoomRule};
+use wsguard_core::control::delivery::ResumeRequest;
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
 use wsguard_core::control::session::SessionId;
@@ -20,6 +21,7 @@ use wsguard_core::verdict::ControlId;
 use wsguard_protocol::CloseCode;
 
 use crate::clock;
+use crate::detached::Detached;
 use crate::ledger::{Ledger, MemoryLedger};
 use crate::mailbox::{Command, QueueLimits, Watched};
 use crate::registry::{Registry, SessionInfo};
@@ -102,6 +104,7 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) waiting: Waiting,
     pub(crate) sessions: Registry,
+    pub(crate) detached: Detached,
     pub(crate) kept: Kept,
     /// A ban began or ended: the ledger is to hear of it.
     pub(crate) bans_changed: Notify,
@@ -213,11 +216,17 @@ impl Guard {
         &self.0.cx
     }
 
-    /// A ticket for `token`, which stands for it in one handshake of a page of `origin` within 30 s.
+    /// A ticket for `token`, which stands for it in one handshake of a page of `origin` within 30 s; `resume` is what the
+    /// client says about resuming in that handshake.
     ///
     /// # Errors
     /// [`TicketError::Token`] when the token is not good, [`TicketError::Store`] when the ticket cannot be kept.
-    pub async fn issue_ticket(&self, token: &str, origin: Option<&str>) -> Result<String, TicketError> {
+    pub async fn issue_ticket(
+        &self,
+        token: &str,
+        origin: Option<&str>,
+        resume: Option<ResumeRequest>,
+    ) -> Result<String, TicketError> {
         use base64::Engine as _;
         let now = clock::now();
         self.0.cx.identify(now, token).map_err(|error| TicketError::Token(error.as_str()))?;
@@ -226,7 +235,7 @@ impl Guard {
         left.copy_from_slice(&self.0.cx.random_id());
         right.copy_from_slice(&self.0.cx.random_id());
         let ticket = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
-        let grant = TicketGrant { token: token.to_owned(), origin: origin.map(str::to_owned) };
+        let grant = TicketGrant { token: token.to_owned(), origin: origin.map(str::to_owned), resume };
         let ends_at = now.unix.after(TICKET_LIFE);
         self.0
             .store
@@ -441,6 +450,7 @@ impl Builder<Tokens> {
             draining: AtomicBool::new(false),
             waiting: Waiting::default(),
             sessions: Registry::default(),
+            detached: Detached::default(),
             reloading: Mutex::default(),
         })))
     }
@@ -482,7 +492,17 @@ impl GuardHandle {
         self.0.0.reconsider_all();
     }
 
-    /// Closes a session with 4403; `false` when there is none of that id.
+    /// Sessions without a connection that wait for their clients.
+    pub fn detached(&self) -> usize {
+        self.0.0.detached.count()
+    }
+
+    /// Bytes that are kept to be replayed.
+    pub fn replay_bytes(&self) -> usize {
+        self.0.0.cx.replays().bytes()
+    }
+
+    /// Closes a session with 4403; one that waits for its client is dropped. `false` when there is none of that id.
     pub fn disconnect(&self, session: SessionId) -> bool {
         self.0.0.sessions.with(session, |open| open.outbox.close(CloseCode::Forbidden).is_ok()).unwrap_or(false)
     }

@@ -46,6 +46,7 @@
 mod axum;
 mod bans;
 mod clock;
+mod detached;
 pub mod driver;
 mod flight;
 mod guard;
@@ -67,13 +68,14 @@ pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
 pub use flight::FirstFlight;
 pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, TicketError, Tokens};
 pub use ledger::{Change, Ledger, LedgerError, MemoryLedger, Row, Shelf};
-pub use mailbox::{Closed, Command, Encoded, Outbox, QueueLimits, Watched};
+pub use mailbox::{Closed, Command, Outbox, QueueLimits, Summons, Watched};
 pub use registry::SessionInfo;
 pub use revoke::{REASON_CHARS_MAX, RevocationDone, RevocationInfo, RevokeError};
 pub use session::{Handled, Handler, Peer};
 pub use socket::{GuardedSocket, Incoming, SendError};
 pub use stats::{HANDSHAKE_STATUS, ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
+pub use wsguard_core::control::delivery::{Encoded, ResumeRequest};
 pub use wsguard_protocol as protocol;
 
 /// The driver's two clocks: what the core is to be asked with.

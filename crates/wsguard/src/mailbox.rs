@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
-use bytes::Bytes;
 use tokio::sync::broadcast;
-use wsguard_core::guard;
-use wsguard_core::time::Millis;
+use wsguard_core::control::delivery::{Claim, Encoded};
+use wsguard_core::guard::Suspended;
+use wsguard_core::time::{Millis, Tick};
 use wsguard_core::verdict::Refusal;
 use wsguard_protocol::CloseCode;
+
+use crate::clock;
 
 /// Limits of a send queue.
 #[derive(Clone, Copy, Debug)]
@@ -28,19 +30,6 @@ pub struct QueueLimits {
 impl Default for QueueLimits {
     fn default() -> Self {
         Self { messages: 256, bytes: 256 * 1024 }
-    }
-}
-
-/// An application message, encoded once for all its receivers.
-#[derive(Clone, Debug)]
-pub struct Encoded(pub(crate) Bytes);
-
-impl Encoded {
-    /// Encodes a message of type `kind` whose payload is the JSON text `payload`.
-    pub fn new(kind: &str, payload: &str) -> Self {
-        let mut tail = Vec::with_capacity(payload.len().saturating_add(kind.len()).saturating_add(32));
-        guard::tail_of(kind, None, payload, &mut tail);
-        Self(tail.into())
     }
 }
 
@@ -61,6 +50,35 @@ pub enum Command {
     State,
     /// Look again at what may have changed: the policy, the keys, a revocation.
     Reconsider,
+    /// Give the session up to the connection that summons it.
+    HandOver(Claim, Summons),
+    /// Look again for the session that was summoned.
+    Continue,
+}
+
+/// Wakes the connection that asked for a session, whatever becomes of the order to give it up: it drops this.
+#[derive(Debug)]
+pub struct Summons {
+    seeker: Outbox,
+    number: u64,
+}
+
+impl Summons {
+    /// For the connection behind `seeker`, which came with handshake `number`.
+    pub(crate) fn new(seeker: Outbox, number: u64) -> Self {
+        Self { seeker, number }
+    }
+
+    /// Whether the connection that asks came after handshake `number`.
+    pub(crate) fn is_after(&self, number: u64) -> bool {
+        self.number > number
+    }
+}
+
+impl Drop for Summons {
+    fn drop(&mut self) {
+        let _ = self.seeker.command(Command::Continue);
+    }
 }
 
 #[derive(Default)]
@@ -74,6 +92,46 @@ struct Queue {
     /// A close waits: it goes out also to a peer that does not read.
     closing: bool,
     closed: bool,
+    /// The connection is lost and its session waits: what is sent is kept in it.
+    parked: Option<Box<Suspended>>,
+}
+
+impl Queue {
+    /// Nobody can go on with the session. What was in it is dropped by the caller, outside of the lock.
+    fn die(&mut self) -> (VecDeque<Command>, Option<Box<Suspended>>) {
+        self.closed = true;
+        (std::mem::take(&mut self.commands), self.parked.take())
+    }
+
+    /// Does `command` to the parked session.
+    fn keep(&mut self, now: Tick, command: Command) -> Kept {
+        let Some(parked) = &mut self.parked else {
+            return Kept::Other(command);
+        };
+        match command {
+            Command::Send(frame) if parked.send(now, &frame).is_err() => Kept::Over,
+            Command::Close(..) => Kept::Over,
+            Command::Ack(id) => {
+                parked.acknowledge(now, &id);
+                Kept::Done
+            }
+            Command::Refuse(Some(id), _) => {
+                parked.refuse(&id);
+                Kept::Done
+            }
+            Command::Send(_) => Kept::Done,
+            other => Kept::Other(other),
+        }
+    }
+}
+
+/// What became of a command to a session that waits.
+enum Kept {
+    Done,
+    /// It says nothing to a session without a connection, and is dropped outside of the lock.
+    Other(#[expect(dead_code, reason = "held to be dropped")] Command),
+    /// The session is over.
+    Over,
 }
 
 /// The sending side of a connection: cheap to clone, usable from anywhere.
@@ -125,7 +183,7 @@ impl Outbox {
     /// # Errors
     /// [`Closed`] when the connection is gone.
     pub fn send(&self, message: &Encoded) -> Result<(), Closed> {
-        self.push(message.0.len(), || Command::Send(message.clone()))
+        self.push(message.tail().len(), || Command::Send(message.clone()))
     }
 
     /// Closes the connection.
@@ -148,6 +206,12 @@ impl Outbox {
             if queue.closed {
                 return;
             }
+            if let Some(parked) = &mut queue.parked {
+                let dead = (!parked.reconsider(clock::now())).then(|| queue.die());
+                drop(queue);
+                drop(dead);
+                return;
+            }
             queue.reconsider = true;
         }
         self.0.waiting.store(true, Ordering::Release);
@@ -160,12 +224,19 @@ impl Outbox {
             if queue.closed {
                 return Err(Closed);
             }
+            if queue.parked.is_some() {
+                let kept = queue.keep(clock::tick(), command());
+                let dead = matches!(kept, Kept::Over).then(|| queue.die());
+                drop(queue);
+                drop((kept, dead));
+                return Ok(());
+            }
             let bytes = queue.bytes.saturating_add(size);
             if queue.commands.len() >= self.0.limits.messages || bytes > self.0.limits.bytes {
                 queue.overflowed = true;
             } else {
                 let command = command();
-                queue.closing |= matches!(command, Command::Close(..));
+                queue.closing |= matches!(command, Command::Close(..) | Command::HandOver(..));
                 queue.bytes = bytes;
                 queue.commands.push_back(command);
             }
@@ -203,9 +274,51 @@ impl Outbox {
     }
 
     pub(crate) fn shut(&self) {
+        let dead = self.lock().die();
+        drop(dead);
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Puts back what was taken and not done, before everything that came since.
+    pub(crate) fn give_back(&self, commands: &mut VecDeque<Command>) {
         let mut queue = self.lock();
-        queue.closed = true;
-        queue.commands = VecDeque::new();
+        commands.append(&mut queue.commands);
+        std::mem::swap(&mut queue.commands, commands);
+    }
+
+    /// From now on what is sent is kept in `suspended`, what waits first. `Err` when that is impossible: something was lost
+    /// already, or the session is to be closed.
+    pub(crate) fn park(&self, now: Tick, suspended: Suspended) -> Result<(), ()> {
+        let mut others = Vec::new();
+        let mut queue = self.lock();
+        let mut alive = !queue.closed && !queue.overflowed;
+        let mut suspended = Box::new(suspended);
+        // It may have been told to look again and not have come to it.
+        alive &= suspended.reconsider(clock::now());
+        queue.parked = Some(suspended);
+        for command in std::mem::take(&mut queue.commands) {
+            match queue.keep(now, command) {
+                Kept::Done => {}
+                Kept::Over => alive = false,
+                other @ Kept::Other(_) => others.push(other),
+            }
+        }
+        (queue.bytes, queue.closing) = (0, false);
+        self.0.waiting.store(false, Ordering::Release);
+        let dead = (!alive).then(|| queue.die());
+        drop(queue);
+        drop((others, dead));
+        if alive { Ok(()) } else { Err(()) }
+    }
+
+    /// Takes the session that waits out, where `claim` is good for it. What is sent from now on waits in the queue again.
+    pub(crate) fn unpark(&self, claim: &Claim) -> Option<Suspended> {
+        let mut queue = self.lock();
+        let good = queue.parked.as_ref().is_some_and(|parked| parked.is_claimed_by(claim));
+        if good { queue.parked.take().map(|parked| *parked) } else { None }
     }
 
     /// Watches what the guard does with this connection.

@@ -83,6 +83,15 @@ impl Registry {
         });
     }
 
+    /// The session goes on behind another address.
+    pub(crate) fn moved(&self, id: SessionId, client: IpAddr) {
+        self.shard(id, |sessions| {
+            if let Some(session) = sessions.get_mut(&id) {
+                session.client = client;
+            }
+        });
+    }
+
     pub(crate) fn with<T>(&self, id: SessionId, act: impl FnOnce(&Registered) -> T) -> Option<T> {
         self.shard(id, |sessions| sessions.get(&id).map(act))
     }

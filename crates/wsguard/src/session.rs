@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use wsguard_core::control::authorization;
+use wsguard_core::control::delivery::Encoded;
 use wsguard_core::control::session::SessionId;
 use wsguard_core::effect::{Effects, Message};
 use wsguard_core::frame::{FrameError, FrameLimits};
-use wsguard_core::guard::{Connection, Snapshot, tail_of};
+use wsguard_core::guard::{Connection, Resumption, Snapshot};
 use wsguard_core::handshake::Admission;
 use wsguard_core::in_force::InForce;
 use wsguard_core::policy::Identity;
@@ -19,9 +20,10 @@ use wsguard_core::time::{Millis, Now, Tick};
 use wsguard_core::verdict::{ControlId, Refusal, Verdict};
 use wsguard_protocol::{CloseCode, ErrorCode};
 
+use crate::detached::Found;
 use crate::driver::Endpoint;
 use crate::guard::Shared;
-use crate::mailbox::{Command, Encoded, Outbox, Watched};
+use crate::mailbox::{Command, Outbox, Summons, Watched};
 use crate::registry::Registered;
 use crate::stats::Counted;
 use crate::waiting::Place;
@@ -44,6 +46,11 @@ pub trait Handler: Send + 'static {
     fn opened(&mut self, peer: &mut Peer<'_>);
     /// A message that every control let pass.
     fn message(&mut self, message: Message<'_>, peer: &mut Peer<'_>) -> Handled;
+    /// The peer came back to this session after a lost connection. Whatever was sent to [`Peer::outbox`] meanwhile it has by
+    /// now, except what its credential no longer lets it read; [`Handler::reconsidered`] is called next.
+    fn resumed(&mut self, peer: &mut Peer<'_>) {
+        let _ = peer;
+    }
     /// What the peer may do has changed, by a new policy or by a token with other roles: leave what it may no longer be
     /// in, and forget what was kept to be sent to it and it may no longer read. Called before the next message.
     ///
@@ -55,6 +62,7 @@ pub trait Handler: Send + 'static {
 
 /// The other end, during one call of a [`Handler`].
 pub struct Peer<'a> {
+    now: Now,
     connection: &'a mut Connection,
     out: &'a mut Vec<u8>,
     outbox: &'a Outbox,
@@ -79,14 +87,12 @@ impl Peer<'_> {
 
     /// Sends a message whose payload is the JSON text `payload`, with the writes of this turn.
     pub fn send(&mut self, kind: &str, payload: &str) {
-        self.tail.clear();
-        tail_of(kind, None, payload, self.tail);
-        self.connection.write_application(self.tail, self.out);
+        self.connection.write_own(self.now, kind, payload, self.tail, self.out);
     }
 
     /// Sends a message that was encoded for many.
     pub fn send_encoded(&mut self, message: &Encoded) {
-        self.connection.write_application(&message.0, self.out);
+        self.connection.write_application(self.now, message, self.out);
     }
 
     /// Whether the peer may enter `room`.
@@ -102,10 +108,23 @@ pub(crate) struct Guarded<H> {
     policy: Arc<InForce>,
     outbox: Outbox,
     state: State,
-    handler: H,
+    /// `None` once it waits with its session.
+    handler: Option<H>,
     registered: Option<SessionId>,
     waiting: Option<Place>,
+    /// The outbox of the session that the connection went on with, until the driver has it.
+    switched: Option<Outbox>,
+    /// The connection that takes the session over.
+    summons: Option<Summons>,
+    /// Which of the guard's handshakes it came with.
+    number: u64,
+    /// How often another connection was asked for the session that this one waits for.
+    searches: u8,
 }
+
+/// Connections that are asked for one session, each after the answer of the one before. One is usual; more where a
+/// client tried several times in a row and the session changed hands in between.
+const SEARCHES_MAX: u8 = 8;
 
 enum State {
     Waiting(Option<Box<Admission>>),
@@ -134,7 +153,7 @@ impl Probe for Laps {
 }
 
 impl<H: Handler> Guarded<H> {
-    pub(crate) fn new(shared: Arc<Shared>, admission: Admission, outbox: Outbox, handler: H) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, admission: Admission, outbox: Outbox, handler: H, number: u64) -> Self {
         shared.stats.connections_open.fetch_add(1, Ordering::Relaxed);
         shared.stats.connections_total.fetch_add(1, Ordering::Relaxed);
         let policy = Arc::clone(admission.policy());
@@ -143,9 +162,13 @@ impl<H: Handler> Guarded<H> {
             policy,
             outbox,
             state: State::Waiting(Some(Box::new(admission))),
-            handler,
+            handler: Some(handler),
             registered: None,
             waiting: None,
+            switched: None,
+            summons: None,
+            number,
+            searches: 0,
         }
     }
 
@@ -181,14 +204,16 @@ impl<H: Handler> Guarded<H> {
             return;
         }
         self.shared.stats.sessions_total.fetch_add(1, Ordering::Relaxed);
-        let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut effects.tail };
-        self.handler.opened(&mut peer);
-        self.follow(effects);
+        let Effects { out, tail, .. } = effects;
+        if let Some(handler) = &mut self.handler {
+            handler.opened(&mut Peer { now, connection, out, outbox: &self.outbox, tail });
+        }
+        self.follow(now, effects);
     }
 
     /// The connection may have moved to another policy or token: what stands here and in the table of sessions follows,
     /// and the application is told.
-    fn follow(&mut self, effects: &mut Effects) {
+    fn follow(&mut self, now: Now, effects: &mut Effects) {
         let State::Running(connection) = &mut self.state else {
             return;
         };
@@ -198,8 +223,10 @@ impl<H: Handler> Guarded<H> {
         self.policy = Arc::clone(connection.policy());
         if let (Some(session), Some(identity)) = (self.registered, connection.identity()) {
             self.shared.sessions.renew(session, identity);
-            let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut effects.tail };
-            self.handler.reconsidered(&mut peer);
+            let Effects { out, tail, .. } = effects;
+            if let Some(handler) = &mut self.handler {
+                handler.reconsidered(&mut Peer { now, connection, out, outbox: &self.outbox, tail });
+            }
         }
     }
 
@@ -211,6 +238,60 @@ impl<H: Handler> Guarded<H> {
         }
     }
 
+    /// Looks for the session that the connection waits for, if it waits for one.
+    fn seek(&mut self, now: Now, effects: &mut Effects) {
+        let State::Running(connection) = &mut self.state else {
+            return;
+        };
+        let Some(claim) = connection.wanted().copied() else {
+            return;
+        };
+        let found = match self.shared.find(now, &claim, &self.outbox, self.number) {
+            Found::Summoned if self.searches < SEARCHES_MAX => {
+                self.searches = self.searches.saturating_add(1);
+                return;
+            }
+            Found::Parked(parked, suspended) => Some((parked, suspended)),
+            Found::Summoned | Found::Nothing => None,
+        };
+        let Some((parked, suspended)) = found else {
+            let outcome = connection.resume(now, None, effects);
+            return self.landed(now, outcome, effects);
+        };
+        let session = suspended.session();
+        let (outbox, handler) = (parked.outbox, parked.handler.downcast::<H>());
+        // A session of another endpoint with another application is none that this connection can go on with.
+        let fits = handler.is_ok();
+        let outcome = connection.resume(now, fits.then_some(suspended), effects);
+        if let (Some(Resumption::Resumed { .. }), Ok(handler)) = (outcome, handler) {
+            self.handler = Some(*handler);
+            self.outbox = outbox.clone();
+            self.switched = Some(outbox);
+            self.registered = Some(session);
+            self.shared.sessions.moved(session, connection.client());
+        } else {
+            outbox.shut();
+            self.shared.sessions.remove(session);
+        }
+        self.landed(now, outcome, effects);
+    }
+
+    /// The search for a session is over: the application learns how.
+    fn landed(&mut self, now: Now, outcome: Option<Resumption>, effects: &mut Effects) {
+        let Some(outcome) = outcome else {
+            return;
+        };
+        self.shared.stats.resumption(outcome);
+        if !matches!(outcome, Resumption::Resumed { .. }) {
+            return self.announce(now, effects);
+        }
+        let Effects { out, tail, .. } = effects;
+        if let (State::Running(connection), Some(handler)) = (&mut self.state, &mut self.handler) {
+            handler.resumed(&mut Peer { now, connection, out, outbox: &self.outbox, tail });
+        }
+        self.follow(now, effects);
+    }
+
     fn settle(&mut self, now: Now, effects: &mut Effects) {
         if effects.bidi_controls > 0 {
             let seen = std::mem::take(&mut effects.bidi_controls);
@@ -219,6 +300,10 @@ impl<H: Handler> Guarded<H> {
         if effects.shadowed > 0 {
             let shadowed = std::mem::take(&mut effects.shadowed);
             self.shared.stats.shadowed.fetch_add(u64::from(shadowed), Ordering::Relaxed);
+        }
+        if effects.duplicates > 0 {
+            let duplicates = std::mem::take(&mut effects.duplicates);
+            self.shared.stats.duplicates.fetch_add(u64::from(duplicates), Ordering::Relaxed);
         }
         for control in effects.untold.drain(..) {
             self.shared.stats.refused(control);
@@ -255,22 +340,23 @@ impl<H: Handler> Guarded<H> {
         };
         stats.message(number, counted);
         let told = laps.as_ref().map(|_| told_of(connection, &verdict, text, effects));
-        self.follow(effects);
+        self.follow(now, effects);
         if verdict == Verdict::Allow {
-            self.hand_over(effects);
+            self.hand_over(now, effects);
             if let Some(laps) = &mut laps {
                 laps.lap(ControlId::Application);
             }
         }
         self.announce(now, effects);
+        self.seek(now, effects);
         if let (Some(laps), Some(told), State::Running(connection)) = (laps, told, &self.state) {
             let event = event_of(now, &told, &laps.taken, connection.snapshot(now).as_ref());
             self.outbox.report(Watched::Message(event.into()));
         }
     }
 
-    fn hand_over(&mut self, effects: &mut Effects) {
-        let State::Running(connection) = &mut self.state else {
+    fn hand_over(&mut self, now: Now, effects: &mut Effects) {
+        let (State::Running(connection), Some(handler)) = (&mut self.state, &mut self.handler) else {
             return;
         };
         // The message is read while the answer is written: it leaves the effects for the time of the call.
@@ -278,15 +364,19 @@ impl<H: Handler> Guarded<H> {
         debug_assert!(Arc::ptr_eq(&self.policy, connection.policy()), "a number is named by the policy it is of");
         let message = accepted.message(&self.policy);
         let id = message.id;
-        let mut peer = Peer { connection, out: &mut effects.out, outbox: &self.outbox, tail: &mut effects.tail };
-        let handled = self.handler.message(message, &mut peer);
-        match handled {
+        let Effects { out, tail, .. } = effects;
+        let answer = handler.message(message, &mut Peer { now, connection, out, outbox: &self.outbox, tail });
+        match answer {
             Handled::Done => {
                 if let Some(id) = id {
-                    connection.acknowledge(id, &mut effects.out);
+                    connection.acknowledge(now, id, &mut effects.out);
                 }
             }
-            Handled::Later => {}
+            Handled::Later => {
+                if let Some(id) = id {
+                    connection.defer(id);
+                }
+            }
             Handled::Refused(code, reason) => {
                 let refusal = Refusal::new(ControlId::Application, code, reason);
                 connection.refuse_handled(id, &refusal, effects);
@@ -324,6 +414,7 @@ impl<H> Drop for Guarded<H> {
         self.stop_waiting();
         self.shared.stats.connections_open.fetch_sub(1, Ordering::Relaxed);
         if let Some(session) = self.registered {
+            self.outbox.shut();
             self.shared.sessions.remove(session);
         }
     }
@@ -341,12 +432,13 @@ impl<H: Handler> Endpoint for Guarded<H> {
             {
                 let (connection, verdict) = Connection::open(Arc::clone(&this.shared.cx), now, *admission, effects);
                 this.state = State::Running(Box::new(connection));
-                this.follow(effects);
+                this.follow(now, effects);
                 match verdict {
                     Verdict::Allow => this.announce(now, effects),
                     Verdict::Answered => this.wait(),
                     Verdict::Refuse(_) | Verdict::Close(_) => {}
                 }
+                this.seek(now, effects);
             }
         });
     }
@@ -384,6 +476,13 @@ impl<H: Handler> Endpoint for Guarded<H> {
         self.settle(crate::clock::now(), effects);
     }
 
+    fn lost(&mut self, effects: &mut Effects) {
+        if let Some(connection) = self.connection() {
+            connection.on_lost(effects);
+        }
+        self.settle(crate::clock::now(), effects);
+    }
+
     fn broken(&mut self, error: FrameError, effects: &mut Effects) {
         if let Some(connection) = self.connection() {
             let _ = connection.on_frame_error(crate::clock::now(), error, effects);
@@ -401,27 +500,30 @@ impl<H: Handler> Endpoint for Guarded<H> {
     fn stalled(&mut self, effects: &mut Effects) {
         self.shared.stats.queue_drops.fetch_add(1, Ordering::Relaxed);
         if let Some(connection) = self.connection() {
-            let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::RateLimited, "peer_does_not_read");
-            let _ = connection.close(CloseCode::TryLater, Some(refusal), effects);
+            let _ = connection.on_stalled(effects);
         }
         self.settle(crate::clock::now(), effects);
     }
 
     fn command(&mut self, now: Now, command: Command, effects: &mut Effects) {
-        if matches!(command, Command::Reconsider) {
-            self.isolated(now, effects, |this, effects| {
-                if let Some(connection) = this.connection() {
-                    let _ = connection.reconsider(now, effects);
-                }
-                this.follow(effects);
-            });
-            return;
+        match command {
+            Command::Continue => return self.isolated(now, effects, |this, effects| this.seek(now, effects)),
+            Command::Reconsider => {
+                return self.isolated(now, effects, |this, effects| {
+                    if let Some(connection) = this.connection() {
+                        let _ = connection.reconsider(now, effects);
+                    }
+                    this.follow(now, effects);
+                });
+            }
+            _ => {}
         }
         let outbox = self.outbox.clone();
+        let (mut summons, number) = (None, self.number);
         if let Some(connection) = self.connection() {
             match command {
-                Command::Send(message) => connection.write_application(&message.0, &mut effects.out),
-                Command::Ack(id) => connection.acknowledge(&id, &mut effects.out),
+                Command::Send(message) => connection.write_application(now, &message, &mut effects.out),
+                Command::Ack(id) => connection.acknowledge(now, &id, &mut effects.out),
                 Command::Refuse(id, refusal) => connection.refuse_handled(id.as_deref(), &refusal, effects),
                 Command::Drain(after) => connection.write_draining(after, &mut effects.out),
                 Command::State => {
@@ -431,12 +533,19 @@ impl<H: Handler> Endpoint for Guarded<H> {
                         outbox.report(Watched::State(state.into()));
                     }
                 }
+                Command::HandOver(claim, by) => {
+                    let gives_up = by.is_after(number) && connection.give_up(&claim, effects);
+                    summons = gives_up.then_some(by);
+                }
                 Command::Close(code, refusal) => {
                     let refusal = refusal.or_else(|| refusal_of(code));
                     let _ = connection.close(code, refusal, effects);
                 }
-                Command::Reconsider => {}
+                Command::Reconsider | Command::Continue => {}
             }
+        }
+        if summons.is_some() {
+            self.summons = summons;
         }
         self.settle(now, effects);
     }
@@ -449,10 +558,15 @@ impl<H: Handler> Endpoint for Guarded<H> {
     }
 
     fn due(&mut self, now: Now, effects: &mut Effects) {
-        if let Some(connection) = self.connection() {
-            let _ = connection.on_deadline(now, effects);
-        }
-        self.settle(now, effects);
+        self.isolated(now, effects, |this, effects| {
+            let before = this.connection().is_some_and(|connection| connection.wanted().is_some());
+            if let Some(connection) = this.connection()
+                && connection.on_deadline(now, effects) == Verdict::Allow
+                && before
+            {
+                this.landed(now, Some(Resumption::Unknown), effects);
+            }
+        });
     }
 
     fn message_time_max(&self) -> Millis {
@@ -465,6 +579,33 @@ impl<H: Handler> Endpoint for Guarded<H> {
 
     fn is_over(&self) -> bool {
         matches!(&self.state, State::Running(connection) if connection.is_closing())
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(&self.state, State::Running(connection) if connection.wanted().is_some())
+    }
+
+    fn outbox(&mut self) -> Option<Outbox> {
+        self.switched.take()
+    }
+
+    fn ended(&mut self) -> bool {
+        let summons = self.summons.take();
+        let suspended = self.connection().and_then(Connection::take_suspended);
+        let (Some(suspended), Some(_)) = (suspended, self.registered) else {
+            return false;
+        };
+        let Some(handler) = self.handler.take() else {
+            return false;
+        };
+        let now = crate::clock::now();
+        let parked = self.shared.park(now, suspended, Box::new(handler), &self.outbox, self.number, summons.is_some());
+        if parked {
+            self.registered = None;
+        }
+        // Whoever takes the session over looks for it now.
+        drop(summons);
+        parked
     }
 }
 

@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use wsguard_core::control::delivery::Encoded;
 use wsguard_core::effect::Message;
 use wsguard_core::verdict::{ControlId, Refusal};
 use wsguard_protocol::{CloseCode, ErrorCode};
 
-use crate::mailbox::{Closed, Command, Encoded, Outbox};
+use crate::mailbox::{Closed, Command, Outbox};
 use crate::session::{Handled, Handler, Peer};
 
 /// Messages that may wait for the application's loop. More are refused with `rate_limited`: an application that cannot

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wsguard_core::control::authorization::TYPES_MAX;
+use wsguard_core::guard::Resumption;
 use wsguard_core::time::Millis;
 use wsguard_core::verdict::ControlId;
 
@@ -24,6 +25,9 @@ pub struct Stats {
     pub(crate) panics: AtomicU64,
     pub(crate) shadowed: AtomicU64,
     pub(crate) bidi_controls: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) replayed: AtomicU64,
+    resumes: [AtomicU64; RESUMES.len()],
     pub(crate) reloads: AtomicU64,
     round_trips: [AtomicU64; ROUND_TRIP_MS.len() + 1],
     round_trip_ms: AtomicU64,
@@ -36,6 +40,9 @@ pub struct Stats {
 
 /// The statuses with which a request can be refused before the 101.
 pub const HANDSHAKE_STATUS: [u16; 9] = [400, 401, 403, 404, 405, 426, 429, 431, 503];
+
+/// The words of [`Resumption`], by which resumes are counted.
+const RESUMES: [&str; 4] = ["resumed", "unknown", "out_of_reach", "refused"];
 
 /// Verdicts by which messages are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +64,9 @@ impl Stats {
             panics: AtomicU64::default(),
             shadowed: AtomicU64::default(),
             bidi_controls: AtomicU64::default(),
+            duplicates: AtomicU64::default(),
+            replayed: AtomicU64::default(),
+            resumes: Default::default(),
             reloads: AtomicU64::default(),
             round_trips: Default::default(),
             round_trip_ms: AtomicU64::default(),
@@ -69,6 +79,16 @@ impl Stats {
     pub(crate) fn refused(&self, control: ControlId) {
         let place = ControlId::ALL.iter().position(|known| *known == control);
         if let Some(counter) = place.and_then(|place| self.refusals.get(place)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn resumption(&self, outcome: Resumption) {
+        if let Resumption::Resumed { replayed } = outcome {
+            self.replayed.fetch_add(replayed as u64, Ordering::Relaxed);
+        }
+        let place = RESUMES.iter().position(|known| *known == outcome.as_str());
+        if let Some(counter) = place.and_then(|place| self.resumes.get(place)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -150,6 +170,21 @@ impl Stats {
     /// Bidirectional control characters in messages that passed.
     pub fn bidi_controls(&self) -> u64 {
         self.bidi_controls.load(Ordering::Relaxed)
+    }
+
+    /// Messages with a known `id`: answered, not handled.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates.load(Ordering::Relaxed)
+    }
+
+    /// Frames that were sent again behind a resume.
+    pub fn replayed(&self) -> u64 {
+        self.replayed.load(Ordering::Relaxed)
+    }
+
+    /// Connections that asked for a session, by what became of it.
+    pub fn resumes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        RESUMES.into_iter().zip(self.resumes.iter().map(|counter| counter.load(Ordering::Relaxed)))
     }
 
     /// Policies that came into force while the guard ran.

@@ -43,6 +43,8 @@ pub struct Upgrade {
     admission: Admission,
     accept: HeaderValue,
     pending: OnUpgrade,
+    /// Which of the guard's handshakes this is: a client that tries again has the higher number.
+    number: u64,
 }
 
 /// A response with a small body.
@@ -99,21 +101,21 @@ pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Resu
         let asked = Asked::of(client, &parts.uri, &parts.headers);
         return Err(refuse(guard, asked, &malformed(400, "connection_cannot_upgrade")));
     };
-    shared.stats.handshakes_admitted.fetch_add(1, Ordering::Relaxed);
-    Ok(Upgrade { guard: guard.clone(), admission, accept, pending })
+    let number = shared.stats.handshakes_admitted.fetch_add(1, Ordering::Relaxed);
+    Ok(Upgrade { guard: guard.clone(), admission, accept, pending, number })
 }
 
 impl Upgrade {
     /// The 101, and the connection behind it: `handler` is the application.
     pub fn into_response(self, handler: impl Handler) -> SmallResponse {
-        let Self { guard, admission, accept, pending } = self;
+        let Self { guard, admission, accept, pending, number } = self;
         let subprotocol = admission.subprotocol;
         tokio::spawn(async move {
             let Ok(upgraded) = pending.await else {
                 return;
             };
             let outbox = Outbox::new(guard.0.queue);
-            let guarded = Guarded::new(guard.0, admission, outbox.clone(), handler);
+            let guarded = Guarded::new(guard.0, admission, outbox.clone(), handler, number);
             drive(upgraded, outbox, guarded);
         });
         let mut response = switching_protocols(accept);

@@ -4,6 +4,8 @@
 export const SUBPROTOCOL = 'wsguard.v1';
 /** Prefix of the subprotocol entry that carries a token. Never echoed by a server. */
 export const SUBPROTOCOL_BEARER_PREFIX = 'wsguard.bearer.';
+/** The subprotocol entry that announces a resume; with `.TOKEN.LASTSEQ` behind it, one that asks for it. */
+export const SUBPROTOCOL_RESUME = 'wsguard.resume';
 /** The path of the WebSocket endpoint; the ticket and session endpoints stand below it. */
 export const ENDPOINT_PATH = '/ws';
 /** Largest message, in bytes of UTF-8. */
@@ -14,6 +16,10 @@ export const FIRST_MESSAGE_BYTES_MAX = 8_192;
 export const ID_CHARS_MAX = 64;
 /** Largest `id` that is an integer. */
 export const ID_INTEGER_MAX = 9_007_199_254_740_991;
+/** Ids that a server remembers at least. */
+export const ID_WINDOW = 1_024;
+/** Time after which a server may forget an id all the same, in milliseconds. */
+export const ID_WINDOW_MS = 300_000;
 /** Longest message type, in bytes. */
 export const TYPE_BYTES_MAX = 64;
 /** Time that the previous CSRF token stays good after a rotation, in milliseconds. */
@@ -215,7 +221,7 @@ export const SERVER_FRAME_TYPES: readonly ServerFrameType[] = [
 export interface Auth {
   /** The token. */
   token?: string;
-  /** Resumes an earlier session. */
+  /** Resumes an earlier session; without it `lastSeq` announces that the client will come back. */
   resumeToken?: string;
   /** The last `seq` that the client saw of it. */
   lastSeq?: number;

@@ -6,8 +6,9 @@
 //! # Specification
 //! docs/protocol.md section 2; OWASP ASVS 5.0 4.4.3, 14.2.1; RFC 6750 section 2.1
 
-use wsguard_protocol::{ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX};
+use wsguard_protocol::{ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, SUBPROTOCOL_RESUME};
 
+use super::delivery::ResumeRequest;
 use crate::handshake::{HandshakeRefusal, HandshakeRequest, Header};
 use crate::verdict::{ControlId, Refusal};
 
@@ -96,12 +97,14 @@ impl Offer<'_> {
 }
 
 /// A credential, and whether the peer speaks `wsguard.v1` by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered<'a> {
     /// The credential.
     pub offer: Offer<'a>,
     /// Whether `wsguard.v1` was offered: the server selects it, and a browser can be told why it is refused.
     pub subprotocol: bool,
+    /// What the subprotocols say about resuming.
+    pub resume: Option<ResumeRequest>,
 }
 
 fn malformed(reason: &'static str) -> HandshakeRefusal {
@@ -124,7 +127,7 @@ pub fn find<'a>(
         Header::Invalid => return Err(unauthenticated("authorization_malformed")),
         Header::One(value) => Some(bearer_of(value).ok_or_else(|| unauthenticated("authorization_malformed"))?),
     };
-    let (subprotocol, offered_token) = protocols(request.protocols)?;
+    let Protocols { named: subprotocol, bearer: offered_token, resume } = protocols(request.protocols)?;
     let query = query(request.query)?;
     if query.token.is_some() && !allow_query_token {
         return Err(malformed("token_in_query"));
@@ -149,7 +152,7 @@ pub fn find<'a>(
         },
     };
     let on = methods.allow(offer.way(), allow_query_token);
-    if on { Ok(Offered { offer, subprotocol }) } else { Err(unauthenticated("method_switched_off")) }
+    if on { Ok(Offered { offer, subprotocol, resume }) } else { Err(unauthenticated("method_switched_off")) }
 }
 
 /// The token of `Bearer TOKEN`; the scheme's name in any case, one space, the token's grammar (RFC 6750 section 2.1).
@@ -166,13 +169,21 @@ fn is_token68(token: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
 }
 
-fn protocols(header: Header<'_>) -> Result<(bool, Option<&str>), HandshakeRefusal> {
+#[derive(Default)]
+struct Protocols<'a> {
+    /// `wsguard.v1` is among them.
+    named: bool,
+    bearer: Option<&'a str>,
+    resume: Option<ResumeRequest>,
+}
+
+fn protocols(header: Header<'_>) -> Result<Protocols<'_>, HandshakeRefusal> {
     let value = match header {
-        Header::Absent => return Ok((false, None)),
+        Header::Absent => return Ok(Protocols::default()),
         Header::Invalid => return Err(malformed("subprotocols_malformed")),
         Header::One(value) => value,
     };
-    let (mut named, mut token) = (false, None);
+    let Protocols { mut named, bearer: mut token, mut resume } = Protocols::default();
     for entry in value.split(',') {
         let entry = entry.trim_matches([' ', '\t']);
         if let Some(bearer) = entry.strip_prefix(SUBPROTOCOL_BEARER_PREFIX) {
@@ -181,6 +192,11 @@ fn protocols(header: Header<'_>) -> Result<(bool, Option<&str>), HandshakeRefusa
             }
             if !is_token68(bearer) {
                 return Err(malformed("subprotocols_malformed"));
+            }
+        } else if let Some(rest) = entry.strip_prefix(SUBPROTOCOL_RESUME) {
+            let request = ResumeRequest::from_entry(rest).map_err(|_| malformed("resume_malformed"))?;
+            if resume.replace(request).is_some() {
+                return Err(malformed("two_resumes"));
             }
         } else if entry == SUBPROTOCOL {
             named = true;
@@ -191,7 +207,10 @@ fn protocols(header: Header<'_>) -> Result<(bool, Option<&str>), HandshakeRefusa
     if token.is_some() && !named {
         return Err(malformed("bearer_without_subprotocol"));
     }
-    Ok((named, token))
+    if resume.is_some() && !named {
+        return Err(malformed("resume_without_subprotocol"));
+    }
+    Ok(Protocols { named, bearer: token, resume })
 }
 
 #[derive(Default)]
@@ -269,6 +288,30 @@ mod tests {
             ("bearer entry alone", with(&|r| r.protocols = one("wsguard.bearer.a")), Err(400)),
             ("empty bearer entry", with(&|r| r.protocols = one("wsguard.v1, wsguard.bearer.")), Err(400)),
             ("two entries", with(&|r| r.protocols = one("wsguard.v1, wsguard.bearer.a, wsguard.bearer.b")), Err(400)),
+            (
+                "resume entry",
+                with(&|r| r.protocols = one("wsguard.v1, wsguard.resume.AAAA.0")),
+                Ok(Offer::FirstMessage),
+            ),
+            (
+                "resume beside a header",
+                with(&|r| {
+                    r.protocols = one("wsguard.resume, wsguard.v1");
+                    r.authorization = one("Bearer a");
+                }),
+                Ok(Offer::Bearer("a")),
+            ),
+            ("resume entry alone", with(&|r| r.protocols = one("wsguard.resume.AAAA.0")), Err(400)),
+            (
+                "resume entry without a number",
+                with(&|r| r.protocols = one("wsguard.v1, wsguard.resume.AAAA")),
+                Err(400),
+            ),
+            (
+                "two resume entries",
+                with(&|r| r.protocols = one("wsguard.v1, wsguard.resume, wsguard.resume")),
+                Err(400),
+            ),
             ("foreign protocol", with(&|r| r.protocols = one("soap")), Ok(Offer::FirstMessage)),
             ("ticket", with(&|r| r.query = Some("x=1&ticket=abc")), Ok(Offer::Ticket("abc"))),
             ("two tickets", with(&|r| r.query = Some("ticket=a&ticket=b")), Err(400)),

@@ -7,6 +7,7 @@ pub mod authorization;
 pub(crate) mod content;
 pub mod credential;
 pub(crate) mod csrf;
+pub mod delivery;
 pub mod envelope;
 pub mod heartbeat;
 pub mod host;

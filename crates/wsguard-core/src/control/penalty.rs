@@ -89,6 +89,7 @@ impl Weight {
             | ControlId::Host
             | ControlId::Origin
             | ControlId::Liveness
+            | ControlId::Delivery
             | ControlId::Application
             | ControlId::Heartbeat
             | ControlId::Penalty => Self::ZERO,

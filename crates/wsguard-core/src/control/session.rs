@@ -64,6 +64,17 @@ pub struct SessionPolicy {
     pub max: Millis,
     /// Open sessions of one subject: browser tabs and devices of one person, not more.
     pub per_subject: u32,
+    /// Time that a session waits for its client after a lost connection. 2 minutes: a change of network or a short
+    /// sleep. Zero: none waits, and no resume token is handed out.
+    pub resume_window: Millis,
+    /// Sessions of one subject that wait at once; one more ends the one that waited longest.
+    pub detached_per_subject: u32,
+    /// Sessions of the server that wait at once; one more ends the one that waited longest.
+    pub detached_max: u32,
+    /// Bytes that are kept to be replayed to one session: some hundred messages of a chat.
+    pub replay_bytes: usize,
+    /// The same for all sessions together.
+    pub replay_bytes_total: usize,
     /// What becomes of one more.
     pub on_cap: OnCap,
 }
@@ -84,6 +95,11 @@ impl Default for SessionPolicy {
             idle: Millis::from_secs(30 * 60),
             max: Millis::from_secs(24 * 3_600),
             per_subject: 32,
+            resume_window: Millis::from_secs(120),
+            detached_per_subject: 4,
+            detached_max: 8_192,
+            replay_bytes: 64 * 1_024,
+            replay_bytes_total: 64 * 1_024 * 1_024,
             on_cap: OnCap::Refuse,
         }
     }

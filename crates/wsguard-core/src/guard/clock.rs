@@ -2,7 +2,8 @@
 
 use wsguard_protocol::{CloseCode, ErrorCode};
 
-use super::{Connection, Phase, reply};
+use super::resume::{Resumption, limits_of};
+use super::{Aftermath, Connection, Phase, reply};
 use crate::control::heartbeat::Beat;
 use crate::effect::Effects;
 use crate::frame::{self, Opcode};
@@ -18,6 +19,8 @@ impl Connection {
     /// A message has been under way for longer than [`crate::control::heartbeat::HeartbeatPolicy::message`].
     pub fn on_message_overdue(&mut self, effects: &mut Effects) -> Verdict {
         let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::InvalidMessage, "message_unfinished");
+        // A network that fails within a message looks like this.
+        self.aftermath = Aftermath::Kept;
         self.close(CloseCode::PolicyViolation, Some(refusal), effects)
     }
 
@@ -26,8 +29,9 @@ impl Connection {
         let policy = &self.judged.policy;
         let beat = self.heart.deadline(&policy.heartbeat);
         match &self.phase {
-            Phase::Closed => Tick::NEVER,
-            Phase::FirstMessage { until } | Phase::Proof { until, .. } => *until,
+            Phase::Closed | Phase::Suspended(_) => Tick::NEVER,
+            Phase::Resuming(resuming) => resuming.until(),
+            Phase::FirstMessage { until, .. } | Phase::Proof { until, .. } => *until,
             Phase::Open(session) => beat
                 .min(session.last_message.after(policy.sessions.idle))
                 .min(session.started.after(policy.sessions.max))
@@ -37,17 +41,23 @@ impl Connection {
         }
     }
 
-    /// Does what is due at `now`.
+    /// Does what is due at `now`. [`Verdict::Allow`]: the session that was waited for did not come, and a new one began.
     pub fn on_deadline(&mut self, now: Now, effects: &mut Effects) -> Verdict {
         if self.closing {
             return Verdict::Answered;
+        }
+        if self.wait_is_over(now.tick) {
+            return match self.resume(now, None, effects) {
+                Some(Resumption::Refused) | None => Verdict::Answered,
+                Some(_) => Verdict::Allow,
+            };
         }
         let policy = &self.judged.policy;
         let (idle, max, rotate) = (policy.sessions.idle, policy.sessions.max, policy.csrf_rotate_every);
         let timed_out = |reason| Refusal::new(ControlId::Heartbeat, ErrorCode::Unauthenticated, reason);
         match &mut self.phase {
-            Phase::Closed => return Verdict::Answered,
-            Phase::FirstMessage { until } | Phase::Proof { until, .. } => {
+            Phase::Closed | Phase::Suspended(_) | Phase::Resuming(_) => return Verdict::Answered,
+            Phase::FirstMessage { until, .. } | Phase::Proof { until, .. } => {
                 return if now.tick >= *until {
                     self.close(CloseCode::TimedOut, Some(timed_out("first_message_missing")), effects)
                 } else {
@@ -79,6 +89,11 @@ impl Connection {
                 }
             }
         }
+        if let Phase::Open(session) = &mut self.phase
+            && let Some(replay) = session.replay_mut()
+        {
+            replay.forget_old(&limits_of(&self.judged.policy), now.tick);
+        }
         match self.heart.beat(&self.judged.policy.heartbeat, now.tick) {
             Beat::Quiet(_) => Verdict::Answered,
             Beat::Ping => {
@@ -87,6 +102,7 @@ impl Connection {
             }
             Beat::Dead => {
                 let refusal = Refusal::new(ControlId::Heartbeat, ErrorCode::SessionExpired, "peer_silent");
+                self.aftermath = Aftermath::Kept;
                 self.close(CloseCode::TimedOut, Some(refusal), effects)
             }
         }

@@ -6,15 +6,16 @@ use wsguard_protocol::limits::AUTH_EXPIRING_MS;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
 use super::penalty::Held;
-use super::{Connection, Passed, Phase, Refused, Session, reply};
+use super::{Aftermath, Connection, Passed, Phase, Refused, Session, reply};
 use crate::control::csrf::Csrf;
+use crate::control::delivery::{ResumeRequest, resume_in_payload};
 use crate::control::envelope::Envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::rate::{Bucket, Quota};
-use crate::control::session::{Seat, SessionId, Taken};
+use crate::control::session::{Seat, SessionId};
 use crate::control::shadow::ShadowSet;
 use crate::effect::Effects;
-use crate::handshake::{Admission, Entry, kept_out, too_many_sessions};
+use crate::handshake::{Admission, Entry, kept_out};
 use crate::json::Value;
 use crate::policy::{Context, Identity, Policy};
 use crate::time::{Millis, Now, Tick};
@@ -43,21 +44,20 @@ impl Connection {
             bidi_told: false,
             shadow_told: ShadowSet::default(),
             held: Held::default(),
+            aftermath: Aftermath::Over,
             rights_changed: false,
             judged: admission.judged,
             cx,
         };
+        let resume = admission.resume;
         let verdict = match admission.entry {
-            Entry::Open(identity, seat) => {
-                connection.begin_session(now, identity, seat, effects);
-                Verdict::Allow
-            }
+            Entry::Open(identity, seat) => connection.begin(now, identity, seat, resume.as_deref(), effects),
             Entry::FirstMessage => {
-                connection.phase = Phase::FirstMessage { until };
+                connection.phase = Phase::FirstMessage { until, resume };
                 Verdict::Answered
             }
             Entry::Proof { identity, fingerprint } => {
-                connection.phase = Phase::Proof { until, identity, fingerprint };
+                connection.phase = Phase::Proof { until, identity, fingerprint, resume };
                 Verdict::Answered
             }
             Entry::Refused(refusal) => {
@@ -84,11 +84,14 @@ impl Connection {
             |code, reason, close| Err(Refused::new(ControlId::Credential, code, reason, envelope.id).closing(close));
         let unauthenticated = |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
         if let Phase::Proof { fingerprint, .. } = &self.phase {
+            let Ok((None, resume)) = resume_in_payload(envelope.payload) else {
+                return refuse(ErrorCode::CsrfInvalid, "auth_payload_invalid", CloseCode::Forbidden);
+            };
             return match envelope.csrf_token {
                 _ if envelope.kind != "auth" => {
                     refuse(ErrorCode::CsrfInvalid, "first_message_not_auth", CloseCode::Forbidden)
                 }
-                Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved),
+                Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved(resume)),
                 Some(_) => refuse(ErrorCode::CsrfInvalid, "proof_wrong", CloseCode::Forbidden),
                 None => refuse(ErrorCode::CsrfInvalid, "proof_missing", CloseCode::Forbidden),
             };
@@ -96,11 +99,11 @@ impl Connection {
         if envelope.kind != "auth" {
             return unauthenticated("first_message_not_auth");
         }
-        let Some(token) = only_string(envelope.payload, "token") else {
+        let Ok((Some(token), resume)) = resume_in_payload(envelope.payload) else {
             return unauthenticated("auth_payload_invalid");
         };
         match self.cx.identify_under(&self.judged.policy, now, token) {
-            Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity))),
+            Ok(identity) => Ok(Passed::Authenticated(Arc::new(identity), resume)),
             Err(error @ TokenError::Revoked(_)) => refuse(ErrorCode::Forbidden, error.as_str(), CloseCode::Forbidden),
             Err(error) => unauthenticated(error.as_str()),
         }
@@ -141,20 +144,36 @@ impl Connection {
         }
     }
 
-    pub(super) fn take_seat(&mut self, now: Now, identity: Arc<Identity>, effects: &mut Effects) -> Verdict {
+    /// The first message proved who this is. `request` stands in it; without one the handshake's counts.
+    pub(super) fn take_seat(
+        &mut self,
+        now: Now,
+        identity: Arc<Identity>,
+        request: Option<ResumeRequest>,
+        effects: &mut Effects,
+    ) -> Verdict {
         if let Some(left) = self.cx.kept_out(&identity, now) {
             return self.close(CloseCode::RateLimited, Some(kept_out("subject_kept_out", left)), effects);
         }
-        let Some(Taken { seat, displaced, .. }) = self.cx.take_seat(identity.print, &self.judged.policy) else {
-            self.cx.charge_subject(&self.judged.policy, now, &identity, ControlId::SessionCap);
-            return self.close(CloseCode::Replaced, Some(too_many_sessions()), effects);
+        let offered = match &mut self.phase {
+            Phase::FirstMessage { resume, .. } | Phase::Proof { resume, .. } => resume.take(),
+            _ => None,
         };
-        effects.displaced = displaced;
-        self.begin_session(now, identity, seat, effects);
-        Verdict::Answered
+        let request = request.or(offered.map(|request| *request));
+        match self.begin(now, identity, None, request.as_ref(), effects) {
+            Verdict::Allow => Verdict::Answered,
+            other => other,
+        }
     }
 
-    pub(super) fn begin_session(&mut self, now: Now, identity: Arc<Identity>, seat: Seat, effects: &mut Effects) {
+    pub(super) fn begin_session(
+        &mut self,
+        now: Now,
+        identity: Arc<Identity>,
+        seat: Seat,
+        announced: bool,
+        effects: &mut Effects,
+    ) {
         let policy = &self.judged.policy;
         let id = SessionId(self.cx.random_id());
         seat.begin(id);
@@ -171,10 +190,16 @@ impl Connection {
             permissions: policy.permissions_of(&identity.claims),
             ends_at: identity.claims.ends_at(policy.tokens.leeway),
             identity,
-            seat,
+            seat: Some(seat),
+            delivery: None,
         });
         session.schedule_end(now, policy);
-        reply::write_welcome(&mut effects.out, id, &session.identity.claims, &session.csrf, policy);
+        if announced {
+            session.announce(&self.cx, policy);
+        }
+        let token = session.resume_token(&self.cx, policy);
+        let claims = &session.identity.claims;
+        reply::write_welcome(&mut effects.out, id, claims, &session.csrf, policy, token.as_deref(), false);
         self.phase = Phase::Open(session);
         self.take_standing_up(now);
         self.record("session_opened", effects);
@@ -185,6 +210,7 @@ impl Connection {
             session.identity = identity;
             session.permissions = self.judged.policy.permissions_of(&session.identity.claims);
             session.schedule_end(now, &self.judged.policy);
+            session.purge_rooms(&self.judged.policy);
             self.rights_changed = true;
             reply::write_auth(&mut effects.out, "auth.refreshed", session.identity.claims.expires_at);
             self.record("token_refreshed", effects);

@@ -3,11 +3,12 @@
 use wsguard_protocol::ErrorCode;
 use wsguard_protocol::limits::{CLIENT_ACK_INTERVAL_MS, ID_CHARS_MAX};
 
-use super::{Connection, Passed, Refused, reply};
+use super::{Connection, Passed, Refused, Session, reply};
 use crate::control::envelope::Envelope;
 use crate::effect::Effects;
 use crate::json::{Kind, Value};
-use crate::time::{Millis, Now, Tick};
+use crate::policy::{Context, Policy};
+use crate::time::{Millis, Now};
 use crate::verdict::ControlId;
 
 /// `t` comes back as it was sent: any number, since pages measure with `performance.now()` as well as with `Date.now()`, or
@@ -38,26 +39,31 @@ fn may_come_back(t: Value<'_>) -> bool {
     }
 }
 
-/// The client has everything up to `seq`: nothing is kept for it, so there is nothing to trim.
+/// The client has everything up to `seq`: what was kept for it up to there is let go.
 ///
 /// One that comes within [`CLIENT_ACK_INTERVAL_MS`] of the last is passed over in silence: an `ack` is never refused for its rate,
 /// and the next one says all that this one said.
-pub(super) fn accept_ack<'t>(now: Now, from: &mut Tick, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
-    if now.tick < *from {
+pub(super) fn accept_ack<'t>(
+    now: Now,
+    cx: &Context,
+    policy: &Policy,
+    session: &mut Session,
+    envelope: &Envelope<'t>,
+) -> Result<Passed, Refused<'t>> {
+    if now.tick < session.ack_from {
         return Ok(Passed::Ignored);
     }
-    let good = envelope.payload.filter(|payload| payload.is_object()).is_some_and(|payload| {
+    let seq = envelope.payload.filter(|payload| payload.is_object()).and_then(|payload| {
         let mut members = payload.members();
-        let seq =
-            members.next().is_some_and(|member| member.key.str_eq("seq") && member.value.as_u64_exact().is_some());
-        seq && members.next().is_none()
+        let first = members.next().filter(|member| member.key.str_eq("seq"))?;
+        members.next().is_none().then(|| first.value.as_u64_exact())?
     });
-    if good {
-        *from = now.tick.after(Millis(CLIENT_ACK_INTERVAL_MS));
-        Ok(Passed::Answered)
-    } else {
-        Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id))
-    }
+    let Some(seq) = seq else {
+        return Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id));
+    };
+    session.ack_from = now.tick.after(Millis(CLIENT_ACK_INTERVAL_MS));
+    session.acknowledged(cx, policy, seq);
+    Ok(Passed::Answered)
 }
 
 impl Connection {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
 use super::{Connection, Phase};
+use crate::control::session::Seat;
 use crate::effect::Effects;
 use crate::handshake::{Judged, kept_out};
 use crate::in_force::InForce;
@@ -59,18 +60,20 @@ impl Connection {
                 still_identified(&old, policy, &session.identity)?;
                 session.permissions = policy.permissions_of(&session.identity.claims);
                 session.schedule_end(now, policy);
+                session.purge_rooms(policy);
             }
             Phase::Proof { identity, .. } => still_identified(&old, policy, identity)?,
-            Phase::FirstMessage { .. } | Phase::Closed => {}
+            Phase::Resuming(resuming) => still_identified(&old, policy, resuming.identity())?,
+            Phase::FirstMessage { .. } | Phase::Suspended(_) | Phase::Closed => {}
         }
         Ok(())
     }
 
     /// Whether the seat and the key that verified the token are still there, neither token nor session was revoked, and
     /// neither subject nor session is banned.
-    fn still_good(&self, now: Now) -> Result<(), Closure> {
+    pub(super) fn still_good(&self, now: Now) -> Result<(), Closure> {
         if let Phase::Open(session) = &self.phase
-            && session.seat.is_displaced()
+            && session.seat.as_ref().is_some_and(Seat::is_displaced)
         {
             let refusal = Refusal::new(ControlId::SessionCap, ErrorCode::Forbidden, "session_displaced");
             return Err(Closure { code: CloseCode::Replaced, refusal: Some(refusal) });
@@ -85,7 +88,8 @@ impl Connection {
         let identity = match &self.phase {
             Phase::Open(session) => Some(&session.identity),
             Phase::Proof { identity, .. } => Some(identity),
-            Phase::FirstMessage { .. } | Phase::Closed => None,
+            Phase::Resuming(resuming) => Some(resuming.identity()),
+            Phase::FirstMessage { .. } | Phase::Suspended(_) | Phase::Closed => None,
         };
         if identity.is_some_and(|identity| !identity.is_static && !self.cx.key_is_known(identity)) {
             let refusal = Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, "token_key_withdrawn");
@@ -94,7 +98,8 @@ impl Connection {
         let revoked = match &self.phase {
             Phase::Open(session) => self.cx.revocations.refuse(&session.identity.claims, Some(session.id)),
             Phase::Proof { identity, .. } => self.cx.revocations.refuse(&identity.claims, None),
-            Phase::FirstMessage { .. } | Phase::Closed => None,
+            Phase::Resuming(resuming) => self.cx.revocations.refuse(&resuming.identity().claims, None),
+            Phase::FirstMessage { .. } | Phase::Suspended(_) | Phase::Closed => None,
         };
         let Some(revoked) = revoked else {
             return Ok(());
@@ -136,7 +141,7 @@ impl Judged {
 
 /// Whether the token of `identity`, which passed `old`, also passes `new`. Where that cannot be known without the token,
 /// which is not kept, the client is asked for it again: 4401 makes it come back with one.
-fn still_identified(old: &Policy, new: &Policy, identity: &Identity) -> Result<(), Closure> {
+pub(super) fn still_identified(old: &Policy, new: &Policy, identity: &Identity) -> Result<(), Closure> {
     let fixed = |policy: &Policy| policy.static_token.as_ref().map(|fixed| fixed.token.clone());
     let reason = if identity.is_static {
         (fixed(old) != fixed(new)).then_some("static_token_withdrawn")

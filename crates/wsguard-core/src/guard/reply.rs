@@ -25,8 +25,16 @@ pub fn tail_of(kind: &str, id: Option<&str>, payload: &str, out: &mut Vec<u8>) {
 }
 
 /// Writes `welcome`.
-pub(super) fn write_welcome(out: &mut Vec<u8>, session: SessionId, claims: &Claims, csrf: &Csrf, policy: &Policy) {
-    frame_into(out, 400, |out| {
+pub(super) fn write_welcome(
+    out: &mut Vec<u8>,
+    session: SessionId,
+    claims: &Claims,
+    csrf: &Csrf,
+    policy: &Policy,
+    resume_token: Option<&str>,
+    resumed: bool,
+) {
+    frame_into(out, 464, |out| {
         out.extend_from_slice(br#"{"type":"welcome","payload":{"session":""#);
         let mut hex = String::with_capacity(32);
         let _ = write!(hex, "{session}");
@@ -44,7 +52,23 @@ pub(super) fn write_welcome(out: &mut Vec<u8>, session: SessionId, claims: &Clai
             out.extend_from_slice(name);
             write_number(out, value);
         }
-        out.extend_from_slice(br#","resumed":false}}"#);
+        if let Some(token) = resume_token {
+            out.extend_from_slice(br#","resumeToken":""#);
+            out.extend_from_slice(token.as_bytes());
+            out.push(b'"');
+        }
+        out.extend_from_slice(br#","resumed":"#);
+        out.extend_from_slice(if resumed { b"true" } else { b"false" });
+        out.extend_from_slice(b"}}");
+    });
+}
+
+/// Writes `ack`.
+pub(super) fn write_ack(out: &mut Vec<u8>, id: &str) {
+    frame_into(out, 30usize.saturating_add(id.len()), |out| {
+        out.extend_from_slice(br#"{"type":"ack","id":"#);
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(br#","payload":{}}"#);
     });
 }
 

@@ -22,6 +22,7 @@ const CSRF_TOKEN_BYTES: usize = 16;
 // the other, whatever ids and hashes coincide.
 const MESSAGE_PURPOSE: &[u8] = b"wsguard csrf message v1\0";
 const SESSION_PURPOSE: &[u8] = b"wsguard csrf session v1\0";
+const RESUME_PURPOSE: &[u8] = b"wsguard resume v1\0";
 
 /// The secret under which CSRF tokens are computed. Mute in `Debug`.
 ///
@@ -59,6 +60,19 @@ impl CsrfKey {
     /// worth nothing for another.
     pub fn pre_session(&self, cookie_token_fingerprint: &[u8; 32], epoch: u32) -> CsrfToken {
         self.token(SESSION_PURPOSE, cookie_token_fingerprint, epoch)
+    }
+
+    /// Computes the proof in a resume token: that this server gave number `generation` of the session's tokens to
+    /// `subject`.
+    pub(crate) fn resume(&self, session_id: &[u8; 16], generation: u32, subject: &str) -> [u8; CSRF_TOKEN_BYTES] {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(RESUME_PURPOSE);
+        context.update(session_id);
+        context.update(&generation.to_be_bytes());
+        // Last, since it alone has no fixed length.
+        context.update(subject.as_bytes());
+        let tag = context.sign();
+        tag.as_ref().first_chunk().copied().unwrap_or_default()
     }
 
     fn token(&self, purpose: &[u8], binding: &[u8], epoch: u32) -> CsrfToken {

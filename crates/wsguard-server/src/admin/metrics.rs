@@ -83,12 +83,21 @@ impl Collector for Snapshot {
         let gauge = encoder.encode_descriptor("revocations", "Revocations in force", None, MetricType::Gauge)?;
         ConstGauge::new(revoked).encode(gauge)?;
         for (name, help, value) in [
+            ("sessions_detached", "Sessions that wait to be resumed", handle.detached()),
+            ("replay_bytes", "Bytes kept to be replayed", handle.replay_bytes()),
+        ] {
+            let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(gauge)?;
+        }
+        for (name, help, value) in [
             ("connections", "Connections since the start", stats.connections_total()),
             ("sessions", "Sessions since the start", stats.sessions_total()),
             ("message_bytes", "Bytes of messages read", stats.bytes_in()),
             ("queue_drops", "Connections cut off because they did not read", stats.queue_drops()),
             ("shadowed", "Messages that controls in shadow would have refused", stats.shadowed()),
             ("bidi_controls", "Bidirectional control characters in messages that passed", stats.bidi_controls()),
+            ("duplicates", "Messages with a known id: answered, not handled", stats.duplicates()),
+            ("replayed_frames", "Frames sent again behind a resume", stats.replayed()),
             ("panics", "Connection tasks that panicked", stats.panics()),
             ("policy_reloads", "Policies that came into force while the server ran", stats.reloads()),
             ("log_dropped", "Security log entries that found the queue full", self.log_dropped),
@@ -102,6 +111,12 @@ impl Collector for Snapshot {
         let refused = stats.handshakes_refused().map(|(status, count)| (status.to_string(), count));
         for (status, count) in std::iter::once(admitted).chain(refused) {
             ConstCounter::new(count).encode(family.encode_family(&[("status", status)])?)?;
+        }
+
+        let help = "Connections that asked for a session, by outcome";
+        let mut family = encoder.encode_descriptor("resumes", help, None, MetricType::Counter)?;
+        for (outcome, count) in stats.resumes() {
+            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
         }
 
         let help = "Messages by type and verdict";

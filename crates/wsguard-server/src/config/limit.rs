@@ -94,6 +94,18 @@ limits! {
     SESSION_RESUME_WINDOW: "session.resume_window", Time, 2 * MINUTE, 0, HOUR,
         "time in which a lost connection can be resumed",
         "a change of network or a short sleep; its replay buffer is held that long";
+    SESSION_DETACHED_PER_SUBJECT: "session.detached_per_subject", Count, 4, 0, 64,
+        "sessions of one subject that wait to be resumed; one more ends the oldest",
+        "a person loses the network on a few devices at once, not on all windows";
+    SESSION_DETACHED_MAX: "session.detached_max", Count, 8_192, 0, 1_000_000,
+        "sessions of the server that wait to be resumed; one more ends the oldest",
+        "half of the connections: what a network loses at once comes back within seconds";
+    SESSION_REPLAY_BYTES: "session.replay_bytes", Bytes, 64 * KIB, KIB, 16 * MIB,
+        "kept to be replayed to one session; what does not fit ends the possibility",
+        "some 300 messages of a chat: more than a person misses in two minutes";
+    SESSION_REPLAY_BYTES_TOTAL: "session.replay_bytes_total", Bytes, 64 * MIB, MIB, 64 * 1_024 * MIB,
+        "kept to be replayed to all sessions together",
+        "1,000 full buffers; most are empty, since clients acknowledge what they have";
     MESSAGES_PER_SECOND: "rate.messages_per_second", Count, 20, 1, 100_000,
         "messages of one subject",
         "faster than a person types or a cursor needs to be shown";

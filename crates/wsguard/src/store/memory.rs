@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn grant() -> TicketGrant {
-        TicketGrant { token: "t".into(), origin: None }
+        TicketGrant { token: "t".into(), origin: None, resume: None }
     }
 
     #[tokio::test]
