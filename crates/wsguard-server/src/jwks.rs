@@ -2,7 +2,7 @@
 //! issuer cannot be asked for too long.
 //!
 //! Attacks: a key that the issuer withdrew and this server still trusts (CWE-324: a refresh each `auth.jwks_refresh`, an
-//! end after `auth.jwks_stale_max`); strangers who make this server ask the issuer (CWE-400: [`schedule`]); an answer
+//! end after `auth.jwks_stale_max`); strangers who make this server ask the issuer (CWE-400: `schedule.rs`); an answer
 //! that is too long, too slow, from elsewhere or no key set (`fetch`, and the strict reading of the core). Whatever is
 //! wrong with an answer, the keys of the last good one stay until they are too old; then no token of the issuer is good.
 //!
