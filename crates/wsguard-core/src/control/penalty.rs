@@ -163,7 +163,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// The names under which steps are counted, in the order of [`Step::place`].
+    /// The names under which steps are counted, in the order of the ladder.
     pub const NAMES: [&'static str; 5] = ["warn", "slow", "drop", "close", "ban"];
 
     const fn place(self) -> Option<usize> {
