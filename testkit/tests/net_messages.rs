@@ -164,15 +164,15 @@ fn a_chat_reaches_the_room_and_markup_reaches_it_harmless() {
 fn characters_that_turn_text_pass_and_are_counted() {
     let world = World::dev(&[]);
     let mut peer = world.join("ann");
-    for _ in 0..2 {
-        peer.say("chat", 1, &json!({"message": "\u{202e}txt.exe\u{202c}"}));
+    for id in 1..=2 {
+        peer.say("chat", id, &json!({"message": "\u{202e}txt.exe\u{202c}"}));
         assert_eq!(peer.expect("chat")["message"], "\u{202e}txt.exe\u{202c}");
         let _ = peer.expect("ack");
     }
     let record = world.logged("bidi_controls_passed");
     assert_eq!((&record["user.name"], &record["wsguard.message_type"]), (&json!("ann"), &json!("chat")));
     assert_eq!((&record["event.outcome"], &record["wsguard.control"]), (&json!("success"), &json!("scan")));
-    peer.say("nothing", 2, &json!(1));
+    peer.say("nothing", 3, &json!(1));
     let _ = world.logged(peer.expect("error")["ref"].as_str().unwrap());
     assert_eq!(world.log().matches("bidi_controls_passed").count(), 1, "once a connection");
     assert_eq!(world.ask_admin("/api/stats").json()["bidiControls"], 4);
