@@ -1,16 +1,17 @@
-import type { ErrorCode, ErrorPayload } from './protocol.js';
+import type { ErrorCode } from './protocol.js';
 
 /**
  * What went wrong on this side of the wire.
  *
- * - `queue_full`: more messages wait for their acknowledgement than the limits allow; this one was not taken.
+ * - `queue_full`: more waits for acknowledgement than the limits allow; this message was not sent.
  * - `timeout`: no acknowledgement came in time. The message will not be sent later.
- * - `delivery_unknown`: the connection was lost after the message was written and before its acknowledgement came.
+ * - `delivery_unknown`: the session was lost after the message was written and before its acknowledgement came.
  * - `closed`: the socket is closed and stays so.
  * - `connection_lost`: the connection ended, or never came about, and the server did not say why.
  * - `token_failed`: `authToken` threw, or the ticket or session endpoint did not answer as it should.
  * - `protocol`: the server sent something that is not `wsguard.v1`.
  * - `callback_failed`: a callback of the application threw; `cause` is what it threw.
+ * - `unsupported`: there is no WebSocket on this platform.
  */
 export type ClientErrorCode =
   | 'queue_full'
@@ -20,7 +21,8 @@ export type ClientErrorCode =
   | 'connection_lost'
   | 'token_failed'
   | 'protocol'
-  | 'callback_failed';
+  | 'callback_failed'
+  | 'unsupported';
 
 /** Every code that a {@link SecureWebSocketError} can have: those of the server and those of this client. */
 export type SecureWebSocketErrorCode = ErrorCode | ClientErrorCode;
@@ -42,14 +44,10 @@ export class SecureWebSocketError extends Error {
   readonly retryAfterMs: number | undefined;
 
   constructor(code: SecureWebSocketErrorCode, message: string, details: SecureWebSocketErrorDetails = {}) {
-    super(message, 'cause' in details ? { cause: details.cause } : undefined);
+    super(message, details);
     this.code = code;
     this.ref = details.ref;
-    this.retryAfterMs = details.retryAfterMs;
+    // May come from the wire: what is not a number must not become the length of a wait.
+    this.retryAfterMs = Number(details.retryAfterMs) || undefined;
   }
-}
-
-/** The error that an `error` frame describes. */
-export function errorOfFrame({ code, message, ref, retryAfterMs }: ErrorPayload): SecureWebSocketError {
-  return new SecureWebSocketError(code, message, { ref, retryAfterMs });
 }

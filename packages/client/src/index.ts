@@ -16,11 +16,14 @@ export type {
   AuthMethod,
   CloseInfo,
   Fetch,
+  HealthOptions,
   IncomingMessage,
   OutgoingMessage,
   QueueOptions,
   ReconnectOptions,
   SecureWebSocketOptions,
+  SendOptions,
+  Snapshot,
   State,
   Timers,
   TokenContext,
@@ -29,4 +32,7 @@ export type {
   WebSocketLike,
 } from './options.js';
 export { CLOSE_CODE, type CloseCodeName, ERROR_CODES, type ErrorCode, type Welcome } from './protocol.js';
-export { SecureWebSocket } from './socket.js';
+export type { Rtt } from './health.js';
+export type { Logger } from './log.js';
+export type { Page } from './page.js';
+export { SecureWebSocket, type SecureWebSocketEvents } from './socket.js';

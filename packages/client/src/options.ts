@@ -1,4 +1,7 @@
 import type { SecureWebSocketError } from './errors.js';
+import type { Rtt } from './health.js';
+import type { Logger } from './log.js';
+import { type Page, thisPage } from './page.js';
 import type { Welcome } from './protocol.js';
 
 /** A message of the application, as {@link SecureWebSocket.send} takes it. */
@@ -19,10 +22,22 @@ export interface IncomingMessage {
   payload: unknown;
 }
 
-/** The server has handled the message. */
+/** The server has handled the message; with `ack: false`, the message was handed over to the network. */
 export interface Ack {
-  /** The id that the message had on the wire. */
+  /** Counts the messages of this socket, from 1. */
   id: number;
+}
+
+export interface SendOptions {
+  /**
+   * Whether the server acknowledges the message. Without it the promise resolves when the message is written, and a
+   * lost connection may lose the message. @default true
+   */
+  ack?: boolean | undefined;
+  /** Takes the message back: it rejects with the signal's reason. What was already written may have been handled. */
+  signal?: AbortSignal | undefined;
+  /** Longest time to the acknowledgement, in milliseconds. @default that of the option `ackTimeoutMs` */
+  timeoutMs?: number | undefined;
 }
 
 /**
@@ -31,7 +46,24 @@ export interface Ack {
  * - `reconnecting`: the connection was lost; the next is awaited or being made.
  * - `closed`: the end; nothing leaves this state.
  */
-export type State = 'connecting' | 'open' | 'reconnecting' | 'closed';
+export type State = Snapshot['state'];
+
+/** The state with what belongs to it. The same object until something changes. */
+export type Snapshot =
+  | { readonly state: 'connecting' }
+  | { readonly state: 'open'; readonly welcome: Welcome }
+  | {
+      readonly state: 'reconnecting';
+      /** Why the last connection, or the last attempt, ended. */
+      readonly error: SecureWebSocketError;
+      /** When the next attempt begins, on the clock `now`; absent while one is under way. */
+      readonly retryAt?: number;
+    }
+  | {
+      readonly state: 'closed';
+      /** Why; absent after `close()`. */
+      readonly error: SecureWebSocketError | undefined;
+    };
 
 const AUTH_METHODS = ['subprotocol', 'ticket', 'cookie', 'first-message'] as const;
 
@@ -76,8 +108,20 @@ export interface QueueOptions {
   maxMessages?: number | undefined;
   /** Most bytes of them. @default 1048576 */
   maxBytes?: number | undefined;
-  /** What happens to a message beyond the limits: `send` rejects with `queue_full`. @default 'reject' */
-  policy?: 'reject' | undefined;
+  /**
+   * Which message rejects with `queue_full` when there is no room for another: the other one (`reject`), or, among those
+   * that were never written, the oldest or the newest. @default 'reject'
+   */
+  policy?: 'reject' | 'drop-oldest' | 'drop-newest' | undefined;
+}
+
+export interface HealthOptions {
+  /** Time from one ping to the next, in milliseconds. @default the server's heartbeat, 25000 */
+  intervalMs?: number | undefined;
+  /** Longest time to an answer, in milliseconds. @default 10000 */
+  timeoutMs?: number | undefined;
+  /** The same after the page was shown or thawed, or the network changed, in milliseconds. @default 3000 */
+  wakeTimeoutMs?: number | undefined;
 }
 
 /** What this package needs of a WebSocket: browsers, workers, Deno, Bun, Node 22 and the package `ws` have it. */
@@ -102,18 +146,26 @@ export interface Timers {
   clearTimeout(timer: any): void;
 }
 
-export interface SecureWebSocketOptions {
+/**
+ * The options of a {@link SecureWebSocket}.
+ *
+ * `In` is what the server may send, `Out` what this client may send: see the entry point `@wsguard/client/schema`.
+ */
+export interface SecureWebSocketOptions<
+  In extends IncomingMessage = IncomingMessage,
+  Out extends OutgoingMessage = OutgoingMessage,
+> {
   /** Where the server is: `ws:` or `wss:`. @example 'wss://example.com/ws' */
   url: string | URL;
   /** The token, or a function that returns one. Only the method `cookie` needs none. */
   authToken?: string | TokenProvider | undefined;
   /** How the token reaches the server. @default 'subprotocol' */
   auth?: AuthMethod | undefined;
-  /** Writes what happens to the console, secrets masked. @default false */
-  debug?: boolean | undefined;
+  /** Writes what happens to the console, or hands it line by line to a function; secrets are masked. @default false */
+  debug?: boolean | Logger | undefined;
 
   /** Gets every message of the application, in order; control frames never. */
-  onMessage?: ((message: IncomingMessage) => void) | undefined;
+  onMessage?: ((message: In) => void) | undefined;
   /** A connection was authenticated. Called before any message is sent or received on it. */
   onOpen?: ((welcome: Welcome) => void) | undefined;
   /** A connection, or an attempt to make one, ended. */
@@ -121,6 +173,8 @@ export interface SecureWebSocketOptions {
   /** Something went wrong that no call of `send` can be told about. */
   onError?: ((error: SecureWebSocketError) => void) | undefined;
   onStateChange?: ((state: State, previous: State) => void) | undefined;
+  /** A ping was answered. */
+  onRtt?: ((rtt: Rtt) => void) | undefined;
 
   /** Whether and how to come back after a lost connection. @default true */
   reconnect?: boolean | ReconnectOptions | undefined;
@@ -130,8 +184,21 @@ export interface SecureWebSocketOptions {
   ackTimeoutMs?: number | undefined;
   /** Limits of what waits for its acknowledgement. */
   queue?: QueueOptions | undefined;
+  /**
+   * What happens to messages in flight when the server does not know the session any more: they reject with
+   * `delivery_unknown`, or are sent again, which may repeat them. @default 'reject'
+   */
+  onLost?: 'reject' | 'resend' | undefined;
+  /** How to find out that a connection is dead. @default true */
+  health?: boolean | HealthOptions | undefined;
+  /** Closes the socket when it aborts. */
+  signal?: AbortSignal | undefined;
+  /** Checks or changes each message before `onMessage`; what it throws goes to `onError` as `invalid_message`. */
+  incoming?: ((message: IncomingMessage) => In) | undefined;
+  /** Checks or changes each message in `send`; what it throws rejects `send` with `invalid_message`. */
+  outgoing?: ((message: Out) => OutgoingMessage) | undefined;
 
-  /** The implementation to use. @default globalThis.WebSocket */
+  /** The implementation to use. @default globalThis.WebSocket, under Node 20 that of the package `ws` */
   WebSocket?: WebSocketConstructor | undefined;
   /** Asks the ticket and session endpoints. @default globalThis.fetch */
   fetch?: Fetch | undefined;
@@ -141,69 +208,60 @@ export interface SecureWebSocketOptions {
   random?: (() => number) | undefined;
   /** @default those of the platform */
   timers?: Timers | undefined;
+  /** Tells when the page sleeps and wakes. @default the page or worker that this runs in */
+  page?: Page | undefined;
 }
-
-/** Longest delay that timers take; a larger one would fire at once. */
-const DELAY_MS_MAX = 2 ** 31 - 1;
 
 /** What an entry of `Sec-WebSocket-Protocol` may be made of (RFC 9110 section 5.6.2). */
 const HEADER_TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 
 /** The options with every default filled in. */
-export interface Settings {
-  url: URL;
-  authToken: string | TokenProvider | undefined;
-  auth: AuthMethod;
-  reconnect: Required<{ [K in keyof ReconnectOptions]: number }> | undefined;
-  connectTimeoutMs: number;
-  ackTimeoutMs: number;
-  maxMessages: number;
-  maxBytes: number;
-  WebSocket: WebSocketConstructor;
-  fetch: Fetch;
-  now: () => number;
-  random: () => number;
-  timers: Timers;
-}
+export type Settings = ReturnType<typeof settingsOf>;
 
 /**
  * Fills in the defaults.
  *
  * @throws TypeError when an option cannot work at all: better in the line that wrote it than in a reconnection loop.
  */
-export function settingsOf(options: SecureWebSocketOptions): Settings {
-  const url = new URL(options.url);
-  if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`url must start with ws: or wss:, not ${url.protocol}`);
-  const auth = options.auth ?? 'subprotocol';
-  if (!AUTH_METHODS.includes(auth)) throw new TypeError(`auth must be one of ${AUTH_METHODS.join(', ')}`);
-  if (auth !== 'cookie' && !options.authToken) throw new TypeError(`auth '${auth}' needs an authToken`);
-  if (auth === 'subprotocol' && typeof options.authToken === 'string' && !HEADER_TOKEN.test(options.authToken)) {
-    throw new TypeError("authToken has characters that a subprotocol cannot carry: use auth 'first-message'");
-  }
-  const implementation = options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
-  if (!implementation) {
-    throw new TypeError('there is no WebSocket here: pass that of the package ws as an option');
-  }
-  const { reconnect = true, queue = {} } = options;
+// The type follows from the defaults, which then stand in one place only.
+export function settingsOf<In extends IncomingMessage, Out extends OutgoingMessage>(
+  options: SecureWebSocketOptions<In, Out>,
+) {
+  const { auth = 'subprotocol', authToken, reconnect = true, queue = {}, health = true } = options;
   const { minDelayMs = 500, maxDelayMs = 20_000, stableAfterMs = 5_000 } = reconnect === true ? {} : reconnect || {};
-  const timers = options.timers ?? globalThis;
+  const { maxMessages = 1_000, maxBytes = 1_048_576, policy = 'reject' } = queue;
+  const { intervalMs, timeoutMs = 10_000, wakeTimeoutMs = 3_000 } = health === true ? {} : health || {};
+  const { connectTimeoutMs = 10_000, ackTimeoutMs = 30_000, page = thisPage, timers = globalThis } = options;
+  const url = new URL(options.url);
+  if (!/^wss?:$/.test(url.protocol)) throw new TypeError('url must start with ws: or wss:');
+  if (!AUTH_METHODS.includes(auth)) throw new TypeError(`auth must be one of ${AUTH_METHODS.join(', ')}`);
+  if (auth !== 'cookie' && !authToken) throw new TypeError(`auth '${auth}' needs an authToken`);
+  if (auth === 'subprotocol' && typeof authToken === 'string' && !HEADER_TOKEN.test(authToken)) {
+    throw new TypeError("a subprotocol cannot carry this authToken: use auth 'first-message'");
+  }
   return {
     url,
-    authToken: options.authToken,
     auth,
-    reconnect: reconnect ? { minDelayMs, maxDelayMs, stableAfterMs } : undefined,
-    connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
-    ackTimeoutMs: options.ackTimeoutMs ?? 30_000,
-    maxMessages: queue.maxMessages ?? 1_000,
-    maxBytes: queue.maxBytes ?? 1_048_576,
-    WebSocket: implementation,
+    authToken,
+    reconnect: !!reconnect,
+    minDelayMs,
+    maxDelayMs,
+    stableAfterMs,
+    maxMessages,
+    maxBytes,
+    policy,
+    health: !!health,
+    intervalMs,
+    timeoutMs,
+    wakeTimeoutMs,
+    connectTimeoutMs,
+    ackTimeoutMs,
+    page,
+    WebSocket: options.WebSocket,
     // Called as functions of their own objects: browsers refuse them otherwise.
-    fetch: options.fetch ?? ((address, init) => fetch(address, init)),
+    fetch: options.fetch ?? ((address: string, init: RequestInit) => fetch(address, init)),
     now: options.now ?? (() => performance.now()),
     random: options.random ?? Math.random,
-    timers: {
-      setTimeout: (callback, delayMs) => timers.setTimeout(callback, Math.min(delayMs, DELAY_MS_MAX)),
-      clearTimeout: (timer) => timers.clearTimeout(timer),
-    },
+    timers: timers as Timers,
   };
 }

@@ -1,145 +1,171 @@
+import { createAlarm } from './alarm.js';
 import { SecureWebSocketError } from './errors.js';
 import type { Ack, Settings } from './options.js';
 
-interface Entry {
+/**
+ * Most messages in flight. Far fewer than the ids that a server remembers, so that one that is sent again is always
+ * recognised.
+ */
+const IN_FLIGHT_MAX = 64;
+
+/** A message on its way to its acknowledgement. */
+export interface Entry {
   readonly id: number;
   /** The message as JSON, without its CSRF token: that is added when the message is written. */
   readonly body: string;
   readonly bytes: number;
+  /** Whether the server acknowledges it; otherwise it is done once it is written. */
+  readonly acked: boolean;
   readonly deadline: number;
-  /** The CSRF token that it was last written with. */
-  csrfToken: string | undefined;
+  /** It was written to this connection and not answered yet. */
+  inFlight?: boolean;
+  /** The CSRF token that it was last written with. While there is one, the server may have handled the message. */
+  csrfToken?: string | undefined;
   readonly resolve: (ack: Ack) => void;
-  readonly reject: (error: SecureWebSocketError) => void;
+  readonly reject: (reason: unknown) => void;
 }
 
-/** Writes one message to the connection, or returns the error that it must reject with. */
-export type Write = (body: string, bytes: number) => SecureWebSocketError | undefined;
-
 /**
- * The messages that wait for their acknowledgement: first those that wait to be written, then those in flight.
+ * The messages that wait for their acknowledgement: those in flight, and those that wait to be written.
  *
  * Bounded as a whole, in count and bytes. A message leaves exactly once, by its acknowledgement or by an error, and a
  * message that was rejected is never written later.
  */
 export class Outbox {
   readonly #settings: Settings;
-  // A Map keeps the order of insertion: messages are written in the order of `send`.
-  readonly #waiting = new Map<number, Entry>();
-  readonly #inFlight = new Map<number, Entry>();
+  readonly #room: () => void;
+  readonly #alarm;
+  // A Map keeps the order of insertion: messages are written in the order of `send`, also those written again.
+  readonly #entries = new Map<number, Entry>();
+  #inFlight = 0;
   #bytes = 0;
-  #timer: unknown;
+  #expireAt = Infinity;
 
-  constructor(settings: Settings) {
+  /** `room`: called when something in flight was given up, so that there is room for what waits. */
+  constructor(settings: Settings, room: () => void) {
     this.#settings = settings;
+    this.#room = room;
+    this.#alarm = createAlarm(settings.timers);
   }
 
-  get inFlight(): number {
-    return this.#inFlight.size;
+  get size(): number {
+    return this.#entries.size;
   }
 
-  /** Takes a message, or rejects with `queue_full`. */
-  add(id: number, body: string, bytes: number): Promise<Ack> {
-    const { maxMessages, maxBytes, now, ackTimeoutMs } = this.#settings;
-    return new Promise((resolve, reject) => {
-      if (this.#waiting.size + this.#inFlight.size >= maxMessages || this.#bytes + bytes > maxBytes) {
-        reject(new SecureWebSocketError('queue_full', 'too many messages wait for their acknowledgement'));
+  /** How many wait to be written. */
+  get waiting(): number {
+    return this.size - this.#inFlight;
+  }
+
+  /** Takes a message, making room as the policy says, or rejects it with `queue_full`. */
+  add(entry: Entry): void {
+    const { maxMessages, maxBytes, policy } = this.#settings;
+    // What was written may have been handled: only what was not can make room.
+    const droppable = policy === 'reject' ? [] : [...this.#entries.values()].filter((other) => !other.csrfToken);
+    while (this.size >= maxMessages || this.#bytes + entry.bytes > maxBytes) {
+      const dropped = entry.bytes > maxBytes ? undefined : policy === 'drop-newest' ? droppable.pop() : droppable.shift();
+      const error = new SecureWebSocketError('queue_full', 'too many messages wait for their acknowledgement');
+      if (!dropped) {
+        entry.reject(error);
         return;
       }
-      this.#bytes += bytes;
-      this.#waiting.set(id, { id, body, bytes, deadline: now() + ackTimeoutMs, csrfToken: undefined, resolve, reject });
-      this.#watch();
-    });
+      this.reject(dropped.id, error);
+    }
+    this.#bytes += entry.bytes;
+    this.#entries.set(entry.id, entry);
+    this.#watch(entry.deadline);
   }
 
-  /** Writes all that waits, in order. */
-  flush(csrfToken: string, write: Write): void {
-    for (const entry of this.#waiting.values()) {
-      const error = write(entry.body, entry.bytes);
+  /** Hands what waits to `write`, in order, `most` messages at most. An error that it returns is the message's end. */
+  flush(write: (entry: Entry) => SecureWebSocketError | undefined, most: number): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.inFlight) continue;
+      if (!most-- || this.#inFlight >= IN_FLIGHT_MAX) return;
+      const error = write(entry);
       if (error) {
-        this.#take(entry.id)?.reject(error);
+        this.reject(entry.id, error);
       } else {
-        entry.csrfToken = csrfToken;
-        this.#waiting.delete(entry.id);
-        this.#inFlight.set(entry.id, entry);
+        entry.inFlight = true;
+        this.#inFlight++;
+        if (!entry.acked) this.resolve(entry.id);
       }
     }
   }
 
-  acknowledge(id: number): void {
+  /** What is in flight has to be written again. */
+  requeue(): void {
+    for (const entry of this.#entries.values()) entry.inFlight = false;
+    this.#inFlight = 0;
+  }
+
+  resolve(id: number): void {
     this.#take(id)?.resolve({ id });
   }
 
+  /** Ends a message with an error. Returns whether it was one of ours. */
+  reject(id: number, reason: unknown): boolean {
+    const entry = this.#take(id);
+    entry?.reject(reason);
+    return !!entry;
+  }
+
   /**
-   * The server refused the message. Returns whether it was one of ours.
+   * The server refused the CSRF token of a message: with another one it may go out again.
    *
-   * A message that was on its way for longer than the old CSRF token stayed good is put back, to be written with the
-   * new one: it was refused, so it was not handled. The second refusal with the same token stands.
+   * It was on its way for longer than the old token stayed good. A second refusal with the same token stands.
    */
-  refuse(id: number, error: SecureWebSocketError, csrfToken: string): boolean {
-    const entry = this.#inFlight.get(id);
-    if (!entry) return false;
-    if (error.code === 'csrf_invalid' && entry.csrfToken !== csrfToken) {
-      this.#inFlight.delete(id);
-      this.#waiting.set(id, entry);
-    } else {
-      this.#take(id)?.reject(error);
-    }
+  renew(id: number, csrfToken: string): boolean {
+    const entry = this.#entries.get(id);
+    if (!entry?.inFlight || entry.csrfToken === csrfToken) return false;
+    entry.inFlight = false;
+    entry.csrfToken = undefined;
+    this.#inFlight--;
     return true;
   }
 
-  /** The connection is gone: whether the server handled what was in flight, nobody can say. */
+  /** The session is lost: whether the server handled what was written, nobody can say. */
   lose(cause: unknown): void {
-    const text = 'the connection was lost; the server may have handled the message';
-    const error = new SecureWebSocketError('delivery_unknown', text, { cause });
-    for (const id of [...this.#inFlight.keys()]) this.#take(id)?.reject(error);
+    const error = new SecureWebSocketError('delivery_unknown', 'the server may have handled the message', { cause });
+    for (const { id, csrfToken } of this.#entries.values()) if (csrfToken) this.reject(id, error);
   }
 
   /** Nothing will be written any more. */
   clear(error: SecureWebSocketError): void {
-    for (const id of [...this.#waiting.keys()]) this.#take(id)?.reject(error);
+    this.lose(error);
+    for (const id of this.#entries.keys()) this.reject(id, error);
   }
 
   #take(id: number): Entry | undefined {
-    const entry = this.#inFlight.get(id) ?? this.#waiting.get(id);
+    const entry = this.#entries.get(id);
     if (entry) {
-      this.#inFlight.delete(id);
-      this.#waiting.delete(id);
+      this.#entries.delete(id);
       this.#bytes -= entry.bytes;
-      if (this.#waiting.size + this.#inFlight.size === 0) this.#stopWatching();
+      if (entry.inFlight) this.#inFlight--;
+      if (!this.size) {
+        this.#alarm();
+        this.#expireAt = Infinity;
+      }
     }
     return entry;
   }
 
-  /** Keeps one timer for all deadlines: the first one due. */
-  #watch(): void {
-    if (this.#timer !== undefined) return;
-    let first = Infinity;
-    for (const all of [this.#inFlight, this.#waiting]) {
-      for (const entry of all.values()) first = Math.min(first, entry.deadline);
-    }
-    if (first === Infinity) return;
-    const delayMs = Math.max(0, first - this.#settings.now());
-    this.#timer = this.#settings.timers.setTimeout(() => this.#expire(), delayMs);
+  /** Keeps the one timer at the first deadline. */
+  #watch(deadline: number): void {
+    if (deadline >= this.#expireAt) return;
+    this.#expireAt = deadline;
+    this.#alarm(() => this.#expire(), deadline - this.#settings.now());
   }
 
+  /** Rejects what is too old. */
   #expire(): void {
-    this.#timer = undefined;
-    const now = this.#settings.now();
-    for (const [all, what] of [
-      [this.#inFlight, 'no acknowledgement in time; the server may have handled the message'],
-      [this.#waiting, 'no connection in time; the message was not sent'],
-    ] as const) {
-      for (const entry of [...all.values()]) {
-        if (entry.deadline > now) continue;
-        this.#take(entry.id)?.reject(new SecureWebSocketError('timeout', what));
+    this.#expireAt = Infinity;
+    for (const { id, deadline, csrfToken } of this.#entries.values()) {
+      if (deadline > this.#settings.now()) this.#watch(deadline);
+      else {
+        const what = csrfToken ? 'the server may have handled the message' : 'the message was not sent';
+        this.reject(id, new SecureWebSocketError('timeout', `no acknowledgement in time; ${what}`));
       }
     }
-    this.#watch();
-  }
-
-  #stopWatching(): void {
-    this.#settings.timers.clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#room();
   }
 }

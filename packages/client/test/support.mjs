@@ -42,9 +42,32 @@ export const WELCOME = {
   heartbeatMs: 25_000, maxMessageBytes: 65_536, resumed: false,
 };
 
-/** An implementation of WebSocket that records the connections made with it. */
+/** A page that is shown and hidden, a network that comes and goes. */
+export class FakePage {
+  #hidden = false;
+  #offline = false;
+  #listeners = new Set();
+  get dormant() {
+    return this.#hidden || this.#offline;
+  }
+  get listening() {
+    return this.#listeners.size;
+  }
+  listen(wake, signal) {
+    this.#listeners.add(wake);
+    signal.addEventListener('abort', () => this.#listeners.delete(wake));
+  }
+  become(change) {
+    if (change === 'hidden' || change === 'shown') this.#hidden = change === 'hidden';
+    else this.#offline = change === 'offline';
+    for (const wake of this.#listeners) wake();
+  }
+}
+
+/** An implementation of WebSocket that records the connections made with it, and tells what is done with them. */
 export function fakeWebSocket() {
   const connections = [];
+  const network = { connections, onDial() {}, onFrame() {}, onHangup() {} };
   class FakeWebSocket {
     readyState = 0;
     sent = [];
@@ -56,13 +79,19 @@ export function fakeWebSocket() {
     constructor(url, protocols) {
       Object.assign(this, { url, protocols });
       connections.push(this);
+      network.onDial(this);
     }
     send(text) {
       assert.equal(this.readyState, 1, 'nothing is written to a connection that is not open');
-      this.sent.push(JSON.parse(text));
+      const frame = JSON.parse(text);
+      this.sent.push(frame);
+      network.onFrame(frame);
     }
     close(code, reason) {
-      if (this.readyState < 2) this.closedWith = { code, reason };
+      if (this.readyState < 2) {
+        this.closedWith = { code, reason };
+        network.onHangup(code);
+      }
       this.readyState = 3;
     }
     // What the server does:
@@ -86,7 +115,7 @@ export function fakeWebSocket() {
       this.onclose?.({ code, reason });
     }
   }
-  return { WebSocket: FakeWebSocket, connections };
+  return Object.assign(network, { WebSocket: FakeWebSocket });
 }
 
 /** A socket on a fake clock and fake connections, and a diary of what it told its owner. */
@@ -101,6 +130,7 @@ export function rig(options = {}) {
     now: clock.now,
     timers: clock.timers,
     random: () => 0.5,
+    health: false,
     onMessage: (message) => seen.messages.push(message),
     onOpen: (welcome) => seen.opens.push(welcome),
     onClose: (info) => seen.closes.push(info),
