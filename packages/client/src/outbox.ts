@@ -2,12 +2,6 @@ import { createAlarm } from './alarm.js';
 import { SecureWebSocketError } from './errors.js';
 import type { Ack, Settings } from './options.js';
 
-/**
- * Most messages in flight. Far fewer than the ids that a server remembers, so that one that is sent again is always
- * recognised.
- */
-const IN_FLIGHT_MAX = 64;
-
 /** A message on its way to its acknowledgement. */
 export interface Entry {
   readonly id: number;
@@ -52,11 +46,6 @@ export class Outbox {
     return this.#entries.size;
   }
 
-  /** How many wait to be written. */
-  get waiting(): number {
-    return this.size - this.#inFlight;
-  }
-
   /** Takes a message, making room as the policy says, or rejects it with `queue_full`. */
   add(entry: Entry): void {
     const { maxMessages, maxBytes, policy } = this.#settings;
@@ -76,11 +65,14 @@ export class Outbox {
     this.#watch(entry.deadline);
   }
 
-  /** Hands what waits to `write`, in order, `most` messages at most. An error that it returns is the message's end. */
-  flush(write: (entry: Entry) => SecureWebSocketError | undefined, most: number): void {
+  /**
+   * Hands what waits to `write`, in order, as long as fewer than `most` messages are in flight. An error that it returns
+   * is the message's end. Returns whether nothing waits any more.
+   */
+  flush(write: (entry: Entry) => SecureWebSocketError | undefined, most: number): boolean {
     for (const entry of this.#entries.values()) {
       if (entry.inFlight) continue;
-      if (!most-- || this.#inFlight >= IN_FLIGHT_MAX) return;
+      if (this.#inFlight >= most) return false;
       const error = write(entry);
       if (error) {
         this.reject(entry.id, error);
@@ -90,6 +82,7 @@ export class Outbox {
         if (!entry.acked) this.resolve(entry.id);
       }
     }
+    return true;
   }
 
   /** What is in flight has to be written again. */

@@ -17,7 +17,7 @@ import {
   type State,
   type TokenContext,
 } from './options.js';
-import { Outbox } from './outbox.js';
+import { type Entry, Outbox } from './outbox.js';
 import {
   CLIENT_ACK_INTERVAL_MS,
   CLOSE_FORBIDDEN,
@@ -49,8 +49,14 @@ const WAKE_SPREAD_MS = 300;
 /** A timer that fires later than this, in milliseconds, ran in a page that slept: what arrived meanwhile is not read yet. */
 const LATE_MS = 1_000;
 
-/** How long to slow down where the server does not say, in milliseconds. */
-const PACE_MS = 1_000;
+/**
+ * Most messages in flight. Far fewer than the ids that a server remembers, so that one that is written again is always
+ * recognised; and few, so that a quota is overrun by few.
+ */
+const IN_FLIGHT_MAX = 32;
+
+/** Shortest silence after `rate_limited`, in milliseconds: a server leaves refusals unanswered for 250 ms after one. */
+const SILENCE_MS = 300;
 
 /** How often to say what was received, in milliseconds: the server passes over what comes sooner than its interval. */
 const ACK_INTERVAL_MS = CLIENT_ACK_INTERVAL_MS + 50;
@@ -135,7 +141,7 @@ export class SecureWebSocket<
   readonly #stableAlarm;
   readonly #healthAlarm;
   readonly #ackAlarm;
-  readonly #paceAlarm;
+  readonly #holdAlarm;
   #snapshot: Snapshot = { state: 'connecting' };
   /** The connection, or the attempt to make one. INVARIANT: while it is set, no attempt is awaited. */
   #connection: Connection | undefined;
@@ -160,8 +166,8 @@ export class SecureWebSocket<
   #resumeToken: string | undefined;
   /** Nothing is written for now. */
   #held = false;
-  /** Time between two messages, in milliseconds, after the server said that they were too many; else 0. */
-  #paceMs = 0;
+  /** The server said that messages were too many: one at a time is in flight until nothing waits any more. */
+  #slow = false;
   /** An `ack` to the server is due. */
   #acking = false;
   /** Something has come from the server since the last ping. */
@@ -187,7 +193,7 @@ export class SecureWebSocket<
     this.#stableAlarm = createAlarm(timers);
     this.#healthAlarm = createAlarm(timers);
     this.#ackAlarm = createAlarm(timers);
-    this.#paceAlarm = createAlarm(timers);
+    this.#holdAlarm = createAlarm(timers);
     // Later, so that no callback runs before the caller holds the socket.
     queueMicrotask(() => {
       if (this.state === 'closed') return;
@@ -449,10 +455,14 @@ export class SecureWebSocket<
   #refused(id: number, error: SecureWebSocketError): void {
     this.#lastError = error;
     if (error.code === 'rate_limited') {
-      // Not every message that was too many is answered: all that has no answer is sent again, at the pace of the server,
-      // which recognises what it has handled.
+      // Not every message that was too many is answered: all that has no answer is written again, after a while, and the
+      // server recognises what it has handled.
       this.#outbox.requeue();
-      this.#pace(error.retryAfterMs ?? PACE_MS);
+      this.#slow = this.#held = true;
+      this.#holdAlarm(() => {
+        this.#held = this.#draining;
+        this.#flush();
+      }, Math.max(error.retryAfterMs ?? 0, SILENCE_MS));
       this.#report(error);
     } else if (!(error.code === 'csrf_invalid' && this.#outbox.renew(id, this.#csrfToken)) && !this.#outbox.reject(id, error)) {
       this.#report(error);
@@ -491,28 +501,14 @@ export class SecureWebSocket<
   #flush(): void {
     if (this.#held || this.state !== 'open' || !this.#connection?.writable) return;
     const csrfToken = this.#csrfToken;
-    this.#outbox.flush(
-      (entry) => {
-        const error = this.#sizeError(entry.bytes);
-        if (error) return error;
-        entry.csrfToken = csrfToken;
-        this.#connection?.write(`{"csrfToken":${JSON.stringify(csrfToken)},${entry.body.slice(1)}`);
-        return undefined;
-      },
-      this.#paceMs ? 1 : Infinity,
-    );
-    // The pace is kept until nothing waits any more.
-    if (this.#paceMs) this.#pace(this.#outbox.waiting ? this.#paceMs : 0);
-  }
-
-  /** Writes the next message in `ms`, and then one message each time; 0: without a pause. */
-  #pace(ms: number): void {
-    this.#paceMs = ms;
-    this.#held = ms > 0;
-    this.#paceAlarm(() => {
-      this.#held = this.#draining;
-      this.#flush();
-    }, ms);
+    const write = (entry: Entry): SecureWebSocketError | undefined => {
+      const error = this.#sizeError(entry.bytes);
+      if (error) return error;
+      entry.csrfToken = csrfToken;
+      this.#connection?.write(`{"csrfToken":${JSON.stringify(csrfToken)},${entry.body.slice(1)}`);
+      return undefined;
+    };
+    this.#slow = !this.#outbox.flush(write, this.#slow ? 1 : IN_FLIGHT_MAX) && this.#slow;
   }
 
   /** Asks the server for a sign of life. What comes from it meanwhile is one, and does not put off the question. */
@@ -616,7 +612,7 @@ export class SecureWebSocket<
     this.#stableAlarm();
     this.#healthAlarm();
     this.#ackAlarm();
-    this.#paceAlarm();
+    this.#holdAlarm();
   }
 
   #change(snapshot: Snapshot): void {
