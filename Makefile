@@ -1,10 +1,10 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench conformance fuzz setup demo help
+.PHONY: run test check bench conformance fuzz lab audit-bench setup demo help
 
 help: ## shows this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 run: demo ## builds what is needed and starts the development server with its demo page
 	$(CARGO) run --release -p wsguard-cli -- serve --dev
@@ -29,3 +29,10 @@ conformance: ## Autobahn|Testsuite against the driver; writes docs/conformance.m
 
 fuzz: ## searches for inputs that break a promise, a minute a target: SECONDS=600 TARGETS="frame scan" for more or less
 	fuzz/run.sh $(SECONDS) $(TARGETS)
+
+lab: ## holds the written truth of every real server in testkit/lab against the independent probes; half an hour
+	testkit/lab/lab.py prove
+
+audit-bench: ## runs `wsguard audit` on every real server in testkit/lab; writes docs/audit-accuracy.md
+	$(CARGO) build -p wsguard-cli
+	testkit/lab/lab.py bench --binary "$${CARGO_TARGET_DIR:-target}/debug/wsguard" --report docs/audit-accuracy.md

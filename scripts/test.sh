@@ -10,6 +10,8 @@ step "Rust: tests"
 cargo test --workspace --locked
 step "TypeScript client"
 npm test --prefix packages/client
+step "lab: the independent probes demonstrate what is written of three real servers"
+testkit/lab/lab.py prove --quick ws-8-guarded ws-7-open tornado-current
 step "demo page: types and freshness of the committed build"
 npm run --silent check --prefix packages/demo
 

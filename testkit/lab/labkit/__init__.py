@@ -1,0 +1,1 @@
+"""The laboratory's own tools: stacks, raw peer, probes, judgement. Nothing here comes from wsguard."""

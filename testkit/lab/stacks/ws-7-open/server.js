@@ -1,0 +1,32 @@
+'use strict';
+// ws under node:http. `lib` in [options] is given to the library.
+const http = require('http');
+const WebSocket = require('ws');
+const app = require('../../app/app.js');
+
+const { ping_ms: pingMs = 0, echo_protocol: echoProtocol = false, ...lib } = app.options.lib || {};
+// Without a choice of one's own ws takes the first protocol that is offered, though it be a token.
+const choose = (offered) => (Array.from(offered).includes('lab.v1') ? 'lab.v1' : false);
+const server = http.createServer(app.onRequest);
+const wss = new WebSocket.Server({ noServer: true, ...(echoProtocol ? {} : { handleProtocols: choose }), ...lib });
+server.on('upgrade', (req, socket, head) => {
+  socket.on('error', () => {});
+  const judged = app.judge(app.requestOf(req));
+  if (!judged.ok) { app.writeRefusal(socket, judged); return; }
+  wss.handleUpgrade(req, socket, head, (ws) => {
+    const conn = app.connect(judged, { send: (t) => ws.send(t), close: (code, reason) => ws.close(code, reason) });
+    ws.on('message', (data, binary) => conn.message(typeof data === 'string' ? data : binary === undefined || binary ? data : data.toString('utf8'), typeof data === 'string' ? false : binary === undefined ? true : binary));
+    ws.on('close', () => conn.closed());
+    ws.on('error', () => {});
+    ws.alive = true;
+    ws.on('pong', () => { ws.alive = true; });
+  });
+});
+if (pingMs) {
+  setInterval(() => wss.clients.forEach((ws) => {
+    if (!ws.alive) { ws.terminate(); return; }
+    ws.alive = false;
+    ws.ping();
+  }), pingMs);
+}
+app.listen(server);
