@@ -78,7 +78,7 @@ def cmd_prove(args):
                 for check in sorted(shown):
                     say(f"  {stack.name:24} {check:14} {shown[check][0]}: {prove.steady(shown[check][1])}")
             if args.record:
-                prove.record(stack, shown)
+                prove.record(stack, shown, args.only)
                 say(f"{stack.name}: {sum(1 for v in shown.values() if v[0])} shown in {took:.0f} s")
                 continue
             wrong = prove.compare(stack, shown, args.quick, args.only)

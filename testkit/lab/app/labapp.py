@@ -28,7 +28,7 @@ O = {
     "login": "none", "enumerate": False, "session_ids": "random", "fixation": False, "cookie_flags": "good", "ticket": "none",
     "metrics": False, "health": "minimal", "banner": "", "cors": "none", "trace_404": False, "security_txt": False, "date_skew_s": 0,
     "hsts": "", "welcome": "none", "dev_socket": False, "reason": "generic", "note_check": True, "resume": "none", "text_max": 0,
-    "binary": "refuse",
+    "binary": "refuse", "gate_on_upgrade": False,
 }
 O.update(json.loads(os.environ.get("LAB_OPTIONS", "{}")))
 SECRET = os.environ.get("LAB_SECRET", "").encode()

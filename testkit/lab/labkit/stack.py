@@ -172,6 +172,9 @@ class Running:
             for k, v in {**fill, "@CERT@": env.get("LAB_CERT", ""), "@KEY@": env.get("LAB_KEY", ""), "@PEM@": str(self.dir / "both.pem"), "@ROOT@": env.get("DEBIAN_ROOT", "")}.items():
                 text = text.replace(k, v)
             (self.dir / template.stem).write_text(text)
+        for k in self.stack.spec.get("environment", {}):
+            for was, now in fill.items():
+                env[k] = env[k].replace(was, now)
         words = []
         for word in command:
             for k, v in fill.items():

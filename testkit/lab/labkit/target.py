@@ -38,7 +38,6 @@ DIALECTS = {
     "graphql-ws": {"protocol": "graphql-ws", "greet": [['{"type":"connection_init","payload":@AUTH@}', "connection_ack"]],
                    "template": '{@MORE@"id":"@MARK@","type":"start","payload":{"query":"query Q($t:String!){echo(text:$t)}","variables":{"t":@TEXT@}}}', "expect": r'"echo":"@MARK@"'},
     "bytes": {"protocol": "binary"},
-    "mqtt": {"protocol": "mqtt"},
 }
 
 

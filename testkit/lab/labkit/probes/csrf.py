@@ -9,7 +9,9 @@ FOREIGN = "https://evil.example.net"
 
 
 def accepted(t, **how):
-    """(opened, evidence): opened means 101 and still open two pings later."""
+    """(opened, evidence): opened means that a conversation opens and is answered, or, where the stack says nothing, 101 and a pong."""
+    if t.speaks:
+        return t.usable(**how)
     try:
         peer = t.open(greet=False, **how)
     except Refused as e:

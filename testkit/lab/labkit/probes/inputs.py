@@ -236,6 +236,6 @@ def assignment(t):
     m, n = mark(), mark()
     value = "r" + secrets.token_hex(4)
     out = each(t, [("extra members", t.compose(m, more=f'"role":"{value}","isAdmin":true,"userId":4711'), with_expect(t, m)), ("object for text", t.compose(n, text='{"k":"%s"}' % n), n)])
-    if value in out["extra members"][1]:
+    if out["extra members"][0] == "reply" and value in out["extra members"][1]:
         return vulnerable("role and isAdmin come back: " + out["extra members"][1][:110])
     return sound(brief(out))

@@ -2,6 +2,7 @@
 import base64
 import os
 import secrets
+import ssl
 import time
 
 from .. import raw
@@ -16,25 +17,23 @@ def status(r):
 
 
 def ended(t, data, wait=2.5):
-    """(ended, how): whether these bytes end the connection."""
+    """(ended, how): whether these bytes end the connection. It goes on when a message after them is answered;
+    where the stack says nothing, a ping."""
     t.source = new_address()
     peer = t.open()
+    mark = "m" + secrets.token_hex(5)
     try:
         peer.write(data)
-        mark = os.urandom(5)
-        peer.send(9, mark)
-        end = time.monotonic() + wait
+        if t.speaks:
+            peer.send(1, t.wrap(t.compose(mark)))
+            answered = t.until(peer, t.form["expect"].replace("@MARK@", mark), wait) is not None
+        else:
+            answered = peer.alive(wait)
+        # An answer may overtake the refusal of what came before it.
+        end = time.monotonic() + 0.7
         while (left := end - time.monotonic()) > 0:
-            f = peer.frame(left)
-            if f is None:
-                return False, "silence"
-            if f[0] == 10 and f[1] == mark:
-                # A pong may overtake the refusal of what came before it.
-                end = time.monotonic() + 0.7
-                while (left := end - time.monotonic()) > 0:
-                    peer.frame(left)
-                return False, "goes on"
-        return False, "silence"
+            peer.frame(left)
+        return (True, "end of stream") if answered is None else (False, "goes on" if answered else "silence")
     except Gone as e:
         return True, e.how
     finally:
@@ -133,7 +132,7 @@ def control(t):
 def fragments(t):
     cases = [("stray continuation", ended(t, frame(0, b"x"))), ("text inside a text", ended(t, frame(1, b"x", fin=False) + frame(1, b"y"))), ("bad UTF-8", ended(t, frame(1, bytes.fromhex("cebae1bdb9cf83cebccebdeda08065")))),
              ("bad UTF-8 across fragments", ended(t, frame(1, b"\xf4", fin=False) + frame(0, b"\x90\x80\x80")))]
-    if t.dialect in ("mqtt", "bytes"):
+    if t.dialect == "bytes":
         cases = cases[:2]
     return verdict(cases)
 
@@ -180,6 +179,10 @@ def subprotocol(t):
     if t.credential == "subprotocol" or t.form.get("protocol"):
         token = t.run.token()
         base = [f"bearer.{token}"] if t.credential == "subprotocol" else []
+        if not base:
+            r = t.handshake(protocols=[], wait=3)
+            if r is not None and r.status == 101 and r.get("sec-websocket-protocol"):
+                return vulnerable(f"chooses {r.get('sec-websocket-protocol')}, offered none")
         r = t.handshake(protocols=["junk-lab", *base], token=False)
         chosen = r.get("sec-websocket-protocol") if r is not None and r.status == 101 else ""
         return vulnerable(f"chooses {chosen}, which was not offered") if chosen and chosen not in ("junk-lab", *base) else sound(f"junk offered: {status(r)} {chosen and 'takes it'}")
@@ -218,7 +221,10 @@ def body(t):
     seen = []
     for name, extra, content in (("Content-Length 4", "Content-Length: 4", b"abcd"), ("chunked", "Transfer-Encoding: chunked", b"0\r\n\r\n")):
         t.source = new_address()
-        r = t.exchange(t.request(headers=[extra]) + content, 4)
+        try:
+            r = t.exchange(t.request(headers=[extra]) + content, 4)
+        except OSError:
+            break  # nobody listens any more
         if r is None or r.status >= 400:
             seen.append((name, True, status(r)))
             continue
@@ -226,10 +232,19 @@ def body(t):
             seen.append((name, True, status(r)))
             continue
         peer = Peer(r.sock, r.rest)
-        alive = peer.alive(2)
+        try:
+            if t.speaks:
+                t.greet(peer, t.run.token())
+                alive = t.ask(peer)
+            else:
+                alive = peer.alive(2)
+        except (Refused, Gone):
+            alive = None
         seen.append((name, bool(alive), "101, the body is consumed" if alive else "101, the body is read as frames"))
     bad = [f"{n}: {how}" for n, ok, how in seen if not ok]
-    return vulnerable("; ".join(bad)) if bad else sound("; ".join(f"{n}: {how}" for n, _, how in seen))
+    time.sleep(0.3)
+    gone = "" if t.run.alive() else "; and the server is gone"
+    return vulnerable("; ".join(bad) + gone) if bad else sound("; ".join(f"{n}: {how}" for n, _, how in seen))
 
 
 @probe("WSA-PROTO-13")
@@ -248,6 +263,80 @@ def tunnel(t):
     if control is None or second.status != control.status:
         return vulnerable(f"after status {r.status} on the same TCP GET {asked} gives {second.status}; a fresh request gives {status(control)}")
     return sound(f"after status {r.status} GET {asked} gives {second.status}, as on a fresh connection")
+
+
+def extended_connect(t, token, origin):
+    """WebSocket over HTTP/2 (RFC 8441) in bytes: "200", "other", or why it is not offered."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    s = context.wrap_socket(t.connect(tls=False), server_hostname="localhost")
+    t.open_sockets.append(s)
+    if s.selected_alpn_protocol() != "h2":
+        return "HTTP/2 is not offered"
+    s.settimeout(5)
+    h2 = lambda kind, flags, stream, data=b"": len(data).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + data
+    s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2(4, 0, 0))
+    buffer = b""
+
+    def frame_of():
+        nonlocal buffer
+        while len(buffer) < 9 or len(buffer) < 9 + int.from_bytes(buffer[:3], "big"):
+            more = s.recv(16384)
+            if not more:
+                raise OSError("end of stream")
+            buffer += more
+        n = int.from_bytes(buffer[:3], "big")
+        got, buffer = (buffer[3], buffer[4], int.from_bytes(buffer[5:9], "big"), buffer[9 : 9 + n]), buffer[9 + n :]
+        return got
+
+    offered = False
+    for _ in range(6):
+        kind, flags, _, data = frame_of()
+        if kind == 4 and not flags & 1:
+            offered = any(data[i : i + 6] == b"\x00\x08\x00\x00\x00\x01" for i in range(0, len(data), 6))
+            break
+    if not offered:
+        return "HTTP/2 without extended CONNECT"
+    text = lambda x: bytes([len(x)]) + x if len(x) < 127 else b"\x7f" + varint(len(x) - 127) + x
+    fields = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", t.path), (":authority", f"{t.host}:{t.port}"), ("sec-websocket-version", "13")]
+    if origin:
+        fields.append(("origin", origin))
+    if token:
+        fields.append(("cookie", f"sid={token}") if t.credential == "cookie" else ("authorization", f"Bearer {token}"))
+    block = b"".join(b"\x00" + text(k.encode()) + text(v.encode()) for k, v in fields)
+    s.sendall(h2(4, 1, 0) + h2(1, 4, 1, block))
+    for _ in range(12):
+        kind, flags, stream, data = frame_of()
+        if stream == 1 and kind == 1:
+            while data and data[0] & 0xE0 == 0x20:  # size of the dynamic table
+                data = data[1:]
+            return "200" if data[:1] == b"\x88" else "other"
+        if stream == 1 and kind == 3:
+            return "other"
+    return "other"
+
+
+def varint(n):
+    out = b""
+    while n >= 128:
+        out, n = out + bytes([n % 128 + 128]), n // 128
+    return out + bytes([n])
+
+
+@probe("WSA-PROTO-14")
+def parity(t):
+    if not t.tls:
+        return not_applicable("in clear, so without ALPN")
+    good = extended_connect(t, t.run.token(), t.origin)
+    if good not in ("200", "other"):
+        return not_applicable(good)
+    if good != "200":
+        return None
+    seen = {"no credential": extended_connect(t, None, t.origin), "a foreign Origin": extended_connect(t, t.run.token(), "https://evil.example.net")}
+    one = t.handshake(token=False), t.handshake(origin="https://evil.example.net")
+    weaker = [n for (n, h), r in zip(seen.items(), one) if h == "200" and (r is None or r.status != 101)]
+    return vulnerable("HTTP/2 lets in what HTTP/1.1 refuses: " + ", ".join(weaker)) if weaker else sound("extended CONNECT refuses no credential and a foreign Origin as HTTP/1.1 does")
 
 
 @probe("WSA-PROTO-15")

@@ -39,17 +39,20 @@ def declared(t):
 @probe("WSA-RES-02", slow=True)
 def reassembled(t):
     peer = t.open()
+    mark = "m" + secrets.token_hex(5)
+    # The whole is a message that would be answered, so that nothing but its size is wrong.
+    whole = t.wrap(t.compose(mark, text='"' + mark + "x" * (2 << 20) + '"')).encode() if t.speaks else b"x" * (2 << 20)
     try:
-        # The whole is a JSON string of 2 MiB, so that nothing but its size is wrong.
-        piece = b"x" * 65536
-        peer.write(frame(1, b'"' + piece[1:], fin=False))
-        for _ in range(31):
-            peer.write(frame(0, piece, fin=False))
-        peer.write(frame(0, b'"'))
-        if peer.alive(10):
-            return vulnerable("fragments of 64 KiB up to 2 MiB are taken and the connection goes on")
-        ended, how, _ = wait_end(peer, 5)
-        return sound(f"at up to 2 MiB of fragments: {how}") if ended else None
+        for at in range(0, len(whole), 65536):
+            piece, last = whole[at : at + 65536], at + 65536 >= len(whole)
+            peer.write(frame((1 if t.speaks else 2) if at == 0 else 0, piece, fin=last))
+        if t.speaks:
+            got = t.until(peer, mark, 12)
+            if got:
+                return vulnerable("fragments of 64 KiB up to 2 MiB are taken and answered")
+            return sound(f"2 MiB of fragments: {peer.texts[-1][:60]}") if peer.texts[-1:] and "error" in peer.texts[-1] else None
+        alive = peer.alive(8)
+        return vulnerable("fragments of 64 KiB up to 2 MiB are taken and the connection goes on") if alive else sound("at up to 2 MiB of fragments: end of stream") if alive is None else None
     except Gone as e:
         return sound(f"at up to 2 MiB of fragments: {e.how}")
 
@@ -57,18 +60,28 @@ def reassembled(t):
 @probe("WSA-RES-03")
 def count(t):
     seen = []
-    for name, piece in (("empty", b""), ("one-byte", b" ")):
+    for name in ("empty", "one-byte"):
         t.source = new_address()
         peer = t.open()
+        mark = "m" + secrets.token_hex(5)
+        whole = t.wrap(t.compose(mark, text='"' + mark + "x" * 2048 + '"')).encode() if t.speaks else b"x" * 2048
+        kind = 1 if t.speaks else 2
+        if name == "empty":
+            data = frame(kind, whole[:1], fin=False) + b"".join(frame(0, b"", fin=False) for _ in range(2048)) + frame(0, whole[1:])
+        else:
+            data = frame(kind, whole[:1], fin=False) + b"".join(frame(0, whole[i : i + 1], fin=False) for i in range(1, len(whole) - 1)) + frame(0, whole[-1:])
         try:
-            peer.write(frame(1, b"", fin=False) + b"".join(frame(0, piece, fin=False) for _ in range(2048)))
-            alive = peer.alive(4)
-            seen.append((name, alive is None, "ended" if alive is None else "goes on" if alive else "still open"))
+            peer.write(data)
+            if t.speaks:
+                taken = t.until(peer, mark, 5) is not None
+            else:
+                taken = peer.alive(4) is not None
+            seen.append((name, not taken, "answered" if taken else "no answer"))
         except Gone as e:
             seen.append((name, True, e.how))
         peer.end()
     on = [n for n, gone, _ in seen if not gone]
-    return vulnerable(f"2048 {' and 2048 '.join(on)} continuations of one message are taken") if on else sound("; ".join(f"2048 {n} continuations: {how}" for n, _, how in seen))
+    return vulnerable(f"a message of 2048 {' and one of 2048 '.join(on)} continuations is answered") if on else sound("; ".join(f"2048 {n} continuations: {how}" for n, _, how in seen))
 
 
 @probe("WSA-RES-04", slow=True)
@@ -91,7 +104,9 @@ def posture(t):
         return sound("permessage-deflate is not taken")
     if "server_no_context_takeover" in ext:
         return sound(f"takes {ext}")
-    return informational(f"takes {ext}: the context lives on between messages")
+    text = f"takes {ext}: the context lives on between messages"
+    # What CRIME needs: TLS, one context for what is secret and what the attacker chose, and input that comes back.
+    return vulnerable(text + ", under TLS, and input is echoed") if t.tls and t.speaks else informational(text)
 
 
 @probe("WSA-RES-06", slow=True)

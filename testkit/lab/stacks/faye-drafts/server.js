@@ -12,7 +12,11 @@ server.on('upgrade', (req, socket, head) => {
   const judged = app.judge(app.requestOf(req));
   if (!judged.ok) { app.writeRefusal(socket, judged); return; }
   const ws = new WebSocket(req, socket, head, ['lab.v1'], Object.assign({ extensions: squeeze ? [deflate] : [] }, lib));
-  const conn = app.connect(judged, { send: (t) => ws.send(t), close: (code, reason) => ws.close(code, reason) });
+  const conn = app.connect(judged, {
+    send: (t) => ws.send(t),
+    // The library sends 1000 and 3000 to 4999 only.
+    close: (code, reason) => ws.close(code === 1000 || code >= 3000 ? code : 3000 + code, reason),
+  });
   ws.on('message', (e) => conn.message(e.data, typeof e.data !== 'string'));
   ws.on('close', () => conn.closed());
 });

@@ -8,6 +8,7 @@ const lib = app.options.lib || {};
 const echo = sockjs.createServer(Object.assign({ log: () => {} }, lib));
 const gate = (req) => app.judge({ method: req.method, url: app.options.path, headers: req.headers, ip: req.socket.remoteAddress });
 echo.on('connection', (socket) => {
+  if (!socket) return; // SockJS announces even what ended at once
   // What SockJS keeps of the request: its cookie is not among it, unless it is for its own session.
   const judged = pending.get(socket.pathname.split('/').slice(-2)[0] || '') || { identity: { user: 'alice', credential: '' }, address: socket.remoteAddress };
   const conn = app.connect(judged, { send: (t) => socket.write(t), close: (code, reason) => socket.close(code, reason) });

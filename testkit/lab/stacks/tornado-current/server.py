@@ -30,7 +30,7 @@ class Pages(Quiet, tornado.web.RequestHandler):
         self.set_status(status)
         for k, v in h.items():
             self.set_header(k, v)
-        self.finish(body)
+        self.finish(body or None)
 
     get = post = run
 

@@ -4,7 +4,7 @@ const http = require('http');
 const WebSocket = require('ws');
 const app = require('../../app/app.js');
 
-const { ping_ms: pingMs = 0, echo_protocol: echoProtocol = false, ...lib } = app.options.lib || {};
+const { ping_ms: pingMs = 0, pings_max: pingsMax = 0, echo_protocol: echoProtocol = false, ...lib } = app.options.lib || {};
 // Without a choice of one's own ws takes the first protocol that is offered, though it be a token.
 const choose = (offered) => (Array.from(offered).includes('lab.v1') ? 'lab.v1' : false);
 const server = http.createServer(app.onRequest);
@@ -20,6 +20,8 @@ server.on('upgrade', (req, socket, head) => {
     ws.on('error', () => {});
     ws.alive = true;
     ws.on('pong', () => { ws.alive = true; });
+    let pings = 0;
+    ws.on('ping', () => { if (pingsMax && ++pings > pingsMax) ws.close(1008, 'rate limit'); });
   });
 });
 if (pingMs) {
