@@ -1,4 +1,6 @@
-//! Peers and worlds for the tests of wsguard: the built binary on loopback sockets, and clients that send any bytes.
+//! Peers, worlds and traces for the tests of wsguard: the built binary on loopback sockets, clients that send any bytes, and
+//! characters in virtual time.
 
 pub mod peer;
+pub mod traces;
 pub mod world;
