@@ -119,6 +119,11 @@ impl Accepted {
         }
     }
 
+    /// The number of its type, and its canonical payload.
+    pub(crate) fn number_and_payload(&self) -> (u16, &[u8]) {
+        (self.number, self.canonical.get(self.id_len..).unwrap_or_default())
+    }
+
     /// The message's `id` as canonical JSON text.
     pub(crate) fn id(&self) -> Option<&str> {
         let id = self.canonical.get(..self.id_len).filter(|id| !id.is_empty())?;

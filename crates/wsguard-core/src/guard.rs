@@ -7,6 +7,7 @@
 //! [`Connection::message`] after [`Verdict::Allow`], then sleep until [`Connection::deadline`] or the next event. After
 //! [`Verdict::Close`] the close frame stands in `effects.out`, and no further event is accepted.
 
+mod anomaly;
 mod clock;
 mod entry;
 mod own;
@@ -27,6 +28,7 @@ pub use reply::tail_of;
 pub use resume::{Overflowed, Resumption, Suspended};
 pub use view::Snapshot;
 
+use crate::control::anomaly::Conduct;
 use crate::control::authorization::Permissions;
 use crate::control::csrf::Csrf;
 use crate::control::delivery::{Delivery, Encoded, ResumeRequest};
@@ -120,6 +122,7 @@ struct Session {
     seat: Option<Seat>,
     /// Nothing before the first id or the announcement of a resume.
     delivery: Option<Box<Delivery>>,
+    conduct: Conduct,
 }
 
 /// A message that goes no further.
@@ -197,6 +200,7 @@ impl Connection {
             return Verdict::Answered;
         }
         let _ = self.heart.seen(now.tick);
+        let duplicates = effects.duplicates;
         let mut tape = effects.tape.take().unwrap_or_default();
         let passed = self.inspect(now, text, &mut tape, effects, probe);
         self.tell_shadow(effects);
@@ -232,6 +236,8 @@ impl Connection {
             Err(refused) => self.refuse(now, refused, text.len(), effects),
         };
         effects.tape = Some(tape);
+        let verdict = self.watch(now, text.len(), duplicates, verdict, effects);
+        probe.lap(ControlId::Anomaly);
         verdict
     }
 
@@ -464,6 +470,9 @@ impl Connection {
         if let (Phase::Open(session), Some(id)) = (&mut self.phase, id) {
             session.refused(&self.cx, id);
         }
+        if let Phase::Open(session) = &mut self.phase {
+            session.conduct.refused_later();
+        }
         let reference = self.cx.reference();
         reply::write_error(&mut effects.out, id, refusal, reference.as_str());
         let mut record = self.about("message_refused");
@@ -477,6 +486,7 @@ impl Connection {
     pub fn write_application(&mut self, now: Now, frame: &Encoded, out: &mut Vec<u8>) {
         if let Phase::Open(session) = &mut self.phase {
             let seq = session.number(&self.judged.policy, now.tick, frame);
+            session.conduct.sent(frame.tail().len());
             resume::write_frame(out, seq, frame.tail());
         }
     }
@@ -492,6 +502,7 @@ impl Connection {
         session.seq = session.seq.saturating_add(1);
         tail.clear();
         tail_of(kind, None, payload, tail);
+        session.conduct.sent(tail.len());
         resume::write_frame(out, session.seq, tail);
     }
 

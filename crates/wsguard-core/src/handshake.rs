@@ -416,7 +416,11 @@ impl Context {
 
     /// Charges a refusal before any verified credential to the address prefix.
     pub fn charge_prefix(&self, policy: &Policy, now: Now, client: IpAddr, refusal: &Refusal) {
-        let payer = Payer::Prefix(self.limiter.prefixes_of(client).fine, client);
+        let prefixes = self.limiter.prefixes_of(client);
+        if refusal.control == ControlId::Credential {
+            self.anomalies.credential_refused(now.tick, prefixes);
+        }
+        let payer = Payer::Prefix(prefixes.fine, client);
         let weight = Weight::of(refusal.control);
         let _ = self.penalties.offend(&policy.penalty, now, payer, None, weight, refusal.control);
     }

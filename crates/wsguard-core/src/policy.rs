@@ -7,6 +7,7 @@ use wsguard_protocol::COOKIE_NAME;
 use wsguard_protocol::frames::CLIENT_FRAMES;
 use wsguard_protocol::limits::{CHAT_CHARS_MAX, MESSAGE_BYTES_MAX, ROOM_CHARS_MAX, TYPE_BYTES_MAX};
 
+use crate::control::anomaly::{Anomalies, AnomalyPolicy};
 use crate::control::authorization::{Access, Permissions, RoomRule, TYPES_MAX};
 use crate::control::credential::Methods;
 use crate::control::delivery::ReplayPool;
@@ -183,6 +184,8 @@ pub struct Policy {
     pub rate: RatePolicy,
     /// The ladder.
     pub penalty: PenaltyPolicy,
+    /// When an unusual session is told and charged.
+    pub anomaly: AnomalyPolicy,
     /// Controls that only say what they would have refused. The three rate controls are in shadow too where
     /// [`RatePolicy::mode`] says so.
     pub shadow: ShadowSet,
@@ -217,6 +220,7 @@ impl Policy {
             scan: ScanLimits::default(),
             rate: RatePolicy::default(),
             penalty: PenaltyPolicy::default(),
+            anomaly: AnomalyPolicy::default(),
             shadow: ShadowSet::default(),
             sessions: SessionPolicy::default(),
             heartbeat: HeartbeatPolicy::default(),
@@ -335,6 +339,7 @@ pub struct Context {
     pub(crate) trust: Trust,
     pub(crate) limiter: Limiter,
     pub(crate) penalties: Penalties,
+    pub(crate) anomalies: Anomalies,
     pub(crate) shadow: ShadowCounts,
     pub(crate) seats: Arc<Seats>,
     pub(crate) revocations: Revocations,
@@ -356,6 +361,7 @@ impl Context {
     pub fn new(policy: Policy, secrets: &Secrets, random: Box<dyn Random>) -> Self {
         Self {
             penalties: Penalties::new(policy.penalty.table_keys, PrintKey::new(secrets.prints)),
+            anomalies: Anomalies::new(policy.anomaly.table_keys),
             shadow: ShadowCounts::default(),
             limiter: Limiter::new(policy.rate.table_keys, PrintKey::new(secrets.prints)),
             csrf: CsrfKey::new(&secrets.csrf),
@@ -411,6 +417,11 @@ impl Context {
     /// Standings and bans. Who adds a ban then calls [`Context::advance_epoch`].
     pub fn penalties(&self) -> &Penalties {
         &self.penalties
+    }
+
+    /// What is usual, and counts of what was not.
+    pub fn anomalies(&self) -> &Anomalies {
+        &self.anomalies
     }
 
     /// What controls in shadow would have refused.

@@ -43,13 +43,15 @@ pub enum ControlId {
     Application,
     /// Pings, dead peers, deadlines.
     Heartbeat,
+    /// The score of what is unusual about a session.
+    Anomaly,
     /// The ladder of penalties over all refusals.
     Penalty,
 }
 
 impl ControlId {
     /// Every control, in the order in which they run.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Frame,
         Self::Upgrade,
         Self::HandshakeRate,
@@ -68,6 +70,7 @@ impl ControlId {
         Self::Delivery,
         Self::Application,
         Self::Heartbeat,
+        Self::Anomaly,
         Self::Penalty,
     ];
 
@@ -92,6 +95,7 @@ impl ControlId {
             Self::Delivery => "delivery",
             Self::Application => "application",
             Self::Heartbeat => "heartbeat",
+            Self::Anomaly => "anomaly",
             Self::Penalty => "penalty",
         }
     }

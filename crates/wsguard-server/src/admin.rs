@@ -166,6 +166,9 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         ladder.counts().into_iter().map(|(step, count, _)| (step.to_owned(), json!(count))).collect();
     let bans: serde_json::Map<String, Value> =
         ladder.in_force(wsguard::now().tick).into_iter().map(|(kind, count)| (kind.to_owned(), json!(count))).collect();
+    let anomalies = admin.guard.context().anomalies();
+    let alerts: serde_json::Map<String, Value> =
+        anomalies.alerts().map(|(signal, count)| (signal.as_str().to_owned(), json!(count))).collect();
     Json(json!({
         "uptimeMs": u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "draining": handle.is_draining(),
@@ -187,6 +190,7 @@ async fn stats(State(admin): State<Admin>) -> Json<Value> {
         "bidiControls": stats.bidi_controls(),
         "shadow": crate::shadow::by_control(&admin.guard),
         "penalties": penalties,
+        "anomalies": {"alerts": alerts, "charged": anomalies.charged()},
         "bans": bans,
         "log": {"dropped": admin.journal.dropped(), "writeFailures": admin.journal.write_failures()},
     }))

@@ -20,6 +20,7 @@
 //! ```
 
 mod admin_key;
+mod anomaly;
 mod check;
 mod error;
 mod limit;
@@ -36,6 +37,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use wsguard_core::control::anomaly::AnomalyPolicy;
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
 use wsguard_core::control::penalty::PenaltyPolicy;
@@ -165,8 +167,8 @@ pub struct Config {
     pub penalty: PenaltyPolicy,
     /// `shadow.controls`
     pub shadow: ShadowSet,
-    /// `anomaly.mode`
-    pub anomaly_mode: Mode,
+    /// `anomaly.*`
+    pub anomaly: AnomalyPolicy,
     /// `heartbeat.interval`: between two pings; 25 s by default.
     pub heartbeat_interval: Millis,
     /// `heartbeat.timeout`: from ping to pong; 10 s by default.
@@ -471,7 +473,7 @@ impl Config {
             rate: Rate::read(reader),
             penalty: penalty::read(reader),
             shadow: penalty::read_shadow(reader),
-            anomaly_mode: mode(reader, "anomaly.mode"),
+            anomaly: anomaly::read(reader),
             heartbeat_interval: reader.time(&limit::HEARTBEAT_INTERVAL),
             heartbeat_timeout: reader.time(&limit::HEARTBEAT_TIMEOUT),
             message_deadline: reader.time(&limit::MESSAGE_DEADLINE),

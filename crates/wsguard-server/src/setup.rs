@@ -113,6 +113,7 @@ fn builder(config: &Config, ring: KeyRing) -> Result<Builder<Tokens>, ServeError
             policy.rate.prefix_factor = rate.prefix_factor;
             policy.rate.server = Quota::new(rate.global_messages_per_second, rate.global_messages_per_second);
             policy.penalty = config.penalty.clone();
+            policy.anomaly = config.anomaly.clone();
             policy.shadow = config.shadow;
             policy.sessions.idle = config.session.idle;
             policy.sessions.max = config.session.max;

@@ -717,7 +717,10 @@ fn write_state(now: Now, snapshot: &Snapshot, event: &mut String) {
     let [slow, drop, close] = ladder.begins_at;
     let _ = write!(
         event,
-        r#"],"ladder":{{"rung":"{}","weight":{},"slowAt":{slow},"dropAt":{drop},"closeAt":{close},"offences":{}}}}}"#,
-        ladder.rung, ladder.weight, ladder.offences,
+        r#"],"ladder":{{"rung":"{}","weight":{},"slowAt":{slow},"dropAt":{drop},"closeAt":{close},"offences":{}}},"anomaly":{}}}"#,
+        ladder.rung,
+        ladder.weight,
+        ladder.offences,
+        snapshot.anomaly.to_json(),
     );
 }

@@ -11,7 +11,6 @@ impl Random {
     }
 
     /// 64 bits.
-    #[expect(clippy::should_implement_trait, reason = "it never ends, and an Option would only be in the way")]
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -40,7 +39,8 @@ impl Random {
         self.share() < share
     }
 
-    /// One of `choices`.
+    /// One of `choices`, of which there is one at least.
+    #[expect(clippy::indexing_slicing, reason = "the index is below the length")]
     pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.whole(0, choices.len() as u64 - 1) as usize]
     }

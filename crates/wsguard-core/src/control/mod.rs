@@ -3,6 +3,7 @@
 //! None of them knows another. Their order stands in [`crate::handshake`] and [`crate::guard`], written out by hand,
 //! because the order is part of the security.
 
+pub mod anomaly;
 pub mod authorization;
 pub(crate) mod content;
 pub mod credential;

@@ -68,6 +68,11 @@ impl Weight {
         Self((points as u64).saturating_mul(MICRO))
     }
 
+    /// `points` whole points for each second of `ms`.
+    pub const fn per_second(points: u32, ms: u32) -> Self {
+        Self((points as u64).saturating_mul(ms as u64).saturating_mul(MICRO / 1_000))
+    }
+
     /// What `units` of `quota` weigh: [`POINTS_PER_QUOTA_SECOND`] for as many as the quota gives in a second.
     pub fn of_excess(quota: &Quota, units: u32) -> Self {
         // A nanosecond of quota weighs 20 points / 10^9, which is 20/1000 of a millionth.
@@ -92,6 +97,7 @@ impl Weight {
             | ControlId::Delivery
             | ControlId::Application
             | ControlId::Heartbeat
+            | ControlId::Anomaly
             | ControlId::Penalty => Self::ZERO,
             // One quota of handshakes bounds these too: three points each never outrun what drains.
             ControlId::Frame | ControlId::Content => Self::points(3),

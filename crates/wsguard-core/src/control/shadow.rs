@@ -55,7 +55,7 @@ fn bit_of(control: ControlId) -> u8 {
 }
 
 /// Why something would have been refused. Words that are not here share the last row of their control.
-const REASONS: [(ControlId, &str); 25] = [
+const REASONS: [(ControlId, &str); 26] = [
     (ControlId::HandshakeRate, "handshakes_of_prefix"),
     (ControlId::HandshakeRate, "handshakes_of_wide_prefix"),
     (ControlId::HandshakeRate, "foreign_handshakes_of_prefix"),
@@ -81,6 +81,7 @@ const REASONS: [(ControlId, &str); 25] = [
     (ControlId::Content, "html_too_complex"),
     (ControlId::Content, OTHER),
     (ControlId::SessionCap, OTHER),
+    (ControlId::Anomaly, "score_high"),
 ];
 
 const OTHER: &str = "other";

@@ -177,6 +177,7 @@ impl Connection {
         let policy = &self.judged.policy;
         let id = SessionId(self.cx.random_id());
         seat.begin(id);
+        let conduct = self.cx.begin_conduct(now.tick, &identity, self.prefixes, id.0);
         let mut session = Box::new(Session {
             id,
             started: now.tick,
@@ -192,6 +193,7 @@ impl Connection {
             identity,
             seat: Some(seat),
             delivery: None,
+            conduct,
         });
         session.schedule_end(now, policy);
         if announced {
@@ -210,6 +212,7 @@ impl Connection {
             session.identity = identity;
             session.permissions = self.judged.policy.permissions_of(&session.identity.claims);
             session.schedule_end(now, &self.judged.policy);
+            session.move_conduct(&self.cx, now.tick, self.prefixes);
             session.purge_rooms(&self.judged.policy);
             self.rights_changed = true;
             reply::write_auth(&mut effects.out, "auth.refreshed", session.identity.claims.expires_at);

@@ -103,6 +103,9 @@ impl Connection {
     /// Answers a message that goes no further, and climbs.
     pub(super) fn refuse(&mut self, now: Now, refused: Refused<'_>, bytes: usize, effects: &mut Effects) -> Verdict {
         let Refused { mut refusal, id, kind, close, weight, quiet } = refused;
+        if refusal.control == ControlId::Credential && !matches!(self.phase, Phase::Open(_)) {
+            self.cx.anomalies.credential_refused(now.tick, self.prefixes);
+        }
         let weight = weight.unwrap_or(Weight::of(refusal.control));
         let step = self.penalize(now, weight, refusal.control, effects);
         let enforced = self.judged.policy.penalty.mode == Mode::Enforce;

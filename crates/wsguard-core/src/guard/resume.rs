@@ -296,6 +296,7 @@ impl Connection {
         // Authorised anew: the credential may be another one, and the policy too.
         session.permissions = policy.permissions_of(&session.identity.claims);
         session.schedule_end(now, &policy);
+        session.move_conduct(&cx, now.tick, self.prefixes);
         let purged = session.purge_rooms(&policy);
         self.rights_changed = true;
         if now.tick >= session.csrf.rotates_at {

@@ -1,6 +1,7 @@
 //! The state of a connection for people to look at.
 
 use super::{Connection, Ladder, Phase};
+use crate::control::anomaly::Score;
 use crate::control::rate::Quota;
 use crate::control::session::SessionId;
 use crate::time::{Millis, Now, UnixMs};
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub csrf_expires_at: UnixMs,
     /// Where it stands on the ladder.
     pub ladder: Ladder,
+    /// What is unusual about it.
+    pub anomaly: Score,
     /// Name, quota and used share of each bucket.
     pub buckets: [(&'static str, Quota, f32); 4],
 }
@@ -41,6 +44,7 @@ impl Connection {
             auth_expires_at: session.identity.claims.expires_at,
             csrf_expires_at: session.csrf.expires_at,
             ladder: self.ladder(now),
+            anomaly: self.anomaly(now.tick).unwrap_or_default(),
             buckets: [
                 subject,
                 ("bytes of this session", bytes, bytes.used(self.bytes, now.tick)),

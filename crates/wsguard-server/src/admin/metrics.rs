@@ -159,6 +159,26 @@ impl Collector for Snapshot {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             ConstGauge::new(count).encode(family.encode_family(&[("kind", kind)])?)?;
         }
+        let anomalies = self.guard.context().anomalies();
+        let help = "Sessions whose anomaly score reached anomaly.alert_at, by the signal that led";
+        let mut family = encoder.encode_descriptor("anomaly_alerts", help, None, MetricType::Counter)?;
+        for (signal, count) in anomalies.alerts() {
+            ConstCounter::new(count).encode(family.encode_family(&[("signal", signal.as_str())])?)?;
+        }
+        let help = "Judgements charged to the ladder for an anomaly score, or that would have been in shadow mode";
+        let counter = encoder.encode_descriptor("anomaly_charges", help, None, MetricType::Counter)?;
+        ConstCounter::new(anomalies.charged()).encode(counter)?;
+        let help = "Anomaly scores at judgements";
+        let mut histogram = encoder.encode_descriptor("anomaly_score", help, None, MetricType::Histogram)?;
+        let buckets: Vec<(f64, u64)> = anomalies
+            .scores()
+            .into_iter()
+            .map(|(bound, count)| (f64::from(bound), count))
+            .chain([(f64::MAX, 0)])
+            .collect();
+        let (sum, count) = anomalies.total();
+        histogram.encode_histogram::<NoLabelSet>(number(sum), count, &buckets, None)?;
+
         let help = "What controls in shadow would have refused, by reason";
         let mut family = encoder.encode_descriptor("shadow_refusals", help, None, MetricType::Counter)?;
         for (control, reason, count) in self.guard.context().shadow().seen() {

@@ -46,6 +46,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader) -> Vec<Warning> {
         reader.wrong_at(reader.place("session.idle"), "session.idle", message);
     }
     penalty(config, reader);
+    anomaly(config, reader);
     if config.server.listen == config.server.admin && config.server.admin.port() != 0 {
         let message = format!("expected another address than server.listen, got {}", config.server.admin);
         reader.wrong_at(reader.place("server.admin"), "server.admin", message);
@@ -67,6 +68,15 @@ fn penalty(config: &Config, reader: &mut Reader) {
             let message = "expected slow_at <= drop_at <= close_at, and ban_first <= ban_max".to_owned();
             reader.wrong_at(reader.place(key), key, message);
         }
+    }
+}
+
+/// What is charged is told.
+fn anomaly(config: &Config, reader: &mut Reader) {
+    let (alert, charge) = ("anomaly.alert_at", "anomaly.charge_at");
+    if config.anomaly.alert_at > config.anomaly.charge_at && !reader.has_error(alert) && !reader.has_error(charge) {
+        let key = if reader.is_given(alert) { alert } else { charge };
+        reader.wrong_at(reader.place(key), key, "expected alert_at <= charge_at".to_owned());
     }
 }
 
@@ -125,7 +135,7 @@ fn warnings(config: &Config) -> Vec<Warning> {
         warn("proxy.trusted", "has no effect with --dev, which refuses forwarded requests".to_owned());
     }
     for (key, mode) in
-        [("rate.mode", config.rate.mode), ("penalty.mode", config.penalty.mode), ("anomaly.mode", config.anomaly_mode)]
+        [("rate.mode", config.rate.mode), ("penalty.mode", config.penalty.mode), ("anomaly.mode", config.anomaly.mode)]
     {
         if mode == Mode::Shadow {
             warn(key, "shadow only counts: nothing is refused".to_owned());

@@ -239,7 +239,7 @@ fn the_environment_says_the_same_as_the_file() {
     ];
     let loaded = Config::load(None, environment(&variables), &dev()).unwrap();
     let config = loaded.config;
-    assert_eq!([config.rate.mode, config.penalty.mode, config.anomaly_mode], [Mode::Shadow; 3]);
+    assert_eq!([config.rate.mode, config.penalty.mode, config.anomaly.mode], [Mode::Shadow; 3]);
     assert_eq!((config.server.workers, config.server.send_queue_bytes), (1, 1_048_576));
     assert_eq!(config.auth.methods, [AuthMethod::Bearer, AuthMethod::Cookie]);
     assert_eq!(

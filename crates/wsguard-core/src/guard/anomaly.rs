@@ -1,0 +1,101 @@
+//! The seam between a connection and the scores of its session.
+
+use super::{Connection, Phase, Session};
+use crate::control::anomaly::{Conduct, Judged, Score};
+use crate::control::penalty::Weight;
+use crate::control::rate::{Mode, Prefixes, Print};
+use crate::effect::Effects;
+use crate::policy::{Context, Identity};
+use crate::time::{Now, Tick};
+use crate::verdict::{ControlId, Reason, Verdict};
+
+impl Context {
+    /// The print of the set of roles in a token, whatever their order.
+    fn print_of_roles(&self, identity: &Identity) -> Print {
+        let mut roles: Vec<&str> = identity.claims.roles.iter().map(AsRef::as_ref).collect();
+        roles.sort_unstable();
+        self.ids.print(b'o', roles.join("\0").as_bytes())
+    }
+
+    pub(super) fn begin_conduct(&self, now: Tick, identity: &Identity, prefixes: Prefixes, salt: [u8; 16]) -> Conduct {
+        let salt = salt.first_chunk().map_or(0, |salt| u64::from_le_bytes(*salt));
+        self.anomalies.begin(now, identity.print, self.print_of_roles(identity), prefixes, salt)
+    }
+}
+
+impl Session {
+    /// The identity or the place of the session may be another one.
+    pub(super) fn move_conduct(&mut self, cx: &Context, now: Tick, prefixes: Prefixes) {
+        let role = cx.print_of_roles(&self.identity);
+        cx.anomalies.moved(now, &mut self.conduct, self.identity.print, role, prefixes);
+    }
+}
+
+impl Connection {
+    /// Counts a message of `bytes` that was answered with `verdict`, and judges the session where it is time to. Where the
+    /// ladder ends there, the verdict becomes its own. `duplicates` were known before the message.
+    #[inline]
+    pub(super) fn watch(
+        &mut self,
+        now: Now,
+        bytes: usize,
+        duplicates: u32,
+        verdict: Verdict,
+        effects: &mut Effects,
+    ) -> Verdict {
+        let Phase::Open(session) = &mut self.phase else {
+            return verdict;
+        };
+        let (anomalies, conduct) = (&self.cx.anomalies, &mut session.conduct);
+        match &verdict {
+            Verdict::Allow => {
+                let (number, payload) = effects.message.number_and_payload();
+                anomalies.passed(now.tick, conduct, number, bytes, payload);
+            }
+            Verdict::Refuse(_) => conduct.refused(now.tick, bytes),
+            Verdict::Answered if effects.duplicates > duplicates => conduct.duplicate(now.tick, bytes),
+            // The guard's own frames say nothing of whoever sends them; quotas bound them.
+            Verdict::Answered | Verdict::Close(_) => return verdict,
+        }
+        match anomalies.judge(&self.judged.policy.anomaly, now.tick, session.identity.print, conduct) {
+            Some(judged) if judged.tell || judged.charged_ms > 0 => self.suspect(now, judged, verdict, effects),
+            _ => verdict,
+        }
+    }
+
+    /// The session scored high: tells the log, and charges the ladder.
+    #[cold]
+    fn suspect(&mut self, now: Now, judged: Judged, verdict: Verdict, effects: &mut Effects) -> Verdict {
+        let policy = &self.judged.policy.anomaly;
+        let shadow = policy.mode == Mode::Shadow;
+        let weight = Weight::per_second(policy.points_per_second, judged.charged_ms);
+        if judged.tell
+            && let Some(score) = self.anomaly(now.tick)
+        {
+            let mut record = self.about(if shadow { "anomaly_in_shadow" } else { "anomaly_detected" });
+            record.control = Some(ControlId::Anomaly);
+            record.note =
+                Some(Reason::with(score.parts.first().map_or("score", |part| part.signal), score.to_string()));
+            effects.records.push(record);
+        }
+        if judged.charged_ms == 0 {
+            return verdict;
+        }
+        if shadow {
+            self.cx.shadow.count(ControlId::Anomaly, "score_high");
+            return verdict;
+        }
+        match self.charge_conduct(now, weight, ControlId::Anomaly, effects) {
+            closed @ Verdict::Close(_) => closed,
+            _ => verdict,
+        }
+    }
+
+    /// The score of the session and what it is made of.
+    pub fn anomaly(&self, now: Tick) -> Option<Score> {
+        match &self.phase {
+            Phase::Open(session) => Some(self.cx.anomalies.explain(now, &session.conduct)),
+            _ => None,
+        }
+    }
+}
