@@ -2,5 +2,6 @@
 //! characters in virtual time.
 
 pub mod peer;
+pub mod scripted;
 pub mod traces;
 pub mod world;

@@ -16,7 +16,7 @@ use wsguard_protocol::{
 /// One generated file.
 pub(crate) struct File {
     /// Where it stands, from the root of the workspace.
-    pub(crate) path: &'static str,
+    pub(crate) path: String,
     /// What it holds.
     pub(crate) text: String,
 }
@@ -24,7 +24,7 @@ pub(crate) struct File {
 impl File {
     /// Whether the file on disk is missing or says something else.
     pub(crate) fn is_stale(&self, root: &Path) -> bool {
-        std::fs::read_to_string(root.join(self.path)).map_or(true, |on_disk| on_disk != self.text)
+        std::fs::read_to_string(root.join(&self.path)).map_or(true, |on_disk| on_disk != self.text)
     }
 }
 
@@ -34,8 +34,8 @@ impl File {
 /// When a value cannot be written as JSON, which would be a mistake in this file.
 pub(crate) fn files() -> Result<Vec<File>, String> {
     Ok(vec![
-        File { path: "packages/client/src/protocol.ts", text: typescript() },
-        File { path: "vectors/protocol.json", text: vectors()? },
+        File { path: "packages/client/src/protocol.ts".into(), text: typescript() },
+        File { path: "vectors/protocol.json".into(), text: vectors()? },
     ])
 }
 
@@ -322,7 +322,7 @@ mod tests {
     fn a_changed_or_missing_file_is_stale() {
         let folder = std::env::temp_dir().join(format!("wsguard-xtask-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let file = File { path: "generated.txt", text: "now\n".to_owned() };
+        let file = File { path: "generated.txt".into(), text: "now\n".to_owned() };
         assert!(file.is_stale(&folder), "missing");
         std::fs::write(folder.join(file.path), "before\n").unwrap();
         assert!(file.is_stale(&folder), "changed");

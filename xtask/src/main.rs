@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "xtask is a command line tool; what it found is its output")]
 
+mod checks;
 mod codegen;
 mod tidy;
 
@@ -40,28 +41,43 @@ fn workspace_root() -> PathBuf {
 }
 
 fn generate(root: &Path) -> Result<bool, String> {
-    for file in codegen::files()? {
-        let path = root.join(file.path);
-        if file.is_stale(root) {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder).map_err(|error| format!("create {}: {error}", folder.display()))?;
-            }
-            std::fs::write(&path, &file.text).map_err(|error| format!("write {}: {error}", file.path))?;
-            println!("wrote {}", file.path);
-        }
+    // The list of the checks comes first: their pages are made by the crate that it is part of.
+    write(root, &[checks::registry(root)?])?;
+    write(root, &codegen::files()?)?;
+    write(root, &checks::pages(root)?)?;
+    for stray in checks::strays(root)? {
+        std::fs::remove_file(root.join(&stray)).map_err(|error| format!("remove {stray}: {error}"))?;
+        println!("removed {stray}");
     }
     Ok(true)
 }
 
-fn check(root: &Path) -> Result<bool, String> {
-    let mut good = true;
-    for file in codegen::files()? {
-        if file.is_stale(root) {
-            println!("stale: {} (run `cargo xtask codegen`)", file.path);
-            good = false;
+fn write(root: &Path, files: &[codegen::File]) -> Result<(), String> {
+    for file in files.iter().filter(|file| file.is_stale(root)) {
+        let path = root.join(&file.path);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| format!("create {}: {error}", folder.display()))?;
         }
+        std::fs::write(&path, &file.text).map_err(|error| format!("write {}: {error}", file.path))?;
+        println!("wrote {}", file.path);
     }
-    Ok(good)
+    Ok(())
+}
+
+fn check(root: &Path) -> Result<bool, String> {
+    let registry = checks::registry(root)?;
+    let mut files = codegen::files()?;
+    // Pages of a list that is stale would be of the old one.
+    if !registry.is_stale(root) {
+        files.extend(checks::pages(root)?);
+    }
+    files.push(registry);
+    let stale = files.iter().filter(|file| file.is_stale(root)).map(|file| file.path.clone());
+    let stale: Vec<String> = stale.chain(checks::strays(root)?).collect();
+    for path in &stale {
+        println!("stale: {path} (run `cargo xtask codegen`)");
+    }
+    Ok(stale.is_empty())
 }
 
 fn tidy(root: &Path) -> Result<bool, String> {

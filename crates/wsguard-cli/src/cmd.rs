@@ -1,5 +1,6 @@
 //! The commands, and the exit codes that scripts rely on.
 
+mod audit;
 mod check_config;
 mod keygen;
 mod log;
@@ -83,6 +84,9 @@ enum Command {
     /// Look at the open sessions of a running server.
     #[command(after_help = EXIT_CODES)]
     Sessions(sessions::Arguments),
+    /// Judge a WebSocket server from outside: any server, not only this one.
+    #[command(after_help = EXIT_CODES)]
+    Audit(Box<audit::Arguments>),
     /// Look at the security log.
     #[command(after_help = EXIT_CODES)]
     Log(log::Arguments),
@@ -97,6 +101,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::Token(arguments) => token::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
     }
 }

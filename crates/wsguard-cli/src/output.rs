@@ -13,7 +13,8 @@ use crate::cmd::Exit;
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
-const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
 
 /// Prints a result. A reader that went away (`| head`) is no failure.
 pub(crate) fn result(text: impl Display) -> Exit {

@@ -1,0 +1,331 @@
+//! What the audit may cost its target: counted, printed, kept. And when the target says "enough", the audit listens.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+
+use crate::pace::Pace;
+
+/// Most that a run may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Connections opened.
+    pub handshakes: u64,
+    /// Of these in any 10 s, unless a check asks for a burst. Our own server allows 30, many others 45.
+    pub handshakes_per_10_s: usize,
+    /// Connections open at a time.
+    pub sockets: u32,
+    /// Messages sent, control frames and fragments not counted.
+    pub messages: u64,
+    /// Frames sent, of any kind.
+    pub frames: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Duration in seconds.
+    pub seconds: u64,
+}
+
+impl Limits {
+    /// A stranger's server, looked at once.
+    pub const DEFAULT: Self = Self {
+        handshakes: 320,
+        handshakes_per_10_s: 26,
+        sockets: 16,
+        messages: 1_000,
+        frames: 12_000,
+        bytes: 12 * 1024 * 1024,
+        seconds: 115,
+    };
+
+    /// With `--full`.
+    pub const FULL: Self = Self {
+        handshakes: 2_000,
+        handshakes_per_10_s: 26,
+        sockets: 72,
+        messages: 20_000,
+        frames: 120_000,
+        bytes: 160 * 1024 * 1024,
+        seconds: 45 * 60,
+    };
+}
+
+/// Why something was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Spent {
+    /// The budget for connections.
+    #[error("the budget for handshakes is used up")]
+    Handshakes,
+    /// The budget for messages or frames.
+    #[error("the budget for messages is used up")]
+    Messages,
+    /// The budget for bytes.
+    #[error("the budget for bytes is used up")]
+    Bytes,
+    /// The time.
+    #[error("the time of the audit is used up")]
+    Time,
+    /// The target limited the audit too often.
+    #[error("the target limits the audit again and again")]
+    Limited,
+}
+
+/// What was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Used {
+    /// Connections opened.
+    pub handshakes: u64,
+    /// Most connections open at a time.
+    pub sockets: u32,
+    /// Messages sent.
+    pub messages: u64,
+    /// Frames sent.
+    pub frames: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Times that the target limited the audit, and the audit paused.
+    pub limited: u64,
+}
+
+/// Times that the target may limit the audit before it stops knocking.
+const LIMITED_MAX: u64 = 8;
+
+/// Longest pause after a limit, in seconds: an audit waits out a window, not an hour.
+const PAUSE_SECONDS_MAX: f64 = 20.0;
+
+/// The account of a run.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limits: Limits,
+    pace: Pace,
+    started: Instant,
+    sockets: Arc<Semaphore>,
+    messages: AtomicU64,
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    gate: Mutex<Gate>,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    handshakes: u64,
+    sockets_most: u32,
+    /// Times of the handshakes of the last 10 s.
+    recent: VecDeque<Instant>,
+    /// No handshake before this.
+    resume_at: Option<Instant>,
+    /// When the target last said "enough", in what words.
+    limited_at: Option<(Instant, String)>,
+    limited: u64,
+}
+
+/// The right to one connection, as long as it is open.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _socket: OwnedSemaphorePermit,
+}
+
+impl Budget {
+    pub(crate) fn new(limits: Limits, pace: Pace) -> Self {
+        Self {
+            limits,
+            pace,
+            started: Instant::now(),
+            sockets: Arc::new(Semaphore::new(limits.sockets as usize)),
+            messages: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            gate: Mutex::default(),
+        }
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// When the time of the run is over.
+    pub(crate) fn ends_at(&self) -> Instant {
+        self.after(self.started, self.pace.seconds(1.0).saturating_mul(u32::try_from(self.limits.seconds).unwrap_or(u32::MAX)))
+    }
+
+    fn after(&self, from: Instant, by: Duration) -> Instant {
+        // A clock at its end is no reason to fail; the run ends at once then.
+        from.checked_add(by).unwrap_or(self.started)
+    }
+
+    /// Waits until another connection may be opened.
+    pub(crate) async fn handshake(&self) -> Result<Permit, Spent> {
+        self.take(true).await
+    }
+
+    /// The same without regard for the pace: for checks that look for a limit, which rest afterwards.
+    pub(crate) async fn handshake_at_once(&self) -> Result<Permit, Spent> {
+        self.take(false).await
+    }
+
+    async fn take(&self, paced: bool) -> Result<Permit, Spent> {
+        let ends_at = self.ends_at();
+        let socket = tokio::time::timeout_at(ends_at, Arc::clone(&self.sockets).acquire_owned())
+            .await
+            .map_err(|_| Spent::Time)?
+            .map_err(|_| Spent::Handshakes)?;
+        let window = self.pace.seconds(10.0);
+        loop {
+            let wait_until = {
+                let mut gate = self.gate();
+                let now = Instant::now();
+                if now >= ends_at {
+                    return Err(Spent::Time);
+                }
+                if gate.limited >= LIMITED_MAX {
+                    return Err(Spent::Limited);
+                }
+                if gate.handshakes >= self.limits.handshakes {
+                    return Err(Spent::Handshakes);
+                }
+                while gate.recent.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
+                    gate.recent.pop_front();
+                }
+                let full = paced && gate.recent.len() >= self.limits.handshakes_per_10_s;
+                let slot = gate.recent.front().filter(|_| full).map(|at| self.after(*at, window));
+                let resume = gate.resume_at.filter(|at| paced && *at > now);
+                let Some(at) = slot.into_iter().chain(resume).max() else {
+                    gate.handshakes = gate.handshakes.saturating_add(1);
+                    gate.recent.push_back(now);
+                    let free = u32::try_from(self.sockets.available_permits()).unwrap_or(0);
+                    gate.sockets_most = gate.sockets_most.max(self.limits.sockets.saturating_sub(free));
+                    return Ok(Permit { _socket: socket });
+                };
+                at
+            };
+            sleep_until(wait_until.min(ends_at)).await;
+        }
+    }
+
+    /// Books frames that are about to be sent.
+    pub(crate) fn send(&self, messages: u64, frames: u64, bytes: u64) -> Result<(), Spent> {
+        if Instant::now() >= self.ends_at() {
+            return Err(Spent::Time);
+        }
+        let book = |counter: &AtomicU64, more: u64, max: u64| {
+            counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(more).filter(|sum| *sum <= max)
+            })
+        };
+        book(&self.messages, messages, self.limits.messages).map_err(|_| Spent::Messages)?;
+        book(&self.frames, frames, self.limits.frames).map_err(|_| Spent::Messages)?;
+        book(&self.bytes, bytes, self.limits.bytes).map_err(|_| Spent::Bytes)?;
+        Ok(())
+    }
+
+    /// The target said "enough": nothing is opened until it has had its rest.
+    pub(crate) fn limited(&self, how: &str, retry_after: Option<Duration>) {
+        let mut gate = self.gate();
+        let now = Instant::now();
+        // Several connections that were under way meet the same limit; that is one.
+        let is_same = gate.resume_at.is_some_and(|at| at > now);
+        if !is_same {
+            gate.limited = gate.limited.saturating_add(1);
+        }
+        let pause = match retry_after {
+            Some(real) => real.min(self.pace.seconds(PAUSE_SECONDS_MAX)),
+            None => self.pace.seconds(10.0),
+        };
+        let resume = self.after(now, pause);
+        gate.resume_at = Some(gate.resume_at.map_or(resume, |at| at.max(resume)));
+        gate.limited_at = Some((now, how.to_owned()));
+    }
+
+    /// Whether the target limited the audit since `then`, and how.
+    pub(crate) fn limited_since(&self, then: Instant) -> Option<String> {
+        self.gate().limited_at.as_ref().filter(|(at, _)| *at >= then).map(|(_, how)| how.clone())
+    }
+
+    /// Lets a full window pass in which nothing is opened.
+    pub(crate) async fn rest(&self, seconds: f64) {
+        let until = self.after(Instant::now(), self.pace.seconds(seconds)).min(self.ends_at());
+        sleep_until(until).await;
+    }
+
+    pub(crate) fn used(&self) -> Used {
+        let gate = self.gate();
+        Used {
+            handshakes: gate.handshakes,
+            sockets: gate.sockets_most,
+            messages: self.messages.load(Ordering::Relaxed),
+            frames: self.frames.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            limited: gate.limited,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(limits: Limits) -> Budget {
+        Budget::new(limits, Pace::REAL)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn handshakes_keep_their_pace() {
+        let budget = budget(Limits { handshakes_per_10_s: 5, ..Limits::DEFAULT });
+        let started = Instant::now();
+        for _ in 0..11 {
+            drop(budget.handshake().await.unwrap());
+        }
+        assert_eq!(started.elapsed().as_secs(), 20);
+        assert_eq!(budget.used().handshakes, 11);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_the_target_pauses_everything_and_counts_once() {
+        let budget = budget(Limits::DEFAULT);
+        let started = Instant::now();
+        budget.limited("429", Some(Duration::from_secs(7)));
+        budget.limited("429", Some(Duration::from_secs(3)));
+        drop(budget.handshake().await.unwrap());
+        assert_eq!((started.elapsed().as_secs(), budget.used().limited), (7, 1));
+        assert!(budget.limited_since(started).is_some());
+        for _ in 1..LIMITED_MAX {
+            budget.limited("429", None);
+            budget.rest(10.0).await;
+        }
+        assert_eq!(budget.handshake().await.unwrap_err(), Spent::Limited);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_part_of_the_budget_ends() {
+        let few = budget(Limits { handshakes: 1, messages: 1, bytes: 10, ..Limits::DEFAULT });
+        drop(few.handshake().await.unwrap());
+        assert_eq!(few.handshake().await.unwrap_err(), Spent::Handshakes);
+        assert_eq!(few.send(1, 1, 11), Err(Spent::Bytes));
+        assert_eq!(few.send(1, 1, 1), Err(Spent::Messages));
+        let short = budget(Limits { seconds: 1, ..Limits::DEFAULT });
+        short.rest(5.0).await;
+        assert_eq!(short.handshake().await.unwrap_err(), Spent::Time);
+        assert_eq!(short.send(0, 0, 0), Err(Spent::Time));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_sockets_at_a_time_than_allowed() {
+        let budget = budget(Limits { sockets: 2, seconds: 5, ..Limits::DEFAULT });
+        let first = budget.handshake().await.unwrap();
+        let _second = budget.handshake().await.unwrap();
+        assert_eq!(budget.handshake().await.unwrap_err(), Spent::Time);
+        drop(first);
+        assert_eq!(budget.used().sockets, 2);
+    }
+}

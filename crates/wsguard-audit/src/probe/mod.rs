@@ -1,0 +1,303 @@
+//! The hands of a check: our own raw peer, which sends what a client library refuses to send, and the knowledge of how
+//! this target is spoken to.
+
+pub(crate) mod budget;
+pub(crate) mod entry;
+pub(crate) mod frame;
+pub(crate) mod jwt;
+pub(crate) mod link;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod session;
+pub(crate) mod socket;
+pub(crate) mod tls;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use tokio::time::Instant;
+
+use crate::discover::{Placement, Way};
+use crate::pace::Pace;
+use crate::target::{Options, Target};
+use budget::{Budget, Permit, Spent};
+use link::{End, HeadMissing, Link, Road, Unreached};
+use request::Request;
+use response::Response;
+use socket::Socket;
+use tls::Trust;
+
+/// Random bytes. Where the system has none, zeros: nothing of the audit is secret.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let _ = rand::fill(&mut bytes);
+    bytes
+}
+
+/// A random word of 16 hexadecimal digits, to be found again in answers.
+pub(crate) fn marker() -> String {
+    format!("wsg{:016x}", u64::from_be_bytes(random()))
+}
+
+/// The beginning of a text, for evidence.
+pub(crate) fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 160;
+    let mut out: String = text.chars().take(CHARS_MAX).collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    out
+}
+
+/// Something that the target said.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    /// The check that made it speak.
+    pub(crate) check: &'static str,
+    /// `message`, `close reason`, `head`, `body`.
+    pub(crate) kind: &'static str,
+    pub(crate) text: String,
+}
+
+/// Most that is kept of what the target said, in bytes.
+const HEARD_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// What all checks of a run share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) target: Target,
+    pub(crate) options: Options,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) road: Road,
+    pub(crate) budget: Budget,
+    pub(crate) pace: Pace,
+    pub(crate) way: OnceLock<Way>,
+    heard: Mutex<(usize, Vec<Heard>)>,
+}
+
+impl Shared {
+    pub(crate) fn new(target: Target, options: Options, budget: Budget) -> Self {
+        let trust = Arc::new(Trust::new(options.ca_pem.as_deref()));
+        let road = Road::new(target.clone(), Arc::clone(&trust));
+        let pace = options.pace;
+        Self { target, options, trust, road, budget, pace, way: OnceLock::new(), heard: Mutex::default() }
+    }
+
+    /// So long from now.
+    #[expect(clippy::unused_self, reason = "reads as what it is for: a deadline of this run")]
+    pub(crate) fn later(&self, by: Duration) -> Instant {
+        let now = Instant::now();
+        now.checked_add(by).unwrap_or(now)
+    }
+
+    /// A deadline for what only needs the machine and the network: so many seconds of the catalogue, and never so few
+    /// that a busy machine counts as a silent target.
+    pub(crate) fn patience(&self, seconds: f64) -> Instant {
+        self.later(self.pace.seconds(seconds).max(Duration::from_millis(1_500)))
+    }
+
+    /// Keeps what the target said for the checks that look at all of it.
+    pub(crate) fn heard(&self, check: &'static str, kind: &'static str, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = heard.0.saturating_add(text.len());
+        if sum <= HEARD_BYTES_MAX {
+            heard.0 = sum;
+            heard.1.push(Heard { check, kind, text: text.to_owned() });
+        }
+    }
+
+    /// Everything that the target said until now.
+    pub(crate) fn transcript(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+}
+
+/// What became of a handshake.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and matched at once")]
+pub(crate) enum Handshake {
+    /// 101 with the right `Sec-WebSocket-Accept`.
+    Opened(Socket),
+    /// Another status, or a 101 that is none.
+    Refused(Response),
+    /// 429 or 503: the target limits the audit. Evidence for nothing else.
+    Limited(Response),
+    /// The connection ended without an answer: how many servers refuse, and how some limiters do.
+    Dropped(End),
+    /// No connection, or no answer.
+    Unreached(Unreached),
+}
+
+/// The hands of one check.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    shared: Arc<Shared>,
+    /// Whose hands they are.
+    pub(crate) check: &'static str,
+}
+
+impl Probe {
+    pub(crate) fn new(shared: Arc<Shared>, check: &'static str) -> Self {
+        Self { shared, check }
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.shared.target
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.shared.trust
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.shared.budget
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// How this target is spoken to.
+    pub(crate) fn way(&self) -> &Way {
+        self.shared.way.get_or_init(Way::default)
+    }
+
+    /// Everything that the target said until now, to any check.
+    pub(crate) fn transcript(&self) -> Vec<Heard> {
+        self.shared.transcript()
+    }
+
+    /// Waits so many seconds of the catalogue.
+    pub(crate) async fn wait(&self, seconds: f64) {
+        self.shared.budget.rest(seconds).await;
+    }
+
+    /// How many seconds of the catalogue `real` is.
+    pub(crate) fn in_seconds(&self, real: Duration) -> f64 {
+        self.shared.pace.in_seconds(real)
+    }
+
+    /// The good handshake, with the credential of `--token`.
+    pub(crate) fn request(&self) -> Request {
+        self.request_as(self.options().token.as_deref())
+    }
+
+    /// The good handshake with another credential in the same place; `None`: with none at all.
+    pub(crate) fn request_as(&self, credential: Option<&str>) -> Request {
+        self.way().request(&self.shared, credential)
+    }
+
+    /// The good handshake with the credential in a place that the target was not found to want.
+    pub(crate) fn request_with(&self, placement: &Placement, credential: &str) -> Request {
+        placement.apply(self.way().request(&self.shared, None), credential)
+    }
+
+    /// Sends a handshake and reads the answer.
+    pub(crate) async fn handshake(&self, request: &Request) -> Handshake {
+        match self.shared.budget.handshake().await {
+            Ok(permit) => self.shake(request, permit, true).await,
+            Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
+        }
+    }
+
+    /// Sends a handshake without regard for the pace, and without a pause when the target limits it: for checks that
+    /// look for the limit.
+    pub(crate) async fn handshake_at_once(&self, request: &Request) -> Handshake {
+        match self.shared.budget.handshake_at_once().await {
+            Ok(permit) => self.shake(request, permit, false).await,
+            Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
+        }
+    }
+
+    async fn shake(&self, request: &Request, permit: Permit, pause: bool) -> Handshake {
+        let deadline = self.shared.patience(10.0);
+        let mut link = match self.shared.road.open(permit, deadline).await {
+            Ok(link) => link,
+            Err(why) => return Handshake::Unreached(why),
+        };
+        if let Err(spent) = self.shared.budget.send(0, 0, request.encode().len() as u64) {
+            return Handshake::Unreached(Unreached::Spent(spent.to_string()));
+        }
+        if let Err(end) = link.write(&request.encode(), deadline).await {
+            return Handshake::Dropped(end);
+        }
+        let mut head = match link.head(deadline).await {
+            Ok(head) => head,
+            Err(HeadMissing::Ended(end)) => return Handshake::Dropped(end),
+            Err(HeadMissing::Silent) => return Handshake::Unreached(Unreached::Silent),
+            Err(HeadMissing::NotHttp) => return Handshake::Unreached(Unreached::NotHttp),
+        };
+        let accepted = head.value("Sec-WebSocket-Accept") == Some(request.accept().as_str());
+        if head.status == 101 && accepted {
+            return Handshake::Opened(Socket::new(link, head, Arc::clone(&self.shared), self.check));
+        }
+        link.body(&mut head, self.shared.later(Duration::from_millis(700))).await;
+        self.shared.heard(self.check, "body", &head.text());
+        if head.is_limit() {
+            if pause {
+                let retry = head.value("Retry-After").and_then(|value| value.parse().ok()).map(Duration::from_secs);
+                self.shared.budget.limited(&head.to_string(), retry);
+            }
+            return Handshake::Limited(head);
+        }
+        if matches!(head.status, 502 | 504) {
+            return Handshake::Unreached(Unreached::Gateway(head.status));
+        }
+        Handshake::Refused(head)
+    }
+
+    /// A connection with nothing sent on it.
+    pub(crate) async fn connect(&self) -> Result<Link, Unreached> {
+        let permit = self.permit().await?;
+        self.shared.road.open(permit, self.shared.patience(10.0)).await
+    }
+
+    /// A connection with or without TLS, to another port, offering other protocols.
+    pub(crate) async fn connect_with(&self, tls: bool, port: u16, alpn: &[&[u8]]) -> Result<Link, Unreached> {
+        let permit = self.permit().await?;
+        self.shared.road.open_with(permit, self.shared.patience(10.0), tls, port, alpn).await
+    }
+
+    async fn permit(&self) -> Result<Permit, Unreached> {
+        self.shared.budget.handshake().await.map_err(|spent: Spent| Unreached::Spent(spent.to_string()))
+    }
+
+    /// A plain request and its answer, body included.
+    pub(crate) async fn fetch(&self, request: &Request) -> Result<Response, Unreached> {
+        let link = self.connect().await?;
+        self.fetch_on(link, request).await
+    }
+
+    /// The same on a connection that is open.
+    pub(crate) async fn fetch_on(&self, mut link: Link, request: &Request) -> Result<Response, Unreached> {
+        let deadline = self.shared.patience(10.0);
+        self.shared
+            .budget
+            .send(0, 0, request.encode().len() as u64)
+            .map_err(|spent| Unreached::Spent(spent.to_string()))?;
+        link.write(&request.encode(), deadline).await.map_err(|end| Unreached::Connect(end.to_string()))?;
+        let mut head = link.head(deadline).await.map_err(|missing| match missing {
+            HeadMissing::Silent => Unreached::Silent,
+            HeadMissing::NotHttp => Unreached::NotHttp,
+            HeadMissing::Ended(end) => Unreached::Connect(end.to_string()),
+        })?;
+        link.body(&mut head, self.shared.later(Duration::from_millis(1_500))).await;
+        if head.is_limit() {
+            self.shared.budget.limited(&head.to_string(), None);
+        }
+        Ok(head)
+    }
+
+    /// A plain `GET` of a path of the target.
+    pub(crate) fn get(&self, path: &str) -> Request {
+        Request::new("GET", path, &self.target().authority()).header("Connection", "close").header("Accept", "*/*")
+    }
+}

@@ -1,0 +1,315 @@
+//! A WebSocket on which the target's own language is spoken: greeting, login, messages and their answers.
+
+use serde_json::{Value, json};
+
+use super::budget::Spent;
+use super::entry::Denial;
+use super::frame::Frame;
+use super::socket::{Event, Socket};
+use super::{Probe, marker};
+use crate::discover::dialect::{Dialect, Template, is_refusal};
+use crate::discover::{Placement, Way};
+
+/// What a message brought.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// What the template expects.
+    Served(String),
+    /// A message that says no.
+    Refused(String),
+    /// A message that says "too fast".
+    Limited(String),
+    /// Nothing that belongs to it; what came instead.
+    Silent(Vec<String>),
+    /// The connection ended.
+    Ended(Event),
+    /// The audit may not send any more.
+    Spent(Spent),
+}
+
+impl Answer {
+    /// For evidence.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Served(text) => format!("answered: {}", super::shortened(text)),
+            Self::Refused(text) => format!("refused: {}", super::shortened(text)),
+            Self::Limited(text) => format!("limited: {}", super::shortened(text)),
+            Self::Silent(_) => "no answer".into(),
+            Self::Ended(event) => event.to_string(),
+            Self::Spent(spent) => spent.to_string(),
+        }
+    }
+}
+
+/// Whether a message says that the sender is too fast.
+pub(crate) fn is_limit(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    text.len() < 2_000
+        && is_refusal(text)
+        && ["rate_limit", "rate limit", "too many", "ratelimit", "slow down", "throttl", "quota"]
+            .iter()
+            .any(|word| lower.contains(word))
+}
+
+/// An open WebSocket in the target's language.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) socket: Socket,
+    dialect: Dialect,
+    template: Option<Template>,
+    /// The CSRF token of the target, where it gives one.
+    pub(crate) csrf: String,
+    /// What came before the first answer.
+    pub(crate) greeting: Vec<String>,
+    next_id: u32,
+    /// Messages that came in one frame of SockJS.
+    waiting: Vec<String>,
+}
+
+impl Session {
+    /// Speaks until messages can be sent.
+    ///
+    /// # Errors
+    /// With how the target refused.
+    pub(crate) async fn establish(socket: Socket, way: &Way, credential: Option<&str>) -> Result<Self, Denial> {
+        let mut session = Self {
+            socket,
+            dialect: way.dialect,
+            template: way.template.clone(),
+            csrf: String::new(),
+            greeting: Vec::new(),
+            next_id: 0,
+            waiting: Vec::new(),
+        };
+        let login = credential.and_then(|credential| way.placement.login(credential));
+        match way.dialect {
+            Dialect::SocketIo(version) => session.socket_io(version, credential, way).await?,
+            Dialect::GraphqlTransportWs | Dialect::GraphqlWs => session.graphql(credential, way).await?,
+            Dialect::SockJs => {
+                session.until(5.0, |text| text == "o").await?;
+                session.log_in(login, 1.5).await?;
+            }
+            Dialect::Wsguard => session.wsguard(credential, login).await?,
+            _ => session.log_in(login, 1.5).await?,
+        }
+        Ok(session)
+    }
+
+    async fn log_in(&mut self, login: Option<String>, seconds: f64) -> Result<(), Denial> {
+        if let Some(login) = login {
+            self.tell(&login).await?;
+            // Servers differ in whether they answer a login; silence is no refusal.
+            self.until(seconds, |_| true).await?;
+        }
+        Ok(())
+    }
+
+    async fn wsguard(&mut self, credential: Option<&str>, login: Option<String>) -> Result<(), Denial> {
+        if let Some(login) = login {
+            self.tell(&login).await?;
+        }
+        if credential.is_none() {
+            return Ok(());
+        }
+        let is_welcome = |text: &str| text.contains(r#""type":"welcome""#);
+        if let Some(welcome) = self.until(5.0, is_welcome).await?
+            && let Ok(value) = serde_json::from_str::<Value>(&welcome)
+            && let Some(token) = value.pointer("/payload/csrfToken").and_then(Value::as_str)
+        {
+            token.clone_into(&mut self.csrf);
+        }
+        Ok(())
+    }
+
+    async fn socket_io(&mut self, version: u8, credential: Option<&str>, way: &Way) -> Result<(), Denial> {
+        self.until(5.0, |text| text.starts_with("0{")).await?;
+        if version >= 4 {
+            let auth = match (credential, &way.placement) {
+                (Some(token), Placement::Connect) => json!({ "token": token }).to_string(),
+                _ => String::new(),
+            };
+            self.tell(&format!("40{auth}")).await?;
+        }
+        self.until(3.0, |text| text.starts_with("40")).await?;
+        Ok(())
+    }
+
+    async fn graphql(&mut self, credential: Option<&str>, way: &Way) -> Result<(), Denial> {
+        let payload = match (credential, &way.placement) {
+            (Some(token), Placement::Connect) => {
+                json!({"Authorization": format!("Bearer {token}"), "authToken": token, "token": token})
+            }
+            _ => json!({}),
+        };
+        self.tell(&json!({"type": "connection_init", "payload": payload}).to_string()).await?;
+        self.until(5.0, |text| text.contains("connection_ack")).await?;
+        Ok(())
+    }
+
+    async fn tell(&mut self, text: &str) -> Result<(), Denial> {
+        self.say(text).await.map_err(Denial::Spent)
+    }
+
+    /// Reads until a text that `wanted` takes, or for so many seconds; a refusal or an end is a denial.
+    async fn until(&mut self, seconds: f64, wanted: impl Fn(&str) -> bool) -> Result<Option<String>, Denial> {
+        let shared = self.socket.shared();
+        let deadline = shared.later(shared.pace.seconds(seconds));
+        loop {
+            match self.hear_until(deadline).await {
+                Event::Text(text) => {
+                    self.greeting.push(text.clone());
+                    if is_refusal(&text) {
+                        return Err(Denial::of_message(text, &mut self.socket).await);
+                    }
+                    if wanted(&text) {
+                        return Ok(Some(text));
+                    }
+                }
+                Event::Quiet => return Ok(None),
+                event if event.is_end() => return Err(Denial::Closed(event)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends a message of the target's language, wrapped as its transport wants it.
+    pub(crate) async fn say(&mut self, text: &str) -> Result<(), Spent> {
+        match self.dialect {
+            Dialect::SockJs => self.socket.send_text(&json!([text]).to_string()).await,
+            Dialect::MsgPack => self.socket.send(&Frame::new(super::frame::Opcode::BINARY, text)).await,
+            _ => self.socket.send_text(text).await,
+        }
+    }
+
+    /// The next event within so many seconds of the catalogue, heartbeats of the language answered.
+    pub(crate) async fn hear(&mut self, seconds: f64) -> Event {
+        let shared = self.socket.shared();
+        let deadline = shared.later(shared.pace.seconds(seconds));
+        self.hear_until(deadline).await
+    }
+
+    async fn hear_until(&mut self, deadline: tokio::time::Instant) -> Event {
+        loop {
+            if let Some(text) = self.waiting.pop() {
+                return Event::Text(text);
+            }
+            let event = self.socket.next_until(deadline).await;
+            let Event::Text(text) = &event else { return event };
+            match self.dialect {
+                Dialect::SocketIo(_) if text == "2" => {
+                    let _ = self.socket.send_text("3").await;
+                }
+                Dialect::SocketIo(_) if text == "3" => {}
+                Dialect::GraphqlTransportWs if text.contains(r#""type":"ping""#) => {
+                    let _ = self.socket.send_text(r#"{"type":"pong"}"#).await;
+                }
+                Dialect::SockJs if text == "h" => {}
+                Dialect::SockJs if text.starts_with("a[") => {
+                    let list = text.strip_prefix('a').and_then(|list| serde_json::from_str::<Vec<String>>(list).ok());
+                    self.waiting = list.unwrap_or_default();
+                    self.waiting.reverse();
+                }
+                _ => return event,
+            }
+        }
+    }
+
+    /// An id that this connection has not used.
+    pub(crate) fn fresh_id(&mut self) -> String {
+        self.next_id = self.next_id.saturating_add(1);
+        format!("wsg-{}", self.next_id)
+    }
+
+    /// The template with its places filled: the message, its id and its marker.
+    pub(crate) fn message(&mut self) -> Option<Message> {
+        let template = self.template.clone()?;
+        let (id, marker) = (self.fresh_id(), marker());
+        let text = template.message(&id, &self.csrf, &marker);
+        Some(Message { text, id, marker, template })
+    }
+
+    /// Sends the template and waits for its answer.
+    pub(crate) async fn ask(&mut self) -> Answer {
+        match self.message() {
+            Some(message) => self.ask_with(&message.text.clone(), &message).await,
+            None => Answer::Silent(Vec::new()),
+        }
+    }
+
+    /// Sends `text`, a changed form of `message`, and waits for the answer that belongs to it.
+    pub(crate) async fn ask_with(&mut self, text: &str, message: &Message) -> Answer {
+        if let Err(spent) = self.say(text).await {
+            return Answer::Spent(spent);
+        }
+        self.answer_to(message, 3.0).await
+    }
+
+    /// Waits for what belongs to `message`.
+    pub(crate) async fn answer_to(&mut self, message: &Message, seconds: f64) -> Answer {
+        let shared = self.socket.shared();
+        // Never so short that a busy machine counts as a silent target.
+        let deadline = shared.later(shared.pace.seconds(seconds).max(std::time::Duration::from_millis(400)));
+        let mut other = Vec::new();
+        loop {
+            match self.hear_until(deadline).await {
+                Event::Text(text) => {
+                    if is_limit(&text) {
+                        self.socket.shared().budget.limited("a message that says the audit is too fast", None);
+                        return Answer::Limited(text);
+                    }
+                    if is_refusal(&text) {
+                        return Answer::Refused(text);
+                    }
+                    if message.template.is_answer(&text, &message.id, &message.marker) {
+                        return Answer::Served(text);
+                    }
+                    other.push(text);
+                }
+                Event::Binary(bytes) => {
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    if message.template.is_answer(&text, &message.id, &message.marker) {
+                        return Answer::Served(text);
+                    }
+                    other.push(text);
+                }
+                Event::Quiet => return Answer::Silent(other),
+                event if event.is_end() => return Answer::Ended(event),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the target still answers the template on this connection.
+    pub(crate) async fn still_serves(&mut self) -> bool {
+        matches!(self.ask().await, Answer::Served(_))
+    }
+
+    /// Closes in order.
+    pub(crate) async fn close(self) {
+        self.socket.close().await;
+    }
+}
+
+/// A filled template.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) text: String,
+    pub(crate) id: String,
+    pub(crate) marker: String,
+    pub(crate) template: Template,
+}
+
+impl Probe {
+    /// A session with the good credential, ready for messages.
+    ///
+    /// # Errors
+    /// With the outcome `unknown` and the reason, where none could be had.
+    pub(crate) async fn session(&self) -> Result<Session, crate::Outcome> {
+        use super::entry::Entry;
+        let credential = self.options().token.clone();
+        match self.admit(&self.request(), credential.as_deref()).await {
+            Entry::Open { session, .. } | Entry::Served { session, .. } => Ok(*session),
+            other => Err(crate::Outcome::unknown(format!("the good handshake was not let in: {}", other.shown()))),
+        }
+    }
+}

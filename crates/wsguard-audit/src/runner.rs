@@ -1,0 +1,421 @@
+//! The order of a run: find out how the target is spoken to, then the checks by their turn, with a look at the target's
+//! health between them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::CHECKS;
+use crate::check::{Check, Need, Severity, Turn};
+use crate::discover::dialect::Dialect;
+use crate::discover::discover;
+use crate::outcome::{Outcome, Status};
+use crate::probe::budget::{Budget, Limits};
+use crate::probe::entry::Entry;
+use crate::probe::{Probe, Shared, tls};
+use crate::report::{Report, Run};
+use crate::target::{Options, Target, TargetError};
+
+/// Checks that run beside each other, those that wait not counted.
+const BESIDE_EACH_OTHER: usize = 4;
+
+/// Where the death of the target is reported.
+const SURVIVAL: &str = "WSA-ERR-05";
+
+/// Why there is no report.
+#[derive(Debug, Error)]
+pub enum AuditError {
+    /// The URL is wrong or its name unknown.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A name of `--only` or `--skip` that no check has.
+    #[error("find a check whose id begins with {0:?}")]
+    NoSuchCheck(String),
+    /// Nobody answers.
+    #[error("reach {url}: {why}")]
+    Unreached {
+        /// Where.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+}
+
+/// Who watches the run.
+pub trait Progress: Send + Sync {
+    /// What is known before the first check: how the target is spoken to, and the budget.
+    fn begins(&self, target: &str, spoken: &str, limits: Limits, checks: usize);
+    /// A check begins.
+    fn started(&self, check: &Check);
+    /// A check is done; so many are.
+    fn finished(&self, check: &Check, outcome: &Outcome, done: usize);
+}
+
+/// Nobody watches.
+#[derive(Clone, Copy, Debug)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begins(&self, _: &str, _: &str, _: Limits, _: usize) {}
+    fn started(&self, _: &Check) {}
+    fn finished(&self, _: &Check, _: &Outcome, _: usize) {}
+}
+
+/// Audits a server.
+///
+/// # Errors
+/// When the options name no target or no check, or the target cannot be reached. A target that is reached and then
+/// fails in any way is a report.
+pub async fn audit(mut options: Options, progress: &dyn Progress) -> Result<Report, AuditError> {
+    let started_at = SystemTime::now();
+    let started = Instant::now();
+    for name in options.only.iter().chain(&options.skip) {
+        let one = Options { only: vec![name.clone()], ..Options::new("", None) };
+        if !CHECKS.iter().any(|check| one.wants(check.meta.id)) {
+            return Err(AuditError::NoSuchCheck(name.clone()));
+        }
+    }
+    find_token(&mut options);
+    let secrets = options.secrets();
+    let target = Target::find(&options.url).await?;
+    let limits = if options.full { Limits::FULL } else { Limits::DEFAULT };
+    let budget = Budget::new(limits, options.pace);
+    let mut shared = Arc::new(Shared::new(target, options, budget));
+    let untrusted = reach(&shared).await?;
+    if let Some(why) = &untrusted {
+        shared = without_secrets(&shared, limits, why);
+    }
+    let way = discover(&shared).await;
+    let spoken = format!("{}, credential: {}", way.dialect.name(), way.placement.name());
+    let baseline = way.baseline.clone();
+    let _ = shared.way.set(way);
+    let wanted: Vec<&'static Check> = CHECKS.iter().filter(|check| shared.options.wants(check.meta.id)).collect();
+    progress.begins(&shared.target.shown(), &spoken, limits, wanted.len());
+
+    let mut runner = Runner { shared: Arc::clone(&shared), progress, outcomes: BTreeMap::new(), dead: None, untrusted };
+    runner.run(&wanted, baseline.is_some()).await;
+    let Runner { outcomes, .. } = runner;
+    Ok(Report::new(Run { shared: &shared, started_at, duration: started.elapsed(), outcomes, secrets }))
+}
+
+/// Where the credential was given in a header, the cookie or the URL, remembers its places as `{token}`.
+fn find_token(options: &mut Options) {
+    if options.token.is_none() {
+        let bearer = options.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        let from_header = bearer.and_then(|(_, value)| value.split_once(' ')).map(|(_, token)| token.trim().to_owned());
+        // Only a cookie of one pair says which of its values is the credential.
+        let from_cookie = options
+            .cookie
+            .as_ref()
+            .filter(|cookie| !cookie.contains(';'))
+            .and_then(|cookie| cookie.split_once('='))
+            .map(|(_, value)| value.trim().to_owned());
+        options.token = from_header.or(from_cookie).filter(|token| !token.is_empty() && !token.contains("{token}"));
+    }
+    let Some(token) = options.token.clone() else { return };
+    let places = options
+        .headers
+        .iter_mut()
+        .map(|(_, value)| value)
+        .chain(options.cookie.as_mut())
+        .chain(std::iter::once(&mut options.url))
+        .chain(&mut options.subprotocols);
+    for place in places {
+        *place = place.replace(&token, "{token}");
+    }
+}
+
+/// Connects once. The answer is why the certificate must not be trusted, if so.
+async fn reach(shared: &Arc<Shared>) -> Result<Option<String>, AuditError> {
+    let probe = Probe::new(Arc::clone(shared), "discovery");
+    let unreached = |why: String| AuditError::Unreached { url: shared.target.shown(), why };
+    let link = probe.connect().await.map_err(|why| unreached(why.to_string()))?;
+    let Some(facts) = &link.tls else { return Ok(None) };
+    if shared.options.insecure {
+        return Ok(None);
+    }
+    let judged = shared.trust.judge(&facts.chain, &shared.target.host, tls::now());
+    Ok(judged.err().map(|error| error.to_string()))
+}
+
+/// A server that may be an impostor is not shown a credential.
+fn without_secrets(shared: &Arc<Shared>, limits: Limits, _why: &str) -> Arc<Shared> {
+    let mut options = shared.options.clone();
+    options.token = None;
+    options.token_b = None;
+    options.expired_token = None;
+    options.cookie = None;
+    options.headers.retain(|(_, value)| !value.contains("{token}"));
+    options.subprotocols.retain(|entry| !entry.contains("{token}"));
+    let budget = Budget::new(limits, options.pace);
+    Arc::new(Shared::new(shared.target.clone(), options, budget))
+}
+
+/// What the look at the target's health found.
+enum Health {
+    /// As at the beginning.
+    Good,
+    /// It refuses what it let in at the beginning.
+    Refuses(String),
+    /// It does not answer any more.
+    Dead,
+}
+
+struct Runner<'a> {
+    shared: Arc<Shared>,
+    progress: &'a dyn Progress,
+    outcomes: BTreeMap<&'static str, Outcome>,
+    /// Why nothing more can be asked.
+    dead: Option<String>,
+    /// Why no credential was shown.
+    untrusted: Option<String>,
+}
+
+impl Runner<'_> {
+    async fn run(&mut self, wanted: &[&'static Check], has_baseline: bool) {
+        let mut ready = Vec::new();
+        for check in wanted {
+            match self.obstacle(check, has_baseline) {
+                Some(outcome) => self.finish(check, outcome),
+                None => ready.push(*check),
+            }
+        }
+        let of = |turn: Turn| ready.iter().copied().filter(|check| check.meta.turn == turn).collect::<Vec<_>>();
+        let mut waiting = JoinSet::new();
+        for check in of(Turn::Waiting) {
+            self.progress.started(check);
+            waiting.spawn(guarded(self.probe(check), check));
+        }
+        for batch in of(Turn::Quiet).chunks(BESIDE_EACH_OTHER) {
+            self.batch(batch).await;
+        }
+        while let Some(done) = waiting.join_next().await {
+            if let Ok((check, outcome)) = done {
+                self.finish(check, outcome);
+            }
+        }
+        for turn in [Turn::Alone, Turn::Last] {
+            for check in of(turn) {
+                self.batch(&[check]).await;
+            }
+        }
+    }
+
+    fn probe(&self, check: &Check) -> Probe {
+        Probe::new(Arc::clone(&self.shared), check.meta.id)
+    }
+
+    fn finish(&mut self, check: &Check, outcome: Outcome) {
+        // A target that died is worse than what the check itself could say.
+        let is_known = self.outcomes.contains_key(check.meta.id);
+        let outcome = match self.outcomes.remove(check.meta.id) {
+            Some(held) if held.status == Status::Fail => held,
+            _ => outcome,
+        };
+        self.outcomes.insert(check.meta.id, outcome);
+        if !is_known && let Some(outcome) = self.outcomes.get(check.meta.id) {
+            self.progress.finished(check, outcome, self.outcomes.len());
+        }
+    }
+
+    /// Runs checks beside each other, looks at the target's health, and runs again what needs it: failures, to be
+    /// sure, and what a limit of the target spoiled.
+    async fn batch(&mut self, batch: &[&'static Check]) {
+        if let Some(why) = self.dead.clone() {
+            for check in batch {
+                self.finish(check, Outcome::unknown(why.clone()));
+            }
+            return;
+        }
+        let since = Instant::now();
+        let mut results = self.at_once(batch).await;
+        let mut health = self.health(batch).await;
+        let was_limited = self.shared.budget.limited_since(since).is_some();
+        let again: Vec<&'static Check> = results
+            .iter()
+            .filter(|(_, outcome)| match outcome.status {
+                Status::Fail => true,
+                Status::Unknown => was_limited,
+                _ => false,
+            })
+            .map(|(check, _)| *check)
+            .collect();
+        if matches!(health, Health::Good) && !again.is_empty() {
+            for (check, second) in self.at_once(&again).await {
+                if let Some((_, first)) = results.iter_mut().find(|(held, _)| held.meta.id == check.meta.id) {
+                    *first = agreed(first, second);
+                }
+            }
+            health = self.health(batch).await;
+        }
+        for (check, outcome) in results {
+            let outcome = match &health {
+                Health::Refuses(how) if outcome.status == Status::Pass && check.meta.turn != Turn::Last => {
+                    Outcome::unknown(format!("the good handshake is refused by now as well ({how}): a refusal proves nothing"))
+                        .and_all(outcome.evidence)
+                        .settled_by("another run, later")
+                }
+                _ => outcome,
+            };
+            self.finish(check, outcome);
+        }
+    }
+
+    async fn at_once(&self, checks: &[&'static Check]) -> Vec<(&'static Check, Outcome)> {
+        let mut running = JoinSet::new();
+        for check in checks {
+            self.progress.started(check);
+            let ends_at = self.shared.budget.ends_at();
+            let probe = self.probe(check);
+            let check = *check;
+            running.spawn(async move {
+                match timeout_at(ends_at, guarded(probe, check)).await {
+                    Ok(done) => done,
+                    Err(_) => (check, Outcome::unknown("the time of the audit was used up").settled_by("--full")),
+                }
+            });
+        }
+        let mut results: Vec<_> = running.join_all().await;
+        results.sort_by_key(|(check, _)| check.meta.id);
+        results
+    }
+
+    /// The good handshake again.
+    async fn health(&mut self, after: &[&'static Check]) -> Health {
+        let way = self.probe_way();
+        if way.is_none() {
+            return Health::Good;
+        }
+        let probe = Probe::new(Arc::clone(&self.shared), "health");
+        let credential = self.shared.options.token.clone();
+        let mut how = String::new();
+        for attempt in 0..3 {
+            match probe.admit(&probe.request(), credential.as_deref()).await {
+                Entry::Open { session, .. } | Entry::Served { session, .. } => {
+                    session.close().await;
+                    return Health::Good;
+                }
+                // The budget's own pause comes before the next handshake.
+                Entry::Limited(why) => how = format!("Limited: {why}"),
+                Entry::Denied(denial) => {
+                    how = denial.to_string();
+                    probe.wait(if attempt == 0 { 3.0 } else { 10.0 }).await;
+                }
+                Entry::Unreached(why) => {
+                    if Instant::now() >= self.shared.budget.ends_at() {
+                        return Health::Good;
+                    }
+                    how = format!("Unreached: {why}");
+                    probe.wait(3.0).await;
+                }
+            }
+        }
+        match how.strip_prefix("Unreached: ") {
+            Some(why) if !why.contains("used up") && !why.contains("again and again") => self.died(after, why),
+            _ => Health::Refuses(how),
+        }
+    }
+
+    fn probe_way(&self) -> Option<()> {
+        self.shared.way.get().filter(|way| way.baseline.is_some()).map(|_| ())
+    }
+
+    /// The target is gone: reported, with what it was asked last.
+    fn died(&mut self, after: &[&'static Check], why: &str) -> Health {
+        let ids: Vec<&str> = after.iter().map(|check| check.meta.id).collect();
+        let what = format!("the target stopped answering ({why}) after {}", ids.join(", "));
+        if let Some(check) = CHECKS.iter().find(|check| check.meta.id == SURVIVAL) {
+            self.finish(check, Outcome::fail(what.clone()));
+        }
+        for check in after {
+            self.finish(check, Outcome::fail(what.clone()).probable().at(Severity::High));
+        }
+        self.dead = Some(what);
+        Health::Dead
+    }
+
+    /// Why a check cannot run, if so.
+    fn obstacle(&self, check: &Check, has_baseline: bool) -> Option<Outcome> {
+        let options = &self.shared.options;
+        let way = self.shared.way.get()?;
+        if check.meta.intrusive && !options.intrusive {
+            return Some(Outcome::skipped("not sent without --intrusive").settled_by("--intrusive"));
+        }
+        let missing = |what: &str, settle: &str| Some(Outcome::unknown(format!("needs {what}")).settled_by(settle));
+        for need in check.meta.needs {
+            let found = match need {
+                Need::Baseline if !has_baseline => {
+                    let why = self.untrusted.as_ref().map_or_else(
+                        || way.trouble.clone(),
+                        |why| format!("no credential is shown to a server whose certificate is not trusted ({why})"),
+                    );
+                    let settle = if self.untrusted.is_some() { "--ca FILE or --insecure" } else { "--token, --origin, --header" };
+                    Some(Outcome::unknown(format!("no good handshake: {why}")).settled_by(settle))
+                }
+                Need::Template if way.template.is_none() => missing("a message that the target answers", "--send and --expect"),
+                Need::Credential if !way.asks_credential && options.public => {
+                    Some(Outcome::skipped("the target is meant for everybody (--public)"))
+                }
+                Need::Credential if !way.asks_credential => {
+                    missing("a target that treats peers with and without the credential differently", "--token, --login, --send and --expect")
+                }
+                Need::Token | Need::Jwt if options.token.is_none() => missing("a token", "--token"),
+                Need::Jwt if options.token.as_deref().is_some_and(|token| !crate::probe::jwt::is_jwt(token)) => {
+                    Some(Outcome::skipped("the token is not a JWT"))
+                }
+                Need::TokenB if options.token_b.is_none() => missing("a second identity", "--token-b"),
+                Need::ExpiredToken if options.expired_token.is_none() => missing("a token that has ended", "--expired-token"),
+                Need::Cookie if options.cookie.is_none() => missing("a cookie", "--cookie"),
+                Need::LogoutUrl if options.logout_url.is_none() => missing("an address that ends the session", "--logout-url"),
+                Need::TicketUrl if options.ticket_url.is_none() => missing("an address that gives tickets", "--ticket-url"),
+                Need::Tls if !self.shared.target.tls => Some(Outcome::skipped("the target does not use TLS (WSA-TLS-01 says so)")),
+                Need::Json if !way.dialect.is_json() && !matches!(way.dialect, Dialect::SocketIo(_)) => {
+                    Some(Outcome::skipped(format!("the messages of the target are not JSON: {}", way.dialect.name())))
+                }
+                Need::Full if !options.full => missing("more time", "--full"),
+                _ => None,
+            };
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+}
+
+/// Two runs of a check that failed or was spoiled.
+fn agreed(first: &Outcome, second: Outcome) -> Outcome {
+    match (first.status, second.status) {
+        (Status::Fail, Status::Fail) => Outcome { evidence: first.evidence.clone(), ..second }.and("seen twice"),
+        (Status::Fail, _) => Outcome::unknown("failed once and not again")
+            .and_all(first.evidence.clone())
+            .and_all(second.evidence)
+            .settled_by("another run"),
+        _ => second,
+    }
+}
+
+/// Runs a check; one that breaks reports itself as `unknown`.
+async fn guarded(probe: Probe, check: &'static Check) -> (&'static Check, Outcome) {
+    let task = tokio::spawn(async move { (check.run)(&probe).await });
+    let guard = AbortOnDrop(task.abort_handle());
+    let outcome = match task.await {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::unknown(format!("{} itself broke: {error}", check.meta.id)),
+    };
+    drop(guard);
+    (check, outcome)
+}
+
+/// A check whose time is over does not go on in the background.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,370 @@
+//! `wsguard audit`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anstream::stderr;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use wsguard_audit::report::{self, Comparison};
+use wsguard_audit::{AuditError, CHECKS, Check, Limits, Options, Outcome, Progress, Report, Severity, Silent, Status};
+
+use super::Exit;
+use crate::output::{self, BOLD, DIM, GREEN, RED, YELLOW};
+
+/// Where `wsguard serve --dev` listens.
+const DEFAULT_URL: &str = "ws://localhost:3000/ws";
+
+/// What it accepts.
+const DEFAULT_TOKEN: &str = "test_token";
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub(crate) struct Arguments {
+    /// The server: ws:// or wss://, with its path. `{token}` stands for the token
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    url: String,
+    /// A credential of an account that exists for tests [default: `test_token`, unless a cookie or header brings one]
+    #[arg(long, value_name = "TOKEN", env = "WSGUARD_AUDIT_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A credential of another account
+    #[arg(long, value_name = "TOKEN")]
+    token_b: Option<String>,
+    /// A credential that has ended
+    #[arg(long, value_name = "TOKEN")]
+    expired_token: Option<String>,
+    /// The value of the Cookie header, for servers that log in by cookie
+    #[arg(long, value_name = "COOKIE")]
+    cookie: Option<String>,
+    /// A further header of every handshake; `{token}` stands for the token
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// The origin of the page that uses the server [default: the server's own]
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    /// An entry of Sec-WebSocket-Protocol; `{token}` stands for the token
+    #[arg(long = "subprotocol", value_name = "NAME")]
+    subprotocols: Vec<String>,
+    /// The first message, where one logs in by it; `{token}` stands for the token
+    #[arg(long, value_name = "MESSAGE")]
+    login: Option<String>,
+    /// A message that the server answers; may hold {id}, {csrf}, {marker}
+    #[arg(long, value_name = "MESSAGE")]
+    send: Option<String>,
+    /// A regular expression of that answer; may hold {id}, {marker}
+    #[arg(long, value_name = "REGEX", requires = "send")]
+    expect: Option<String>,
+    /// Where a request with the credential ends the session
+    #[arg(long, value_name = "URL")]
+    logout_url: Option<String>,
+    /// Where a request with the credential gives a ticket
+    #[arg(long, value_name = "URL")]
+    ticket_url: Option<String>,
+    /// Further authorities to trust, PEM
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Show the credential to a server whose certificate is not trusted
+    #[arg(long)]
+    insecure: bool,
+    /// The server is meant for everybody
+    #[arg(long)]
+    public: bool,
+    /// Run only the checks whose id begins so (csrf, WSA-TLS-01)
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Leave out the checks whose id begins so
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    skip: Vec<String>,
+    /// With the longer waits
+    #[arg(long)]
+    full: bool,
+    /// With what might hurt a weak server
+    #[arg(long)]
+    intrusive: bool,
+    /// More than 64 sockets at a time
+    #[arg(long)]
+    i_own_this_target: bool,
+    /// Explain a check and do nothing
+    #[arg(long, value_name = "ID")]
+    explain: Option<String>,
+    /// Where the reports go
+    #[arg(long, value_name = "DIR", default_value = "reports/websocket-security")]
+    out: PathBuf,
+    /// A report in JSON to compare with
+    #[arg(long, value_name = "OLD.json")]
+    compare: Option<PathBuf>,
+    /// Exit with 1 from this severity on
+    #[arg(long, value_name = "SEVERITY", default_value = "low", value_parser = PossibleValuesParser::new(["critical", "high", "medium", "low", "info", "never"]))]
+    fail_on: String,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Show every check with its evidence, also those that passed
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
+    let is_token = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_token || value.contains(['\r', '\n']) {
+        return Err("expected NAME: VALUE on one line".into());
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    if let Some(id) = &arguments.explain {
+        return match wsguard_audit::explain(id) {
+            Some(page) => output::result(page.trim_end()),
+            None => output::failed(
+                format!("explain {id}: no such check; the ids are {}", ids().join(", ")),
+                Exit::Usage,
+            ),
+        };
+    }
+    let options = match options(arguments) {
+        Ok(options) => options,
+        Err(error) => return output::failed(error, Exit::Usage),
+    };
+    let old = match arguments.compare.as_deref().map(read_report).transpose() {
+        Ok(old) => old,
+        Err(error) => return output::failed(error, Exit::Usage),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::failed(format!("start: {error}"), Exit::Failed),
+    };
+    let terminal = Terminal::default();
+    let progress: &dyn Progress = if std::io::stderr().is_terminal() { &terminal } else { &Silent };
+    let report = match runtime.block_on(wsguard_audit::audit(options, progress)) {
+        Ok(report) => report,
+        Err(error @ AuditError::Unreached { .. }) => return output::failed(error, Exit::Unreached),
+        Err(error) => return output::failed(error, Exit::Usage),
+    };
+    terminal.clear();
+    if let Err(error) = write_reports(&arguments.out, &report) {
+        return output::failed(error, Exit::Failed);
+    }
+    let comparison = old.as_ref().map(|old| report::compare(old, &report));
+    let printed = if arguments.json {
+        output::json(&report)
+    } else {
+        output::result(table(&report, comparison.as_ref(), arguments.verbose, &arguments.out))
+    };
+    if printed != Exit::Good {
+        return printed;
+    }
+    let has_failed =
+        Severity::named(&arguments.fail_on).is_some_and(|severity| report.failures(severity).next().is_some());
+    if has_failed { Exit::Failed } else { Exit::Good }
+}
+
+fn ids() -> Vec<&'static str> {
+    CHECKS.iter().map(|check| check.meta.id).collect()
+}
+
+fn options(arguments: &Arguments) -> Result<Options, String> {
+    let brings_credential = arguments.cookie.is_some()
+        || arguments.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    let token = arguments.token.clone().or_else(|| (!brings_credential).then(|| DEFAULT_TOKEN.to_owned()));
+    let ca_pem = match &arguments.ca {
+        Some(path) => Some(std::fs::read(path).map_err(|error| format!("read {}: {error}", path.display()))?),
+        None => None,
+    };
+    Ok(Options {
+        token,
+        token_b: arguments.token_b.clone(),
+        expired_token: arguments.expired_token.clone(),
+        cookie: arguments.cookie.clone(),
+        headers: arguments.headers.clone(),
+        origin: arguments.origin.clone(),
+        subprotocols: arguments.subprotocols.clone(),
+        login: arguments.login.clone(),
+        send: arguments.send.clone(),
+        expect: arguments.expect.clone(),
+        logout_url: arguments.logout_url.clone(),
+        ticket_url: arguments.ticket_url.clone(),
+        ca_pem,
+        insecure: arguments.insecure,
+        public: arguments.public,
+        full: arguments.full,
+        intrusive: arguments.intrusive,
+        own_target: arguments.i_own_this_target,
+        only: arguments.only.clone(),
+        skip: arguments.skip.clone(),
+        ..Options::new(&arguments.url, None)
+    })
+}
+
+fn read_report(path: &Path) -> Result<Report, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("read {}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("read {} as a report: {error}", path.display()))
+}
+
+/// Names of the files in the folder of reports.
+const FILES: [&str; 4] = ["report.json", "report.md", "report.html", "report.sarif"];
+
+fn write_reports(folder: &Path, report: &Report) -> Result<(), String> {
+    let could_not = |what: &Path, error: &dyn std::fmt::Display| format!("write {}: {error}", what.display());
+    std::fs::create_dir_all(folder).map_err(|error| could_not(folder, &error))?;
+    let json = report.json().map_err(|error| could_not(folder, &error))?;
+    let sarif = serde_json::to_string_pretty(&report::sarif(report)).map_err(|error| could_not(folder, &error))?;
+    for (name, text) in FILES.into_iter().zip([json, report::markdown(report), report::html(report), sarif]) {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|error| could_not(&path, &error))?;
+    }
+    Ok(())
+}
+
+/// The result as a person reads it.
+fn table(report: &Report, comparison: Option<&Comparison>, verbose: bool, folder: &Path) -> String {
+    let mut out = String::new();
+    for item in &report.checks {
+        let status = item.status.0;
+        if !verbose && matches!(status, Status::Pass | Status::Skipped | Status::Unknown) {
+            continue;
+        }
+        // Writing to a String does not fail.
+        let _ = writeln!(
+            out,
+            "{}  {:12} {:8}  {}",
+            coloured(status),
+            item.id,
+            item.severity.0.as_str(),
+            item.title
+        );
+        let lines = if verbose { item.evidence.len() } else { 2 };
+        for line in item.evidence.iter().take(lines) {
+            let _ = writeln!(out, "         {DIM}{}{DIM:#}", output::harmless(line));
+        }
+        if let Some(settle) = &item.settled_by {
+            let _ = writeln!(out, "         {DIM}settled by: {settle}{DIM:#}");
+        }
+    }
+    let needs: BTreeSet<&str> = report.checks.iter().filter_map(|item| item.settled_by.as_deref()).collect();
+    let summary = &report.summary;
+    let grade = report.grade.as_deref().unwrap_or("no letter");
+    let _ = writeln!(
+        out,
+        "\n{BOLD}Grade {grade}{BOLD:#}  score {}, coverage {} %: {} passed, {} failed, {} warned, {} unknown, {} skipped",
+        report.score, report.coverage, summary.pass, summary.fail, summary.warn, summary.unknown, summary.skipped
+    );
+    for reason in &report.grade_reasons {
+        let _ = writeln!(out, "  {reason}");
+    }
+    if let Some(comparison) = comparison {
+        for (word, list) in [
+            ("new", &comparison.new),
+            ("fixed", &comparison.fixed),
+            ("unchanged", &comparison.unchanged),
+            ("undecided", &comparison.undecided),
+        ] {
+            let _ = writeln!(out, "  {word}: {}", if list.is_empty() { "none".to_owned() } else { list.join(", ") });
+        }
+    }
+    if summary.unknown > 0 && !needs.is_empty() {
+        let _ = writeln!(out, "  what would settle the unknown: {}", needs.into_iter().collect::<Vec<_>>().join("; "));
+    }
+    let used = &report.budget;
+    let _ = write!(
+        out,
+        "  used {} handshakes, {} messages, {} bytes in {:.0} s; reports in {}",
+        used.handshakes.first().copied().unwrap_or_default(),
+        used.messages.first().copied().unwrap_or_default(),
+        used.bytes.first().copied().unwrap_or_default(),
+        std::time::Duration::from_millis(report.duration_ms).as_secs_f64(),
+        folder.display()
+    );
+    out
+}
+
+fn coloured(status: Status) -> String {
+    match status {
+        Status::Pass => format!("{GREEN}pass   {GREEN:#}"),
+        Status::Fail => format!("{RED}fail   {RED:#}"),
+        Status::Warn => format!("{YELLOW}warn   {YELLOW:#}"),
+        Status::Unknown => format!("{DIM}unknown{DIM:#}"),
+        Status::Skipped => format!("{DIM}skipped{DIM:#}"),
+    }
+}
+
+/// A line that is written over, and findings as they come.
+#[derive(Debug, Default)]
+struct Terminal(Mutex<Line>);
+
+#[derive(Debug, Default)]
+struct Line {
+    started: Option<Instant>,
+    seconds: u64,
+    total: usize,
+    done: usize,
+    at_work: Vec<&'static str>,
+}
+
+impl Terminal {
+    fn draw(line: &Line) {
+        let passed = line.started.map_or(0, |started| started.elapsed().as_secs());
+        let left = line.seconds.saturating_sub(passed);
+        let at_work = line.at_work.join(" ");
+        let _ = write!(
+            stderr().lock(),
+            "\r\x1b[K{DIM}{}/{}  at most {left} s left  {at_work:.60}{DIM:#}",
+            line.done,
+            line.total
+        );
+    }
+
+    fn clear(&self) {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).started.is_some() {
+            let _ = write!(stderr().lock(), "\r\x1b[K");
+        }
+    }
+}
+
+impl Progress for Terminal {
+    fn begins(&self, target: &str, spoken: &str, limits: Limits, checks: usize) {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *line = Line { started: Some(Instant::now()), seconds: limits.seconds, total: checks, ..Line::default() };
+        output::note(format!(
+            "{BOLD}{}{BOLD:#}  {}\n{DIM}budget: {} handshakes ({} in 10 s), {} sockets, {} messages, {} bytes, {} s{DIM:#}",
+            output::harmless(target),
+            output::harmless(spoken),
+            limits.handshakes,
+            limits.handshakes_per_10_s,
+            limits.sockets,
+            limits.messages,
+            limits.bytes,
+            limits.seconds
+        ));
+        Self::draw(&line);
+    }
+
+    fn started(&self, check: &Check) {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.at_work.push(check.meta.id);
+        Self::draw(&line);
+    }
+
+    fn finished(&self, check: &Check, outcome: &Outcome, done: usize) {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.at_work.retain(|id| *id != check.meta.id);
+        line.done = done;
+        if matches!(outcome.status, Status::Fail | Status::Warn) {
+            let severity = outcome.severity.unwrap_or(check.meta.severity);
+            let _ = writeln!(
+                stderr().lock(),
+                "\r\x1b[K{}  {:12} {:8}  {}",
+                coloured(outcome.status),
+                check.meta.id,
+                severity.as_str(),
+                check.meta.title
+            );
+        }
+        Self::draw(&line);
+    }
+}
