@@ -70,12 +70,12 @@ const REFUSALS: Readonly<Record<number, ErrorCode>> = {
 };
 
 /** The members without which a control frame would do harm: undefined would be sent as a token, or waited for. */
-const NEEDED: Readonly<Record<string, readonly [member: string, type: string]>> = {
-  welcome: ['csrfToken', 'string'],
-  csrf: ['csrfToken', 'string'],
-  error: ['code', 'string'],
-  draining: ['reconnectAfterMs', 'number'],
-};
+const NEEDED = new Map<unknown, readonly [member: string, type: string]>([
+  ['welcome', ['csrfToken', 'string']],
+  ['csrf', ['csrfToken', 'string']],
+  ['error', ['code', 'string']],
+  ['draining', ['reconnectAfterMs', 'number']],
+]);
 
 /** The events of a {@link SecureWebSocket}, each an `Event` with these members. */
 export interface SecureWebSocketEvents<In extends IncomingMessage = IncomingMessage> {
@@ -391,7 +391,7 @@ export class SecureWebSocket<
         // Reported below, as everything that is not an envelope.
       }
     }
-    const [member, type] = NEEDED[frame?.type as string] ?? [];
+    const [member, type] = NEEDED.get(frame?.type) ?? [];
     if (typeof frame?.type !== 'string' || (member && typeof (frame.payload as any)?.[member] !== type)) {
       this.#report(new SecureWebSocketError('protocol', `the server sent a broken ${frame?.type ?? 'frame'}`));
       return;

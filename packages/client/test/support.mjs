@@ -18,6 +18,10 @@ export class FakeClock {
     },
     clearTimeout: (timer) => this.#timers.delete(timer),
   };
+  /** Time passes and no timer fires, as in a page that is frozen. */
+  freeze(ms) {
+    this.#now += ms;
+  }
   /** How many timers are set. */
   get pending() {
     return this.#timers.size;
