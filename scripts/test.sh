@@ -12,6 +12,8 @@ step "TypeScript client"
 npm test --prefix packages/client
 step "lab: the independent probes demonstrate what is written of three real servers"
 testkit/lab/lab.py prove --quick ws-8-guarded ws-7-open tornado-current
+step "TypeScript client against the real server, in Node and in Chromium"
+npm run --silent test:e2e --prefix packages/client
 step "demo page: types and freshness of the committed build"
 npm run --silent check --prefix packages/demo
 

@@ -1,4 +1,4 @@
-import { createAlarm } from './alarm.js';
+import { createAlarms } from './alarm.js';
 import type { Credential } from './credential.js';
 import { SecureWebSocketError } from './errors.js';
 import type { Log } from './log.js';
@@ -41,7 +41,7 @@ export function connect(
 ): Connection {
   // Aborted: the connection is over. Every callback and every `await` looks at it.
   const over = new AbortController();
-  const deadline = createAlarm(settings.timers);
+  const alarms = createAlarms<'deadline'>(settings.timers);
   let transport: WebSocketLike | undefined;
 
   const connection: Connection = {
@@ -52,10 +52,10 @@ export function connect(
       log('->', text);
       transport?.send(text);
     },
-    established: deadline,
+    established: alarms.stop,
     leave(code, reason) {
       over.abort();
-      deadline();
+      alarms.stop();
       if (!transport) return;
       transport.onopen = transport.onmessage = transport.onclose = null;
       // The package `ws` reports the end of a handshake that is given up as an error, which without a listener would
@@ -99,7 +99,9 @@ export function connect(
     transport.onerror = () => log('transport error');
   };
 
-  deadline(() => connection.fail(new SecureWebSocketError('connection_lost', 'no welcome in time')), settings.connectTimeoutMs);
+  alarms.set('deadline', settings.connectTimeoutMs, () =>
+    connection.fail(new SecureWebSocketError('connection_lost', 'no welcome in time')),
+  );
   dial().catch(connection.fail);
   return connection;
 }

@@ -159,7 +159,11 @@ export interface SecureWebSocketOptions<
   url: string | URL;
   /** The token, or a function that returns one. Only the method `cookie` needs none. */
   authToken?: string | TokenProvider | undefined;
-  /** How the token reaches the server. @default 'subprotocol' */
+  /**
+   * How the token reaches the server. `subprotocol`: offered beside `wsguard.v1`; `ticket`: exchanged for a single-use
+   * ticket at `POST …/ticket` before each connection; `cookie`: the browser's cookie, and a proof from `POST …/session`;
+   * `first-message`: in the first frame. @default 'subprotocol'
+   */
   auth?: AuthMethod | undefined;
   /** Writes what happens to the console, or hands it line by line to a function; secrets are masked. @default false */
   debug?: boolean | Logger | undefined;
@@ -172,6 +176,7 @@ export interface SecureWebSocketOptions<
   onClose?: ((info: CloseInfo) => void) | undefined;
   /** Something went wrong that no call of `send` can be told about. */
   onError?: ((error: SecureWebSocketError) => void) | undefined;
+  /** The state became another one. */
   onStateChange?: ((state: State, previous: State) => void) | undefined;
   /** A ping was answered. */
   onRtt?: ((rtt: Rtt) => void) | undefined;
@@ -206,7 +211,7 @@ export interface SecureWebSocketOptions<
   now?: (() => number) | undefined;
   /** A number from 0 (included) to 1 (excluded). @default Math.random */
   random?: (() => number) | undefined;
-  /** @default those of the platform */
+  /** Where timers come from. @default those of the platform */
   timers?: Timers | undefined;
   /** Tells when the page sleeps and wakes. @default the page or worker that this runs in */
   page?: Page | undefined;
@@ -215,53 +220,62 @@ export interface SecureWebSocketOptions<
 /** What an entry of `Sec-WebSocket-Protocol` may be made of (RFC 9110 section 5.6.2). */
 const HEADER_TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 
-/** The options with every default filled in. */
-export type Settings = ReturnType<typeof settingsOf>;
-
 /**
- * Fills in the defaults.
+ * The options with every default filled in, those of the groups beside the others.
  *
  * @throws TypeError when an option cannot work at all: better in the line that wrote it than in a reconnection loop.
  */
-// The type follows from the defaults, which then stand in one place only.
-export function settingsOf<In extends IncomingMessage, Out extends OutgoingMessage>(
-  options: SecureWebSocketOptions<In, Out>,
-) {
-  const { auth = 'subprotocol', authToken, reconnect = true, queue = {}, health = true } = options;
-  const { minDelayMs = 500, maxDelayMs = 20_000, stableAfterMs = 5_000 } = reconnect === true ? {} : reconnect || {};
-  const { maxMessages = 1_000, maxBytes = 1_048_576, policy = 'reject' } = queue;
-  const { intervalMs, timeoutMs = 10_000, wakeTimeoutMs = 3_000 } = health === true ? {} : health || {};
-  const { connectTimeoutMs = 10_000, ackTimeoutMs = 30_000, page = thisPage, timers = globalThis } = options;
-  const url = new URL(options.url);
-  if (!/^wss?:$/.test(url.protocol)) throw new TypeError('url must start with ws: or wss:');
+export function settingsOf(options: SecureWebSocketOptions<any, any>): Settings {
+  const settings: Settings = {
+    url: '',
+    auth: 'subprotocol',
+    reconnect: true,
+    minDelayMs: 500,
+    maxDelayMs: 20_000,
+    stableAfterMs: 5_000,
+    connectTimeoutMs: 10_000,
+    ackTimeoutMs: 30_000,
+    maxMessages: 1_000,
+    maxBytes: 1_048_576,
+    policy: 'reject',
+    health: true,
+    timeoutMs: 10_000,
+    wakeTimeoutMs: 3_000,
+    page: thisPage,
+    // Called as functions of their own objects: browsers refuse them otherwise.
+    fetch: (address, init) => fetch(address, init),
+    now: () => performance.now(),
+    random: Math.random,
+    timers: globalThis,
+  };
+  for (const group of [options, options.reconnect, options.queue, options.health]) {
+    // What is undefined is as if it were not there; true and false have no members.
+    for (const [name, value] of Object.entries(group ?? {})) if (value !== undefined) Object.assign(settings, { [name]: value });
+  }
+  settings.url = new URL(settings.url).href;
+  check(settings);
+  return settings;
+}
+
+function check({ url, auth, authToken }: Settings): void {
+  if (!/^wss?:/.test(url)) throw new TypeError('url must start with ws: or wss:');
   if (!AUTH_METHODS.includes(auth)) throw new TypeError(`auth must be one of ${AUTH_METHODS.join(', ')}`);
   if (auth !== 'cookie' && !authToken) throw new TypeError(`auth '${auth}' needs an authToken`);
   if (auth === 'subprotocol' && typeof authToken === 'string' && !HEADER_TOKEN.test(authToken)) {
     throw new TypeError("a subprotocol cannot carry this authToken: use auth 'first-message'");
   }
-  return {
-    url,
-    auth,
-    authToken,
-    reconnect: !!reconnect,
-    minDelayMs,
-    maxDelayMs,
-    stableAfterMs,
-    maxMessages,
-    maxBytes,
-    policy,
-    health: !!health,
-    intervalMs,
-    timeoutMs,
-    wakeTimeoutMs,
-    connectTimeoutMs,
-    ackTimeoutMs,
-    page,
-    WebSocket: options.WebSocket,
-    // Called as functions of their own objects: browsers refuse them otherwise.
-    fetch: options.fetch ?? ((address: string, init: RequestInit) => fetch(address, init)),
-    now: options.now ?? (() => performance.now()),
-    random: options.random ?? Math.random,
-    timers: timers as Timers,
-  };
 }
+
+/** What {@link settingsOf} makes of the options. */
+export type Settings = Omit<SecureWebSocketOptions<any, any>, keyof Filled> & Filled;
+
+type Given<T> = { [K in keyof T]-?: Exclude<T[K], undefined> };
+type Filled = Given<ReconnectOptions> &
+  Given<QueueOptions> &
+  Given<Omit<HealthOptions, 'intervalMs'>> &
+  Given<
+    Pick<
+      SecureWebSocketOptions,
+      'auth' | 'reconnect' | 'health' | 'connectTimeoutMs' | 'ackTimeoutMs' | 'page' | 'fetch' | 'now' | 'random' | 'timers'
+    >
+  > & { url: string; intervalMs?: number };

@@ -1,4 +1,4 @@
-import { createAlarm } from './alarm.js';
+import { createAlarms } from './alarm.js';
 import { SecureWebSocketError } from './errors.js';
 import type { Ack, Settings } from './options.js';
 
@@ -28,7 +28,7 @@ export interface Entry {
 export class Outbox {
   readonly #settings: Settings;
   readonly #room: () => void;
-  readonly #alarm;
+  readonly #alarms;
   // A Map keeps the order of insertion: messages are written in the order of `send`, also those written again.
   readonly #entries = new Map<number, Entry>();
   #inFlight = 0;
@@ -39,7 +39,7 @@ export class Outbox {
   constructor(settings: Settings, room: () => void) {
     this.#settings = settings;
     this.#room = room;
-    this.#alarm = createAlarm(settings.timers);
+    this.#alarms = createAlarms<'expiry'>(settings.timers);
   }
 
   get size(): number {
@@ -135,7 +135,7 @@ export class Outbox {
       this.#bytes -= entry.bytes;
       if (entry.inFlight) this.#inFlight--;
       if (!this.size) {
-        this.#alarm();
+        this.#alarms.stop();
         this.#expireAt = Infinity;
       }
     }
@@ -146,7 +146,7 @@ export class Outbox {
   #watch(deadline: number): void {
     if (deadline >= this.#expireAt) return;
     this.#expireAt = deadline;
-    this.#alarm(() => this.#expire(), deadline - this.#settings.now());
+    this.#alarms.set('expiry', deadline - this.#settings.now(), () => this.#expire());
   }
 
   /** Rejects what is too old. */

@@ -1,4 +1,4 @@
-import { createAlarm } from './alarm.js';
+import { createAlarms } from './alarm.js';
 import { ABNORMAL, connect, type Connection } from './connection.js';
 import { createTokenSource, obtainCredential } from './credential.js';
 import { SecureWebSocketError } from './errors.js';
@@ -47,7 +47,13 @@ const REASON_BYTES_MAX = 123;
 const WAKE_SPREAD_MS = 300;
 
 /** A timer that fires later than this, in milliseconds, ran in a page that slept: what arrived meanwhile is not read yet. */
-const LATE_MS = 1_000;
+const LATE_MS = 100;
+
+/** Time from one ping to the next where neither the options nor the server say, in milliseconds. */
+const HEARTBEAT_MS = 25_000;
+
+/** How long such a page gets to read it, in milliseconds. */
+const GRACE_MS = 1_000;
 
 /**
  * Most messages in flight. Far fewer than the ids that a server remembers, so that one that is written again is always
@@ -60,6 +66,12 @@ const SILENCE_MS = 300;
 
 /** How often to say what was received, in milliseconds: the server passes over what comes sooner than its interval. */
 const ACK_INTERVAL_MS = CLIENT_ACK_INTERVAL_MS + 50;
+
+/**
+ * What a server refuses wherever it stands in a message, before it can tell which message that was: control characters
+ * and lone surrogates, which JSON.stringify writes as `\\u` and `\\b`, DEL, and a key that changes prototypes.
+ */
+const UNSAFE = /(?:^|[^\\])(?:\\\\)*\\[ub]|\x7f|"__proto__":/;
 
 /** What a close code means where the `error` frame before it was lost. */
 const REFUSALS: Readonly<Record<number, ErrorCode>> = {
@@ -136,12 +148,8 @@ export class SecureWebSocket<
   readonly #outbox;
   /** Aborted by the end: what listens to the page stops. */
   readonly #ended = new AbortController();
-  /** What comes next for the connection: the next attempt, or the move away from a server that drains. */
-  readonly #nextAlarm;
-  readonly #stableAlarm;
-  readonly #healthAlarm;
-  readonly #ackAlarm;
-  readonly #holdAlarm;
+  /** `next`: the next attempt, or the move away from a server that drains. None outlives its connection. */
+  readonly #alarms;
   #snapshot: Snapshot = { state: 'connecting' };
   /** The connection, or the attempt to make one. INVARIANT: while it is set, no attempt is awaited. */
   #connection: Connection | undefined;
@@ -159,6 +167,7 @@ export class SecureWebSocket<
   #lastError: SecureWebSocketError | undefined;
   #csrfToken = '';
   #messageBytesMax = MESSAGE_BYTES_MAX;
+  #heartbeatMs = HEARTBEAT_MS;
   /** Counts messages from 1; never starts over, so that a resumed session can tell a repetition. */
   #lastId = 0;
   /** The last application frame received, and what names the session in a handshake that resumes it. */
@@ -189,11 +198,7 @@ export class SecureWebSocket<
     this.#log = createLog(options.debug, now);
     this.#tokens = createTokenSource(settings.authToken);
     this.#outbox = new Outbox(settings, () => this.#flush());
-    this.#nextAlarm = createAlarm(timers);
-    this.#stableAlarm = createAlarm(timers);
-    this.#healthAlarm = createAlarm(timers);
-    this.#ackAlarm = createAlarm(timers);
-    this.#holdAlarm = createAlarm(timers);
+    this.#alarms = createAlarms<'next' | 'stable' | 'health' | 'ack' | 'hold'>(timers);
     // Later, so that no callback runs before the caller holds the socket.
     queueMicrotask(() => {
       if (this.state === 'closed') return;
@@ -289,9 +294,9 @@ export class SecureWebSocket<
    */
   close(code: number = CLOSE_NORMAL, reason = ''): void {
     if (code !== CLOSE_NORMAL && !(code >= 3000 && code <= 4999)) {
-      throw new RangeError('the close code must be 1000 or 3000 to 4999');
+      throw new RangeError('code must be 1000 or 3000 to 4999');
     }
-    if (byteLength(reason) > REASON_BYTES_MAX) throw new RangeError('the close reason is longer than 123 bytes');
+    if (byteLength(reason) > REASON_BYTES_MAX) throw new RangeError('reason must be at most 123 bytes');
     this.#finish(code, reason);
   }
 
@@ -309,7 +314,7 @@ export class SecureWebSocket<
     try {
       for (;;) {
         if (messages.length > this.#settings.maxMessages) {
-          throw new SecureWebSocketError('queue_full', 'messages come faster than they are read');
+          throw new SecureWebSocketError('queue_full', 'read too slowly');
         }
         const message = messages.shift();
         if (message) yield message;
@@ -325,22 +330,25 @@ export class SecureWebSocket<
   /** The message as JSON, without its CSRF token. */
   #bodyOf(message: Out, id: number | undefined): string {
     if (this.#snapshot.state === 'closed') throw closedError(this.#snapshot.error);
+    let body: string | undefined;
     try {
       const { type, payload } = this.#options.outgoing?.(message) ?? message;
       // The types of the protocol are not the application's.
       if (typeof type === 'string' && type && byteLength(type) <= TYPE_BYTES_MAX && !CSRF_EXEMPT_TYPES.includes(type as 'ack')) {
-        return JSON.stringify({ type, id, payload });
+        body = JSON.stringify({ type, id, payload });
       }
     } catch (cause) {
-      throw new SecureWebSocketError('invalid_message', 'the message was refused here or cannot be written as JSON', { cause });
+      throw new SecureWebSocketError('invalid_message', 'the payload was refused here, or is not JSON', { cause });
     }
-    throw new SecureWebSocketError('invalid_message', `the type must be 1 to ${TYPE_BYTES_MAX} bytes and not of the protocol`);
+    if (!body) throw new SecureWebSocketError('invalid_message', 'the type is empty, too long or of the protocol');
+    if (UNSAFE.test(body)) throw new SecureWebSocketError('unsafe_content', 'control characters or a key __proto__');
+    return body;
   }
 
   /** A message beyond the limit would cost the connection (1009, and no way back): it is refused here. */
   #sizeError(bytes: number): SecureWebSocketError | undefined {
     if (bytes + CSRF_MEMBER_BYTES + this.#csrfToken.length <= this.#messageBytesMax) return undefined;
-    return new SecureWebSocketError('too_large', `the message is larger than ${this.#messageBytesMax} bytes`);
+    return new SecureWebSocketError('too_large', `more than ${this.#messageBytesMax} bytes`);
   }
 
   /** Whether asking for a token again can bring another one; a cookie may have been renewed by another page. */
@@ -351,11 +359,11 @@ export class SecureWebSocket<
   #dial(): void {
     const { auth, url, fetch } = this.#settings;
     const reason = this.#tokenReason;
-    this.#log(`connecting to ${url.host} (${auth})`);
+    this.#log(`connecting to ${new URL(url).host} (${auth})`);
     const connection: Connection = connect(
       this.#settings,
       async (signal) => {
-        const credential = await obtainCredential(auth, url.href, fetch, () => this.#tokens.ask(reason), signal);
+        const credential = await obtainCredential(auth, url, fetch, () => this.#tokens.ask(reason), signal);
         // Without a session the entry announces that this client will resume the one to come.
         const resume = this.#resumeToken ? `.${this.#resumeToken}.${this.#lastSeq}` : '';
         credential.protocols.push(SUBPROTOCOL_RESUME + resume);
@@ -366,7 +374,7 @@ export class SecureWebSocket<
         closed: (code, text) => {
           // An earlier refusal has nothing to do with a cable that was pulled.
           const told = code >= 4400 || code === CLOSE_POLICY_VIOLATION ? this.#lastError : undefined;
-          const error = told ?? new SecureWebSocketError(REFUSALS[code] ?? 'connection_lost', `the connection ended with ${code}`);
+          const error = told ?? new SecureWebSocketError(REFUSALS[code] ?? 'connection_lost', `closed with ${code}`);
           this.#lost(code, text, error, afterClose(code));
         },
         failed: (error) => {
@@ -438,12 +446,13 @@ export class SecureWebSocket<
     this.#csrfToken = welcome.csrfToken;
     this.#resumeToken = welcome.resumeToken;
     this.#messageBytesMax = welcome.maxMessageBytes;
+    this.#heartbeatMs = welcome.heartbeatMs || HEARTBEAT_MS;
     this.#tokenReason = 'connect';
     this.#held = false;
-    this.#stableAlarm(() => {
+    this.#alarms.set('stable', this.#settings.stableAfterMs, () => {
       this.#tries = 0;
       this.#triedFreshToken = false;
-    }, this.#settings.stableAfterMs);
+    });
     this.#change({ state: 'open', welcome });
     // A callback may have closed the socket, here and below.
     if (this.state === 'open') this.#emit('open', { welcome }, this.#options.onOpen, welcome);
@@ -459,10 +468,10 @@ export class SecureWebSocket<
       // server recognises what it has handled.
       this.#outbox.requeue();
       this.#slow = this.#held = true;
-      this.#holdAlarm(() => {
+      this.#alarms.set('hold', Math.max(error.retryAfterMs ?? 0, SILENCE_MS), () => {
         this.#held = this.#draining;
         this.#flush();
-      }, Math.max(error.retryAfterMs ?? 0, SILENCE_MS));
+      });
       this.#report(error);
     } else if (!(error.code === 'csrf_invalid' && this.#outbox.renew(id, this.#csrfToken)) && !this.#outbox.reject(id, error)) {
       this.#report(error);
@@ -478,17 +487,17 @@ export class SecureWebSocket<
       this.#lastSeq = seq;
       if (!this.#acking) {
         this.#acking = true;
-        this.#ackAlarm(() => {
+        this.#alarms.set('ack', ACK_INTERVAL_MS, () => {
           this.#acking = false;
           this.#write({ type: 'ack', payload: { seq: this.#lastSeq } });
-        }, ACK_INTERVAL_MS);
+        });
       }
     }
     let message: IncomingMessage = { type, ...(id !== undefined && { id }), ...(seq !== undefined && { seq }), payload };
     try {
       message = this.#options.incoming?.(message) ?? message;
     } catch (cause) {
-      return this.#report(new SecureWebSocketError('invalid_message', `a message of the type ${type} was refused here`, { cause }));
+      return this.#report(new SecureWebSocketError('invalid_message', `a message ${type} was refused here`, { cause }));
     }
     this.#emit('message', { data: message as In }, this.#options.onMessage, message as In);
   }
@@ -521,7 +530,7 @@ export class SecureWebSocket<
     this.#answerBy = answerBy;
     this.#heard = false;
     this.#write({ type: 'ping', payload: { t: this.#askedAt } });
-    this.#healthAlarm(() => this.#judge(answerBy), timeoutMs);
+    this.#alarms.set('health', timeoutMs, () => this.#judge(answerBy));
   }
 
   /** Whether the server has been heard of since the ping. */
@@ -529,10 +538,9 @@ export class SecureWebSocket<
     const { now, intervalMs, timeoutMs } = this.#settings;
     if (this.#heard) {
       this.#answerBy = Infinity;
-      const { heartbeatMs = 0 } = this.#snapshot.state === 'open' ? this.#snapshot.welcome : {};
-      this.#healthAlarm(() => this.#ping(timeoutMs), (intervalMs ?? heartbeatMs) - (now() - this.#askedAt));
+      this.#alarms.set('health', (intervalMs || this.#heartbeatMs) - (now() - this.#askedAt), () => this.#ping(timeoutMs));
     } else if (now() - answerBy > LATE_MS) {
-      this.#healthAlarm(() => this.#judge(Infinity), LATE_MS);
+      this.#alarms.set('health', GRACE_MS, () => this.#judge(Infinity));
     } else {
       this.#connection?.fail(new SecureWebSocketError('connection_lost', 'no answer to a ping'));
     }
@@ -555,9 +563,9 @@ export class SecureWebSocket<
     this.#notBefore = this.#settings.now() + reconnectAfterMs;
     this.#draining = this.#held = true;
     if (!this.#settings.reconnect) return;
-    this.#nextAlarm(() => {
+    this.#alarms.set('next', reconnectAfterMs, () => {
       this.#connection?.fail(new SecureWebSocketError('connection_lost', 'the server drains'));
-    }, reconnectAfterMs);
+    });
   }
 
   /** The connection ended, or could not be made: come back, or close for good. */
@@ -589,7 +597,7 @@ export class SecureWebSocket<
   #retry(retryAt: number, error: SecureWebSocketError): void {
     const delayMs = retryAt - this.#settings.now();
     this.#log(`${error.code}: ${error.message}; next try in ${Math.round(delayMs)} ms`);
-    this.#nextAlarm(() => this.#dial(), delayMs);
+    this.#alarms.set('next', delayMs, () => this.#dial());
     this.#change({ state: 'reconnecting', error, retryAt });
   }
 
@@ -608,11 +616,7 @@ export class SecureWebSocket<
     this.#connection = this.#lastError = undefined;
     this.#draining = this.#acking = false;
     this.#answerBy = Infinity;
-    this.#nextAlarm();
-    this.#stableAlarm();
-    this.#healthAlarm();
-    this.#ackAlarm();
-    this.#holdAlarm();
+    this.#alarms.stop();
   }
 
   #change(snapshot: Snapshot): void {
