@@ -26,5 +26,7 @@ for package in packages/client packages/demo; do
     npm ci --prefix "$package" --silent --no-audit --no-fund
   fi
 done
+say "packing the client and installing it in examples/react, as its users do"
+examples/react/install.sh
 testkit/peers/install.sh
 testkit/suites/install.sh

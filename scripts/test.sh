@@ -14,6 +14,9 @@ step "lab: the independent probes demonstrate what is written of three real serv
 testkit/lab/lab.py prove --quick ws-8-guarded ws-7-open tornado-current
 step "TypeScript client against the real server, in Node and in Chromium"
 npm run --silent test:e2e --prefix packages/client
+step "React example: built from the packed client, and two people in Chromium"
+npm run --silent build --prefix examples/react
+node --test --test-force-exit examples/react/e2e.test.mjs
 step "demo page: types and freshness of the committed build"
 npm run --silent check --prefix packages/demo
 
