@@ -28,15 +28,13 @@ def arguments(running):
         path += ("&" if "?" in path else "?") + "token={token}"
     out += [f"--url={base}{path}", f"--origin={t.origin}"]
     if t.credential == "cookie":
-        out.append(f"--cookie=sid={token}")
-    elif t.public:
+        out.append("--cookie=sid={token}")
+    if t.public:
         out += ["--public", "--token=none-needed"]
     else:
         out += [f"--token={token}", f"--token-b={running.token('bob')}"]
         if running.is_jwt:
             out.append(f"--expired-token={running.token(lifetime=-3600)}")
-    if t.credential == "header":
-        out.append("--header=Authorization: Bearer {token}")
     if t.credential == "subprotocol":
         out += ["--subprotocol=lab.v1", "--subprotocol=bearer.{token}"]
     elif t.form.get("protocol"):

@@ -188,6 +188,11 @@ class Target:
         peer.reply = reply
         if greet:
             self.greet(peer, token, wait)
+            if self.stack.opt("welcome") == "session" and not any('"welcome"' in x for x in peer.texts):
+                try:
+                    self.until(peer, '"welcome"', 2)
+                except Gone:
+                    pass
         return peer
 
     def greet(self, peer, token, wait=4.0):

@@ -202,7 +202,7 @@ def unread(t):
     peer = t.open()
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     before, sent = resident(t), 0
-    peer.sock.settimeout(2)
+    peer.sock.settimeout(8)
     try:
         for i in range(2000):
             m = f"m{i:06d}"

@@ -4,9 +4,9 @@ const http = require('http');
 const WebSocket = require('ws');
 const app = require('../../app/app.js');
 
-const { ping_ms: pingMs = 0, pings_max: pingsMax = 0, echo_protocol: echoProtocol = false, ...lib } = app.options.lib || {};
+const { ping_ms: pingMs = 0, pings_max: pingsMax = 0, protocol_always: protocolAlways = false, echo_protocol: echoProtocol = false, ...lib } = app.options.lib || {};
 // Without a choice of one's own ws takes the first protocol that is offered, though it be a token.
-const choose = (offered) => (Array.from(offered).includes('lab.v1') ? 'lab.v1' : false);
+const choose = (offered) => (protocolAlways || Array.from(offered).includes('lab.v1') ? 'lab.v1' : false);
 const server = http.createServer(app.onRequest);
 const wss = new WebSocket.Server({ noServer: true, ...(echoProtocol ? {} : { handleProtocols: choose }), ...lib });
 server.on('upgrade', (req, socket, head) => {
