@@ -27,10 +27,19 @@ class LabError(Exception):
     pass
 
 
+_ports, _ports_guard = set(), threading.Lock()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nothing listens on, and that this program has not given to another server."""
+    with _ports_guard:
+        while True:
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", 0))
+                port = s.getsockname()[1]
+            if port not in _ports:
+                _ports.add(port)
+                return port
 
 
 def names():
@@ -198,7 +207,9 @@ class Running:
                 raise LabError(f"{self.stack.name} ended at once:\n{log.read_text(errors='replace')[-1500:]}")
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
-                return port
+                time.sleep(0.05)
+                if process.poll() is None:  # somebody else's port would answer too
+                    return port
             except OSError:
                 time.sleep(0.05)
         raise LabError(f"{self.stack.name} did not listen within 40 s:\n{log.read_text(errors='replace')[-1500:]}")

@@ -84,13 +84,18 @@ def closing(t):
     except Gone as e:
         code = e.how if e.code else "no close frame, " + e.how
     echoed = code.startswith("close 1000")
-    peer.sock.settimeout(max(0.1, 6 - (time.monotonic() - started)))
+    after, ended = peer.buffer, False
     try:
-        ended = not peer.sock.recv(1)
+        while time.monotonic() - started < 6 and not ended:
+            peer.sock.settimeout(max(0.1, 6 - (time.monotonic() - started)))
+            more = peer.sock.recv(4096)
+            after, ended = after + more, not more
     except TimeoutError:
-        ended = False
+        pass
     except OSError:
         ended = True
+    if b"HTTP/1." in after or "/1.1 200" in code:
+        return vulnerable("an HTTP answer follows on the WebSocket's stream")
     took = time.monotonic() - started
     if echoed and ended and took <= 5.5:
         return sound(f"close 1000 is echoed and TCP ends after {took:.1f} s")

@@ -218,6 +218,8 @@ def unread(t):
     time.sleep(0.5)
     grown = resident(t) - before
     evidence = f"{sent >> 20} MiB asked for, none read: {how}, resident memory grows {grown:.0f} MiB"
+    if 35 < grown < 52:
+        return None  # between the two, too near to noise
     return vulnerable(evidence) if grown > 45 and how != "the server ends the connection" else sound(evidence)
 
 
