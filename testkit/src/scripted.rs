@@ -403,11 +403,21 @@ fn take(buffer: &mut Vec<u8>) -> Option<Got> {
     }
     let fits = usize::try_from(announced).ok().filter(|size| *size <= 1 << 20);
     let payload = match fits {
-        Some(size) => buffer.get(head..head + size)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect(),
+        Some(size) => {
+            buffer.get(head..head + size)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
+        }
         None => Vec::new(),
     };
     buffer.drain(..head + payload.len());
-    Some(Got { fin: first & 0x80 != 0, reserved: first >> 4 & 7, opcode: first & 15, masked, announced, minimal, payload })
+    Some(Got {
+        fin: first & 0x80 != 0,
+        reserved: first >> 4 & 7,
+        opcode: first & 15,
+        masked,
+        announced,
+        minimal,
+        payload,
+    })
 }
 
 /// A running server; ended when dropped.
@@ -452,6 +462,11 @@ pub async fn verdict_with(script: Script, id: &str, change: impl FnOnce(&mut Opt
     let server = script.start().await;
     let report = server.audit(&[id], change).await;
     let item = report.checks.iter().find(|item| item.id == id).unwrap();
-    let told = format!("{} | baseline {:?} | anonymous {}", item.evidence.join("; "), report.spoken.baseline, report.spoken.anonymous);
+    let told = format!(
+        "{} | baseline {:?} | anonymous {}",
+        item.evidence.join("; "),
+        report.spoken.baseline,
+        report.spoken.anonymous
+    );
     (item.status.0, told)
 }

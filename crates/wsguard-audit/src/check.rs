@@ -131,6 +131,10 @@ pub enum Need {
     TokenB,
     /// A token that has ended: `--expired-token`.
     ExpiredToken,
+    /// A good token that is meant for another service: `--foreign-token`.
+    ForeignToken,
+    /// A message that was given: `--send`.
+    SendGiven,
     /// A cookie: `--cookie`.
     Cookie,
     /// An address that ends the session: `--logout-url`.

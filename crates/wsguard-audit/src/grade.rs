@@ -92,9 +92,10 @@ pub(crate) fn grade(marks: &[Mark<'_>]) -> Grade {
         reasons.push(format!("{id} is a confirmed critical finding: F"));
         letter = "F";
     }
-    if let Some(mark) = marks.iter().find(|mark| {
-        mark.status == Status::Fail && TRUST.contains(&mark.id) && mark.severity > Severity::Info
-    }) {
+    if let Some(mark) = marks
+        .iter()
+        .find(|mark| mark.status == Status::Fail && TRUST.contains(&mark.id) && mark.severity > Severity::Info)
+    {
         reasons.push(format!("{}: the certificate cannot be trusted: T", mark.id));
         letter = "T";
     }
@@ -108,9 +109,9 @@ pub(crate) fn grade(marks: &[Mark<'_>]) -> Grade {
 }
 
 fn letter_of(score: u32, marks: &[Mark<'_>]) -> &'static str {
-    let is_clean = !marks.iter().any(|mark| {
-        mark.status == Status::Fail || (mark.status == Status::Warn && mark.severity >= Severity::Medium)
-    });
+    let is_clean = !marks
+        .iter()
+        .any(|mark| mark.status == Status::Fail || (mark.status == Status::Warn && mark.severity >= Severity::Medium));
     match score {
         97.. if is_clean => "A+",
         90.. => "A",
@@ -136,7 +137,8 @@ mod tests {
         use Severity::{Critical, High, Low, Medium};
         use Status::{Fail, Pass, Skipped, Unknown, Warn};
         let passed = |count: usize| vec![mark("p", Pass, High, Confirmed); count];
-        let with = |count: usize, more: &[Mark<'static>]| passed(count).into_iter().chain(more.iter().copied()).collect();
+        let with =
+            |count: usize, more: &[Mark<'static>]| passed(count).into_iter().chain(more.iter().copied()).collect();
         let cases: [(&str, Vec<Mark<'_>>, Option<&str>, u32); 12] = [
             ("all good", passed(10), Some("A+"), 100),
             ("a small warning", with(10, &[mark("x", Warn, Low, Confirmed)]), Some("A+"), 99),

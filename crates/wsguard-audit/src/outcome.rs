@@ -74,7 +74,13 @@ pub struct Outcome {
 
 impl Outcome {
     fn new(status: Status, evidence: impl Into<String>) -> Self {
-        Self { status, confidence: Confidence::Confirmed, severity: None, evidence: vec![evidence.into()], settle: None }
+        Self {
+            status,
+            confidence: Confidence::Confirmed,
+            severity: None,
+            evidence: vec![evidence.into()],
+            settle: None,
+        }
     }
 
     /// Proved good by `evidence`.

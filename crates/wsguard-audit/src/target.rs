@@ -20,6 +20,8 @@ pub struct Options {
     pub token_b: Option<String>,
     /// A credential that has ended.
     pub expired_token: Option<String>,
+    /// A good credential that is meant for another service.
+    pub foreign_token: Option<String>,
     /// The value of a `Cookie` header. May hold `{token}`.
     pub cookie: Option<String>,
     /// Further headers of every handshake. Values may hold `{token}`.
@@ -66,6 +68,7 @@ impl Options {
             token: token.map(str::to_owned),
             token_b: None,
             expired_token: None,
+            foreign_token: None,
             cookie: None,
             headers: Vec::new(),
             origin: None,
@@ -100,8 +103,11 @@ impl Options {
 
     /// Everything that must not stand in a report.
     pub fn secrets(&self) -> Vec<String> {
-        let mut secrets: Vec<String> =
-            [&self.token, &self.token_b, &self.expired_token].into_iter().flatten().cloned().collect();
+        let mut secrets: Vec<String> = [&self.token, &self.token_b, &self.expired_token, &self.foreign_token]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         if let Some(cookie) = &self.cookie {
             secrets.extend(cookie.split(';').filter_map(|pair| Some(pair.split_once('=')?.1.trim().to_owned())));
         }
@@ -173,10 +179,8 @@ impl Target {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).replace("%7B", "{").replace("%7D", "}");
-        let addresses: Vec<SocketAddr> = lookup_host((host.as_str(), port))
-            .await
-            .map_err(|error| TargetError::Name(host.clone(), error))?
-            .collect();
+        let addresses: Vec<SocketAddr> =
+            lookup_host((host.as_str(), port)).await.map_err(|error| TargetError::Name(host.clone(), error))?.collect();
         if addresses.is_empty() {
             return Err(TargetError::Name(host, std::io::Error::other("it has none")));
         }
@@ -209,9 +213,7 @@ impl Target {
     pub fn is_private(&self) -> bool {
         self.addresses.iter().all(|address| match address.ip() {
             IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-            IpAddr::V6(v6) => {
-                v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local()
-            }
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
         })
     }
 

@@ -35,9 +35,9 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     match entry {
         Entry::Denied(_) => Outcome::pass(seen),
         Entry::Served { .. } => Outcome::fail(seen),
-        _ if probe.way().template.is_none() => {
-            Outcome::unknown(seen).and("whether the open connection is of use was not found out").settled_by("--send and --expect")
-        }
+        _ if probe.way().template.is_none() => Outcome::unknown(seen)
+            .and("whether the open connection is of use was not found out")
+            .settled_by("--send and --expect"),
         _ => Outcome::warn(seen).and("nothing was answered, and the connection was not closed either"),
     }
 }

@@ -35,7 +35,9 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         Entry::Denied(_) => Outcome::pass(seen),
         Entry::Served { .. } => Outcome::fail(seen),
         // Without an answer to compare, that the socket stays open is all that the good token gets as well.
-        _ if probe.way().template.is_none() && probe.way().placement.is_in_handshake() => Outcome::fail(seen).probable(),
+        _ if probe.way().template.is_none() && probe.way().placement.is_in_handshake() => {
+            Outcome::fail(seen).probable()
+        }
         _ => Outcome::warn(seen).and("nothing was answered, and the connection was not closed either"),
     }
 }

@@ -14,11 +14,7 @@ pub(super) const META: Meta = Meta {
     turn: Turn::Quiet,
     intrusive: false,
     since: "0.1.0",
-    refs: Refs {
-        cwe: &[1385],
-        asvs: &["4.4.2"],
-        url: "https://www.rfc-editor.org/rfc/rfc6455#section-10.2",
-    },
+    refs: Refs { cwe: &[1385], asvs: &["4.4.2"], url: "https://www.rfc-editor.org/rfc/rfc6455#section-10.2" },
     what: "Repeats the good handshake with an Origin that the server cannot know, `https://wsguard-audit.invalid`, and \
            looks whether it is refused, closed soon after, or served.",
     why: "Browsers send cookies, and reach servers of the local network, from any page. Where the Origin is not \

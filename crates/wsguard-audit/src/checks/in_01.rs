@@ -35,7 +35,9 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             Ok(session) => session,
             Err(outcome) => return outcome.and_all(seen),
         };
-        let Some(message) = session.message() else { return Outcome::unknown("needs a message that the target answers") };
+        let Some(message) = session.message() else {
+            return Outcome::unknown("needs a message that the target answers");
+        };
         match session.ask_with(malformed, &message).await {
             Answer::Ended(end @ (Event::Close { code: Some(1011 | 1006), .. } | Event::Ended(End::Reset))) => {
                 // The next handshake shows whether that was one connection or the server.
@@ -46,13 +48,16 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
                 };
             }
             Answer::Served(reply) => {
-                return Outcome::warn(format!("{malformed:?} was answered: {}", crate::probe::shortened(&reply))).and_all(seen);
+                return Outcome::warn(format!("{malformed:?} was answered: {}", crate::probe::shortened(&reply)))
+                    .and_all(seen);
             }
             answer @ (Answer::Refused(_) | Answer::Ended(_)) => seen.push(format!("{malformed:?}: {}", answer.shown())),
             Answer::Silent(_) => {
                 silent = silent.saturating_add(1);
                 if !session.still_serves().await {
-                    return Outcome::fail(format!("{malformed:?}: the connection is dead afterwards")).and_all(seen).probable();
+                    return Outcome::fail(format!("{malformed:?}: the connection is dead afterwards"))
+                        .and_all(seen)
+                        .probable();
                 }
                 seen.push(format!("{malformed:?}: ignored"));
             }

@@ -1,26 +1,83 @@
 //! The catalogue. Made by `cargo xtask codegen` from the files of this folder: add a file, not a line.
 
 mod auth_01;
+mod auth_02;
 mod auth_03;
+mod auth_04;
+mod auth_05;
+mod auth_06;
+mod auth_07;
+mod auth_08;
 mod auth_09;
+mod auth_10;
+mod auth_11;
+mod auth_12;
+mod auth_13;
+mod auth_14;
 mod csrf_01;
 mod csrf_02;
+mod csrf_03;
+mod csrf_04;
+mod csrf_05;
+mod csrf_06;
+mod csrf_07;
+mod csrf_08;
+mod csrf_09;
+mod csrf_10;
 mod in_01;
 mod proto_05;
 mod rate_02;
+mod tls;
 mod tls_01;
+mod tls_02;
+mod tls_03;
+mod tls_04;
+mod tls_05;
+mod tls_06;
+mod tls_07;
+mod tls_08;
+mod tls_09;
+mod tls_10;
 
 use crate::check::Check;
 
 /// Every check, by id.
 pub const ALL: &[Check] = &[
     Check { meta: &auth_01::META, run: |probe| Box::pin(auth_01::run(probe)) },
+    Check { meta: &auth_02::META, run: |probe| Box::pin(auth_02::run(probe)) },
     Check { meta: &auth_03::META, run: |probe| Box::pin(auth_03::run(probe)) },
+    Check { meta: &auth_04::META, run: |probe| Box::pin(auth_04::run(probe)) },
+    Check { meta: &auth_05::META, run: |probe| Box::pin(auth_05::run(probe)) },
+    Check { meta: &auth_06::META, run: |probe| Box::pin(auth_06::run(probe)) },
+    Check { meta: &auth_07::META, run: |probe| Box::pin(auth_07::run(probe)) },
+    Check { meta: &auth_08::META, run: |probe| Box::pin(auth_08::run(probe)) },
     Check { meta: &auth_09::META, run: |probe| Box::pin(auth_09::run(probe)) },
+    Check { meta: &auth_10::META, run: |probe| Box::pin(auth_10::run(probe)) },
+    Check { meta: &auth_11::META, run: |probe| Box::pin(auth_11::run(probe)) },
+    Check { meta: &auth_12::META, run: |probe| Box::pin(auth_12::run(probe)) },
+    Check { meta: &auth_13::META, run: |probe| Box::pin(auth_13::run(probe)) },
+    Check { meta: &auth_14::META, run: |probe| Box::pin(auth_14::run(probe)) },
     Check { meta: &csrf_01::META, run: |probe| Box::pin(csrf_01::run(probe)) },
     Check { meta: &csrf_02::META, run: |probe| Box::pin(csrf_02::run(probe)) },
+    Check { meta: &csrf_03::META, run: |probe| Box::pin(csrf_03::run(probe)) },
+    Check { meta: &csrf_04::META, run: |probe| Box::pin(csrf_04::run(probe)) },
+    Check { meta: &csrf_05::META, run: |probe| Box::pin(csrf_05::run(probe)) },
+    Check { meta: &csrf_06::META, run: |probe| Box::pin(csrf_06::run(probe)) },
+    Check { meta: &csrf_07::META, run: |probe| Box::pin(csrf_07::run(probe)) },
+    Check { meta: &csrf_08::META, run: |probe| Box::pin(csrf_08::run(probe)) },
+    Check { meta: &csrf_09::META, run: |probe| Box::pin(csrf_09::run(probe)) },
+    Check { meta: &csrf_10::META, run: |probe| Box::pin(csrf_10::run(probe)) },
     Check { meta: &in_01::META, run: |probe| Box::pin(in_01::run(probe)) },
     Check { meta: &proto_05::META, run: |probe| Box::pin(proto_05::run(probe)) },
     Check { meta: &rate_02::META, run: |probe| Box::pin(rate_02::run(probe)) },
     Check { meta: &tls_01::META, run: |probe| Box::pin(tls_01::run(probe)) },
+    Check { meta: &tls_02::META, run: |probe| Box::pin(tls_02::run(probe)) },
+    Check { meta: &tls_03::META, run: |probe| Box::pin(tls_03::run(probe)) },
+    Check { meta: &tls_04::META, run: |probe| Box::pin(tls_04::run(probe)) },
+    Check { meta: &tls_05::META, run: |probe| Box::pin(tls_05::run(probe)) },
+    Check { meta: &tls_06::META, run: |probe| Box::pin(tls_06::run(probe)) },
+    Check { meta: &tls_07::META, run: |probe| Box::pin(tls_07::run(probe)) },
+    Check { meta: &tls_08::META, run: |probe| Box::pin(tls_08::run(probe)) },
+    Check { meta: &tls_09::META, run: |probe| Box::pin(tls_09::run(probe)) },
+    Check { meta: &tls_10::META, run: |probe| Box::pin(tls_10::run(probe)) },
 ];

@@ -42,9 +42,13 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         };
     };
     match session.answer_to(&message, 3.0).await {
-        Answer::Served(reply) => Outcome::fail(format!("a message without a mask was answered: {}", crate::probe::shortened(&reply))),
+        Answer::Served(reply) => {
+            Outcome::fail(format!("a message without a mask was answered: {}", crate::probe::shortened(&reply)))
+        }
         Answer::Ended(end) => Outcome::pass(format!("after a frame without a mask: {end}")),
-        Answer::Refused(text) => Outcome::warn(format!("a frame without a mask was read and refused as a message: {text}")),
+        Answer::Refused(text) => {
+            Outcome::warn(format!("a frame without a mask was read and refused as a message: {text}"))
+        }
         Answer::Silent(_) if session.still_serves().await => {
             Outcome::warn("a frame without a mask was dropped, and the connection lives on")
         }

@@ -51,7 +51,9 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             Err(why) => Err(why),
         };
         match answer {
-            Ok(response) if response.status == 101 && response.value("Sec-WebSocket-Accept") == Some(&request.accept()) => {
+            Ok(response)
+                if response.status == 101 && response.value("Sec-WebSocket-Accept") == Some(&request.accept()) =>
+            {
                 return Outcome::fail(format!("port {port} without TLS: {response}")).and_all(seen);
             }
             Ok(response) => {
@@ -75,7 +77,10 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     let rest = seen.into_iter().skip(1);
     match (decided, redirected) {
         (false, _) => Outcome::unknown(first).and_all(rest),
-        (true, true) => Outcome::warn(first).and_all(rest).and("a redirect hides that the client began in clear text").at(Severity::Low),
+        (true, true) => Outcome::warn(first)
+            .and_all(rest)
+            .and("a redirect hides that the client began in clear text")
+            .at(Severity::Low),
         (true, false) => Outcome::pass(first).and_all(rest),
     }
 }

@@ -78,7 +78,8 @@ impl Dialect {
         let value: Value = serde_json::from_str(text).ok()?;
         let payload = value.get("payload");
         let is_wsguard = value.get("type").and_then(Value::as_str) == Some("welcome")
-            && payload.is_some_and(|payload| payload.get("heartbeatMs").is_some() && payload.get("csrfToken").is_some());
+            && payload
+                .is_some_and(|payload| payload.get("heartbeatMs").is_some() && payload.get("csrfToken").is_some());
         if is_wsguard {
             Some(Self::Wsguard)
         } else if value.get("jsonrpc").is_some() {
@@ -129,17 +130,18 @@ pub(crate) fn templates(dialect: Dialect) -> Vec<Template> {
             r#""type":"echo".*{marker}"#,
         )]),
         Dialect::JsonRpc => of(&[
-            (r#"{"jsonrpc":"2.0","id":"{id}","method":"echo","params":["{marker}"]}"#, r#""result".*{marker}|{marker}.*"result""#),
+            (
+                r#"{"jsonrpc":"2.0","id":"{id}","method":"echo","params":["{marker}"]}"#,
+                r#""result".*{marker}|{marker}.*"result""#,
+            ),
             (r#"{"jsonrpc":"2.0","id":"{id}","method":"ping"}"#, r#""result".*{id}|{id}.*"result""#),
         ]),
-        Dialect::GraphqlTransportWs => of(&[(
-            r#"{"id":"{id}","type":"subscribe","payload":{"query":"{ __typename }"}}"#,
-            r#""type":\s*"next""#,
-        )]),
-        Dialect::GraphqlWs => of(&[(
-            r#"{"id":"{id}","type":"start","payload":{"query":"{ __typename }"}}"#,
-            r#""type":\s*"data""#,
-        )]),
+        Dialect::GraphqlTransportWs => {
+            of(&[(r#"{"id":"{id}","type":"subscribe","payload":{"query":"{ __typename }"}}"#, r#""type":\s*"next""#)])
+        }
+        Dialect::GraphqlWs => {
+            of(&[(r#"{"id":"{id}","type":"start","payload":{"query":"{ __typename }"}}"#, r#""type":\s*"data""#)])
+        }
         Dialect::SocketIo(_) => of(&[
             (r#"42["echo","{marker}"]"#, "{marker}"),
             (r#"42["message","{marker}"]"#, "{marker}"),
@@ -147,7 +149,10 @@ pub(crate) fn templates(dialect: Dialect) -> Vec<Template> {
         ]),
         _ => of(&[
             (r#"{"type":"echo","id":"{id}","payload":{"marker":"{marker}"}}"#, "{marker}"),
-            (r#"{"jsonrpc":"2.0","id":"{id}","method":"echo","params":["{marker}"]}"#, r#""result".*{marker}|{marker}.*"result""#),
+            (
+                r#"{"jsonrpc":"2.0","id":"{id}","method":"echo","params":["{marker}"]}"#,
+                r#""result".*{marker}|{marker}.*"result""#,
+            ),
             (r#"{"type":"ping","id":"{id}"}"#, r#"(?i)"(type|event|action)":\s*"pong""#),
             (r#"{"action":"ping","id":"{id}"}"#, r#"(?i)"(type|event|action)":\s*"pong""#),
             (r#"{"type":"message","text":"{marker}","message":"{marker}","data":"{marker}"}"#, "{marker}"),
@@ -171,8 +176,16 @@ pub(crate) fn is_refusal(text: &str) -> bool {
 
 /// Words of refusals that are not JSON, and of error names.
 const REFUSING_WORDS: [&str; 10] = [
-    "unauthor", "forbidden", "not authenticated", "unauthenticated", "authentication", "invalid token", "access denied",
-    "permission", "not allowed", "login required",
+    "unauthor",
+    "forbidden",
+    "not authenticated",
+    "unauthenticated",
+    "authentication",
+    "invalid token",
+    "access denied",
+    "permission",
+    "not allowed",
+    "login required",
 ];
 
 fn says_no(value: &Value) -> bool {
@@ -187,14 +200,20 @@ fn says_no(value: &Value) -> bool {
     let named = ["type", "event", "action", "status", "op", "kind"].iter().any(|name| {
         object.get(*name).and_then(Value::as_str).is_some_and(|word| {
             let lower = word.to_ascii_lowercase();
-            lower.contains("error") || lower.contains("unauth") || lower.contains("denied") || lower.contains("invalid")
-                || lower == "fail" || lower == "failed" || lower.contains("forbidden") || lower.contains("reject")
+            lower.contains("error")
+                || lower.contains("unauth")
+                || lower.contains("denied")
+                || lower.contains("invalid")
+                || lower == "fail"
+                || lower == "failed"
+                || lower.contains("forbidden")
+                || lower.contains("reject")
         })
     });
     let denied = ["ok", "success", "authenticated"].iter().any(|name| object.get(*name) == Some(&Value::Bool(false)));
-    let coded = ["code", "status", "statusCode"]
-        .iter()
-        .any(|name| object.get(*name).and_then(Value::as_u64).is_some_and(|code| matches!(code, 400..=499 | 4000..=4999)));
+    let coded = ["code", "status", "statusCode"].iter().any(|name| {
+        object.get(*name).and_then(Value::as_u64).is_some_and(|code| matches!(code, 400..=499 | 4000..=4999))
+    });
     has_error || named || denied || coded
 }
 
@@ -240,7 +259,9 @@ mod tests {
 
     #[test]
     fn every_template_knows_its_own_answer() {
-        for dialect in [Dialect::Wsguard, Dialect::JsonRpc, Dialect::GraphqlTransportWs, Dialect::SocketIo(4), Dialect::Json] {
+        for dialect in
+            [Dialect::Wsguard, Dialect::JsonRpc, Dialect::GraphqlTransportWs, Dialect::SocketIo(4), Dialect::Json]
+        {
             for template in templates(dialect) {
                 let pattern = template.expect.replace("{id}", "1").replace("{marker}", "m");
                 assert!(Regex::new(&pattern).is_ok(), "{dialect:?} {}", template.expect);

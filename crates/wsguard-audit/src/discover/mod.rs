@@ -50,7 +50,9 @@ impl Placement {
             Self::Query(name) => request.query(name, credential),
             Self::Subprotocol(entries) => entries.iter().fold(request, |request, entry| {
                 let entry = entry.replace("{token}", credential);
-                let has = request.value("Sec-WebSocket-Protocol").is_some_and(|list| list.split(", ").any(|held| held == entry));
+                let has = request
+                    .value("Sec-WebSocket-Protocol")
+                    .is_some_and(|list| list.split(", ").any(|held| held == entry));
                 if has { request } else { request.offer(&entry) }
             }),
             Self::None | Self::Given | Self::First(_) | Self::Connect => request,
@@ -174,7 +176,10 @@ async fn with_origin(probe: &Probe, origin: Option<String>) -> Way {
         origin,
         path: probe.target().path.clone(),
         offers: options.subprotocols.clone(),
-        template: options.send.as_ref().map(|send| Template::new(send, options.expect.as_deref().unwrap_or("{marker}"))),
+        template: options
+            .send
+            .as_ref()
+            .map(|send| Template::new(send, options.expect.as_deref().unwrap_or("{marker}"))),
         ..Way::default()
     };
     guess(&mut way, options);
@@ -182,6 +187,10 @@ async fn with_origin(probe: &Probe, origin: Option<String>) -> Way {
     way.anonymous = anonymous.shown.clone();
     if anonymous.is_unreached {
         return Way { trouble: anonymous.shown, is_unreached: true, ..way };
+    }
+    // What a stranger is told says little about the language that is spoken to those who are let in.
+    if anonymous.reach < Reach::Served && matches!(way.dialect, Dialect::Json | Dialect::Text) {
+        way.dialect = Dialect::Unknown;
     }
     let known = (way.dialect, way.template.clone());
     if let Some(token) = options.token.clone() {
@@ -191,7 +200,9 @@ async fn with_origin(probe: &Probe, origin: Option<String>) -> Way {
             let is_first = way.baseline.is_none() && way.trouble.is_empty();
             let found = attempt(probe, &mut candidate, Some(&token)).await;
             candidate.asks_credential = found.reach > anonymous.reach;
-            if found.reach > anonymous.reach || (is_first && found.reach == anonymous.reach && found.reach > Reach::Nowhere) {
+            if found.reach > anonymous.reach
+                || (is_first && found.reach == anonymous.reach && found.reach > Reach::Nowhere)
+            {
                 let is_final = found.reach > anonymous.reach;
                 candidate.baseline = Some(found.shown);
                 way = candidate;
@@ -318,7 +329,11 @@ async fn attempt(probe: &Probe, way: &mut Way, credential: Option<&str>) -> Foun
             Entry::Served { .. } => Reach::Served,
             Entry::Open { .. } => Reach::Open,
             // The message was refused, not the peer: without it the connection stays open.
-            Entry::Denied(crate::probe::entry::Denial::Message(_, None)) if credential.is_some() && way.template.is_none() => Reach::Open,
+            Entry::Denied(crate::probe::entry::Denial::Message(_, None))
+                if credential.is_some() && way.template.is_none() =>
+            {
+                Reach::Open
+            }
             _ => Reach::Nowhere,
         };
         if here > reach || shown.is_empty() {

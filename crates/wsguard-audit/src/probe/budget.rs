@@ -156,7 +156,10 @@ impl Budget {
 
     /// When the time of the run is over.
     pub(crate) fn ends_at(&self) -> Instant {
-        self.after(self.started, self.pace.seconds(1.0).saturating_mul(u32::try_from(self.limits.seconds).unwrap_or(u32::MAX)))
+        self.after(
+            self.started,
+            self.pace.seconds(1.0).saturating_mul(u32::try_from(self.limits.seconds).unwrap_or(u32::MAX)),
+        )
     }
 
     fn after(&self, from: Instant, by: Duration) -> Instant {

@@ -114,9 +114,7 @@ impl From<Denial> for Entry {
     fn from(denial: Denial) -> Self {
         match denial {
             Denial::Spent(spent) => Self::Unreached(spent.to_string()),
-            Denial::Message(text, end) if is_limit(&text) => {
-                Self::Limited(Denial::Message(text, end).to_string())
-            }
+            Denial::Message(text, end) if is_limit(&text) => Self::Limited(Denial::Message(text, end).to_string()),
             denial if matches!(denial.close_code(), Some(4429 | 1013)) => Self::Limited(denial.to_string()),
             denial => Self::Denied(denial),
         }

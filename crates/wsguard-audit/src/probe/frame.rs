@@ -141,13 +141,7 @@ pub(crate) fn take(buffer: &mut Vec<u8>) -> Result<Option<Received>, TooLarge> {
     let Some(body) = buffer.get(head..end) else { return Ok(None) };
     let payload = body.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
     buffer.drain(..end);
-    Ok(Some(Received {
-        fin: first & 0x80 != 0,
-        reserved: first >> 4 & 7,
-        opcode: Opcode(first & 15),
-        masked,
-        payload,
-    }))
+    Ok(Some(Received { fin: first & 0x80 != 0, reserved: first >> 4 & 7, opcode: Opcode(first & 15), masked, payload }))
 }
 
 /// A frame of more than [`RECEIVED_BYTES_MAX`] bytes.
@@ -186,9 +180,11 @@ mod tests {
             ("unmasked", Frame { mask: None, ..Frame::text("Hi") }, &[0x81, 0x02, 0x48, 0x69][..]),
             ("rsv1", Frame { reserved: 4, mask: zero, ..Frame::text("") }, &[0xc1, 0x80, 0, 0, 0, 0]),
             ("fragment", Frame { fin: false, mask: zero, ..Frame::text("") }, &[0x01, 0x80, 0, 0, 0, 0]),
-            ("not minimal", Frame { length: Length::Two(1), mask: zero, ..Frame::text("x") }, &[
-                0x81, 0xfe, 0, 1, 0, 0, 0, 0, 0x78,
-            ]),
+            (
+                "not minimal",
+                Frame { length: Length::Two(1), mask: zero, ..Frame::text("x") },
+                &[0x81, 0xfe, 0, 1, 0, 0, 0, 0, 0x78],
+            ),
             (
                 "a lie",
                 Frame { length: Length::Eight(1 << 63), mask: zero, ..Frame::new(Opcode::BINARY, "") },

@@ -38,7 +38,10 @@ impl Jwt {
 
     /// `exp`, in seconds since 1970.
     pub(crate) fn expires(&self) -> Option<u64> {
-        self.claims.get("exp").and_then(Value::as_f64).map(|exp| std::time::Duration::try_from_secs_f64(exp).map_or(0, |at| at.as_secs()))
+        self.claims
+            .get("exp")
+            .and_then(Value::as_f64)
+            .map(|exp| std::time::Duration::try_from_secs_f64(exp).map_or(0, |at| at.as_secs()))
     }
 
     /// `iat`, in seconds since 1970.
@@ -93,7 +96,8 @@ mod tests {
 
     #[test]
     fn tokens_are_read_and_made() {
-        let token = sign(&json!({"alg": "HS256"}), &json!({"sub": "ann", "exp": 1_700_000_000}), hmac::HMAC_SHA256, b"secret");
+        let token =
+            sign(&json!({"alg": "HS256"}), &json!({"sub": "ann", "exp": 1_700_000_000}), hmac::HMAC_SHA256, b"secret");
         let jwt = Jwt::parse(&token).unwrap();
         assert_eq!((jwt.algorithm(), jwt.expires()), ("HS256", Some(1_700_000_000)));
         assert!(jwt.is_signed_with(b"secret") && !jwt.is_signed_with(b"other"));

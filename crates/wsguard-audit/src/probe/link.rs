@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustls::ProtocolVersion;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -152,15 +152,41 @@ impl Road {
     ) -> Result<Link, Unreached> {
         let started = Instant::now();
         let tcp = self.tcp(port, deadline).await?;
-        let mut timing = Timing { tcp: started.elapsed(), ..Timing::default() };
+        let timing = Timing { tcp: started.elapsed(), ..Timing::default() };
         if !tls {
             return Ok(Link { io: Box::new(tcp), buffer: Vec::new(), timing, tls: None, _permit: permit, ended: None });
         }
+        let (config, seen) = self.trust.client(alpn).map_err(|why| Unreached::Tls(why.to_string()))?;
+        let mut link = self.wrap(permit, deadline, tcp, timing, Arc::new(config)).await?;
+        if let Some(facts) = &mut link.tls {
+            facts.chain = seen.chain();
+        }
+        Ok(link)
+    }
+
+    /// A connection with this configuration of TLS.
+    pub(crate) async fn open_tls(
+        &self,
+        permit: Permit,
+        deadline: Instant,
+        config: Arc<ClientConfig>,
+    ) -> Result<Link, Unreached> {
+        let tcp = self.tcp(self.target.port, deadline).await?;
+        self.wrap(permit, deadline, tcp, Timing::default(), config).await
+    }
+
+    async fn wrap(
+        &self,
+        permit: Permit,
+        deadline: Instant,
+        tcp: TcpStream,
+        mut timing: Timing,
+        config: Arc<ClientConfig>,
+    ) -> Result<Link, Unreached> {
         let error = |error: &dyn fmt::Display| Unreached::Tls(error.to_string());
-        let (config, seen) = self.trust.client(alpn).map_err(|why| error(&why))?;
         let name = ServerName::try_from(self.target.host.clone()).map_err(|why| error(&why))?;
         let started = Instant::now();
-        let stream = timeout_at(deadline, TlsConnector::from(Arc::new(config)).connect(name, tcp))
+        let stream = timeout_at(deadline, TlsConnector::from(config).connect(name, tcp))
             .await
             .map_err(|_| Unreached::Silent)?
             .map_err(|why| error(&why))?;
@@ -169,7 +195,7 @@ impl Road {
         let facts = TlsFacts {
             version: session.protocol_version(),
             suite: session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
-            chain: seen.chain(),
+            chain: Vec::new(),
             alpn: session.alpn_protocol().map(<[u8]>::to_vec),
         };
         let io = Box::new(stream);
@@ -252,7 +278,8 @@ impl Link {
     /// Reads the body that belongs to `head`, as far as it comes until `deadline`.
     pub(crate) async fn body(&mut self, head: &mut Response, deadline: Instant) {
         let length = head.value("Content-Length").and_then(|value| value.parse::<usize>().ok());
-        let chunked = head.value("Transfer-Encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
+        let chunked =
+            head.value("Transfer-Encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
         let has_body = !matches!(head.status, 100..200 | 204 | 304);
         while has_body && self.buffer.len() < length.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX) {
             if chunked && self.buffer.ends_with(b"0\r\n\r\n") {

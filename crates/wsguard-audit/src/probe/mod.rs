@@ -4,10 +4,12 @@
 pub(crate) mod budget;
 pub(crate) mod entry;
 pub(crate) mod frame;
+pub(crate) mod hello;
 pub(crate) mod jwt;
 pub(crate) mod link;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod secrets;
 pub(crate) mod session;
 pub(crate) mod socket;
 pub(crate) mod tls;
@@ -264,6 +266,12 @@ impl Probe {
     pub(crate) async fn connect_with(&self, tls: bool, port: u16, alpn: &[&[u8]]) -> Result<Link, Unreached> {
         let permit = self.permit().await?;
         self.shared.road.open_with(permit, self.shared.patience(10.0), tls, port, alpn).await
+    }
+
+    /// A connection with this configuration of TLS.
+    pub(crate) async fn connect_tls(&self, config: Arc<rustls::ClientConfig>) -> Result<Link, Unreached> {
+        let permit = self.permit().await?;
+        self.shared.road.open_tls(permit, self.shared.patience(10.0), config).await
     }
 
     async fn permit(&self) -> Result<Permit, Unreached> {

@@ -72,15 +72,7 @@ impl Session {
     /// # Errors
     /// With how the target refused.
     pub(crate) async fn establish(socket: Socket, way: &Way, credential: Option<&str>) -> Result<Self, Denial> {
-        let mut session = Self {
-            socket,
-            dialect: way.dialect,
-            template: way.template.clone(),
-            csrf: String::new(),
-            greeting: Vec::new(),
-            next_id: 0,
-            waiting: Vec::new(),
-        };
+        let mut session = Self::unready(socket, way);
         let login = credential.and_then(|credential| way.placement.login(credential));
         match way.dialect {
             Dialect::SocketIo(version) => session.socket_io(version, credential, way).await?,
@@ -93,6 +85,19 @@ impl Session {
             _ => session.log_in(login, 1.5).await?,
         }
         Ok(session)
+    }
+
+    /// A connection on which nothing has been said.
+    pub(crate) fn unready(socket: Socket, way: &Way) -> Self {
+        Self {
+            socket,
+            dialect: way.dialect,
+            template: way.template.clone(),
+            csrf: String::new(),
+            greeting: Vec::new(),
+            next_id: 0,
+            waiting: Vec::new(),
+        }
     }
 
     async fn log_in(&mut self, login: Option<String>, seconds: f64) -> Result<(), Denial> {

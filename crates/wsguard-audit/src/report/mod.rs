@@ -271,9 +271,7 @@ impl Report {
     /// The failures of at least this severity, candidates not counted.
     pub fn failures(&self, at_least: Severity) -> impl Iterator<Item = &Item> {
         self.checks.iter().filter(move |item| {
-            item.status.0 == Status::Fail
-                && item.severity.0 >= at_least
-                && item.confidence.0 != Confidence::Candidate
+            item.status.0 == Status::Fail && item.severity.0 >= at_least && item.confidence.0 != Confidence::Candidate
         })
     }
 
@@ -320,8 +318,7 @@ fn masked(text: &str, secrets: &[String]) -> String {
     }
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
-        let is_bidi =
-            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let is_bidi = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if letter.is_control() || is_bidi {
             out.extend(letter.escape_unicode());
         } else {

@@ -56,6 +56,8 @@ fn words(need: Need) -> &'static str {
         Need::Jwt => "a token that is a JWT",
         Need::TokenB => "a second identity (`--token-b`)",
         Need::ExpiredToken => "a token that has ended (`--expired-token`)",
+        Need::ForeignToken => "a token for another service (`--foreign-token`)",
+        Need::SendGiven => "a message that only the first identity may send (`--send`)",
         Need::Cookie => "a cookie (`--cookie`)",
         Need::LogoutUrl => "`--logout-url`",
         Need::TicketUrl => "`--ticket-url`",

@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// A credential that has ended
     #[arg(long, value_name = "TOKEN")]
     expired_token: Option<String>,
+    /// A good credential that is meant for another service
+    #[arg(long, value_name = "TOKEN")]
+    foreign_token: Option<String>,
     /// The value of the Cookie header, for servers that log in by cookie
     #[arg(long, value_name = "COOKIE")]
     cookie: Option<String>,
@@ -121,10 +124,9 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     if let Some(id) = &arguments.explain {
         return match wsguard_audit::explain(id) {
             Some(page) => output::result(page.trim_end()),
-            None => output::failed(
-                format!("explain {id}: no such check; the ids are {}", ids().join(", ")),
-                Exit::Usage,
-            ),
+            None => {
+                output::failed(format!("explain {id}: no such check; the ids are {}", ids().join(", ")), Exit::Usage)
+            }
         };
     }
     let options = match options(arguments) {
@@ -180,6 +182,7 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         token,
         token_b: arguments.token_b.clone(),
         expired_token: arguments.expired_token.clone(),
+        foreign_token: arguments.foreign_token.clone(),
         cookie: arguments.cookie.clone(),
         headers: arguments.headers.clone(),
         origin: arguments.origin.clone(),
@@ -230,14 +233,7 @@ fn table(report: &Report, comparison: Option<&Comparison>, verbose: bool, folder
             continue;
         }
         // Writing to a String does not fail.
-        let _ = writeln!(
-            out,
-            "{}  {:12} {:8}  {}",
-            coloured(status),
-            item.id,
-            item.severity.0.as_str(),
-            item.title
-        );
+        let _ = writeln!(out, "{}  {:12} {:8}  {}", coloured(status), item.id, item.severity.0.as_str(), item.title);
         let lines = if verbose { item.evidence.len() } else { 2 };
         for line in item.evidence.iter().take(lines) {
             let _ = writeln!(out, "         {DIM}{}{DIM:#}", output::harmless(line));
