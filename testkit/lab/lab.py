@@ -2,12 +2,14 @@
 """Real WebSocket servers, old and new, good and bad, for judging `wsguard audit`. See README.md beside this file."""
 import argparse
 import concurrent.futures
+import os
+import signal
 import sys
 import threading
 import time
 
 from labkit import prove
-from labkit.stack import LabError, Stack, names
+from labkit.stack import LabError, Stack, names, stop_all
 
 _print = threading.Lock()
 
@@ -43,11 +45,8 @@ def cmd_start(args):
     with stack.start(args.life) as running:
         say("wsguard audit " + " ".join(_quoted(a) for a in arguments(running)))
         say(f"ends after {args.life} s or with Ctrl-C")
-        try:
-            while running.alive():
-                time.sleep(0.5)
-        except KeyboardInterrupt:
-            pass
+        while running.alive():
+            time.sleep(0.5)
     return 0
 
 
@@ -129,6 +128,13 @@ def main():
     p.add_argument("--report", help="where to write the Markdown report")
     p.add_argument("--findings", help="where to write the misjudgements, one a line")
     args = top.parse_args()
+
+    def leave(number, _):
+        stop_all()
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
     try:
         return args.run(args)
     except LabError as e:

@@ -105,17 +105,19 @@ def judge(verdict, status):
     if verdict == "sound":
         return "right" if status == "pass" else "false alarm" if status in ("fail", "warn") else "open"
     if verdict == "informational":
-        return "false alarm" if status == "fail" else "right" if status in ("pass", "warn") else "open"
+        return "false alarm" if status == "fail" else "right"
     return "false alarm" if status in ("fail", "warn") else "right"
 
 
 def count(results):
     """{check: Counter of (verdict, worth)}."""
     by = collections.defaultdict(collections.Counter)
+    known = {check for r in results for check in r.said}
     for r in results:
         for check, (verdict, _) in prove.written(r.stack).items():
-            if check in r.said:
-                by[check][(verdict, judge(verdict, r.said[check]))] += 1
+            if check in known:
+                # An audit that gave no report left everything open.
+                by[check][(verdict, judge(verdict, r.said.get(check, "unknown")))] += 1
     return by
 
 
@@ -161,9 +163,10 @@ def render(results, by):
             continue
         harmless = lambda w: sum(n for (v, x), n in c.items() if v != "vulnerable" and x == w)
         out.append(f"| {check} | {c[('vulnerable', 'found')]} | {c[('vulnerable', 'denied')]} | {c[('vulnerable', 'open')]} | {harmless('right')} | {harmless('false alarm')} | {harmless('open')} |")
-    missing = [c for c in ALL if c not in by]
-    if missing:
-        out += ["", "Not in this audit, or without a demonstrated truth: " + ", ".join(missing) + "."]
+    said = {check for r in results for check in r.said}
+    for text, some in (("Not in the audit: ", [c for c in ALL if c not in said]), ("In the audit, and shown of no stack: ", [c for c in ALL if c in said and c not in by])):
+        if some:
+            out += ["", text + ", ".join(some) + "."]
     out += ["", "## By stack", "", "| stack | library | seconds | vulnerable found | false alarms | lives on |", "| --- | --- | ---: | ---: | ---: | --- |"]
     for r in sorted(results, key=lambda r: r.stack.name):
         own = figures(count([r]))

@@ -129,6 +129,15 @@ def debian_environment():
     return {"LD_LIBRARY_PATH": ":".join(str(p) for p in [*found, *libraries]), "PATH": f"{path}:{os.environ['PATH']}", "DEBIAN_ROOT": str(root)}
 
 
+_running = set()
+
+
+def stop_all():
+    """Ends every server that this program started."""
+    for r in list(_running):
+        r.stop()
+
+
 class Running:
     """A started stack: processes, port, credentials. Use as a context."""
 
@@ -140,6 +149,7 @@ class Running:
         self.secret = stack.opt("secret") or secrets.token_hex(32)
         self.sids = {"alice": stack.opt("sid_alice") or secrets.token_urlsafe(24), "bob": stack.opt("sid_bob") or secrets.token_urlsafe(24)}
         self.life = life
+        _running.add(self)
         try:
             self._start()
         except BaseException:
@@ -245,6 +255,7 @@ class Running:
         return self.token().count(".") == 2
 
     def stop(self):
+        _running.discard(self)
         for p in reversed(self.processes):
             for sig in (signal.SIGTERM, signal.SIGKILL):
                 try:

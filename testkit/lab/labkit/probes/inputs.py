@@ -196,7 +196,7 @@ def oversized(t):
         try:
             peer = t.open()
             peer.write(__import__("labkit.raw", fromlist=["x"]).frame(1, t.wrap(t.compose(m, text='"' + m + "x" * size + '"'))))
-            got = t.until(peer, m, 12)
+            got = t.until(peer, m, 25)
         except Gone as e:
             return sound(f"{size} bytes: {e.how}")
         except Refused:

@@ -155,11 +155,15 @@ def inflated(t):
 def headers(t):
     seen = {}
     for name, extra in (("100 headers", [f"X-Lab-{i}: 1" for i in range(100)]), ("16 KiB", ["X-Long: " + "a" * 16384]), ("64 KiB", ["X-Long: " + "a" * 65536])):
-        t.source = new_address()
-        r = t.handshake(headers=extra, wait=6)
-        seen[name] = r.status if r else "refused"
-        if r:
-            r.close()
+        # Some count only what came in pieces: whether a limit holds is seen on the fifth try at the latest.
+        for _ in range(5 if name == "64 KiB" else 1):
+            t.source = new_address()
+            r = t.handshake(headers=extra, wait=6)
+            seen[name] = r.status if r else "refused"
+            if r:
+                r.close()
+            if seen[name] == 101:
+                break
     text = "; ".join(f"{n}: {s}" for n, s in seen.items())
     return vulnerable(text) if seen["64 KiB"] == 101 else sound(text)
 
