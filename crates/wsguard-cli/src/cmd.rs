@@ -2,6 +2,7 @@
 
 mod audit;
 mod check_config;
+mod connections;
 mod keygen;
 mod log;
 mod revoke;
@@ -84,6 +85,9 @@ enum Command {
     /// Look at the open sessions of a running server.
     #[command(after_help = EXIT_CODES)]
     Sessions(sessions::Arguments),
+    /// Look at how the open connections of a running server stand.
+    #[command(after_help = EXIT_CODES)]
+    Connections(connections::Arguments),
     /// Judge a WebSocket server from outside: any server, not only this one.
     #[command(after_help = EXIT_CODES)]
     Audit(Box<audit::Arguments>),
@@ -101,6 +105,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::Token(arguments) => token::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Connections(arguments) => connections::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
     }
@@ -161,6 +166,8 @@ mod tests {
             ("revoke", false),
             ("sessions list --json --admin http://localhost:1", true),
             ("sessions", false),
+            ("connections list --subject ann --json --admin http://localhost:1", true),
+            ("connections", false),
             ("log verify a.jsonl --key a.pub", true),
             ("log verify a.jsonl b.jsonl --key a.pub --key b.pub --checkpoints c.jsonl --json", true),
             ("log verify a.jsonl --chain-only", true),

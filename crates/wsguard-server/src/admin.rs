@@ -5,6 +5,7 @@
 //! no label holds a subject, a room or an address.
 
 mod bans;
+mod connections;
 mod events;
 mod living;
 mod metrics;
@@ -53,6 +54,7 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .route("/api/stats", get(stats))
         .route("/api/bans", get(bans::bans).post(bans::ban))
         .route("/api/bans/{key}", delete(bans::lift))
+        .route("/api/connections", get(connections::connections))
         .route("/api/events", get(events::events))
         .route("/api/openapi.json", get(openapi))
         .route("/api/revocations", get(living::revocations).post(living::revoke))

@@ -1,9 +1,12 @@
 //! The development routes of `--dev`: the demo page, tokens for names, the view into a connection, frames that a browser
 //! cannot send. None of them exists without `--dev`, and `--dev` listens on loopback only.
 
+mod crowd;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +21,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use wsguard::core::control::origin;
+use wsguard::core::control::revocation::Target;
+use wsguard::core::control::session::SessionId;
 use wsguard::core::handshake::Header;
 use wsguard::core::time::UnixMs;
 use wsguard::core::token::{MintClaims, SigningKey, mint};
@@ -25,7 +30,7 @@ use wsguard::{Guard, Watched};
 
 use crate::app::unix_ms;
 use crate::http::{EventStream, Reply, json as json_reply, read_json, reply, single};
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal, Outcome};
 use crate::setup::DEV_TOKEN;
 
 /// Events that wait for a page that does not read them; then its stream ends.
@@ -44,6 +49,8 @@ pub(crate) struct Dev {
     pub(crate) key: Option<SigningKey>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) listen: SocketAddr,
+    /// Visitors are here: others come only when they are gone.
+    pub(crate) crowded: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +58,23 @@ struct TokenRequest {
     name: String,
     #[serde(default)]
     ttl: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Fate {
+    /// The connection is lost, as by a network that went away.
+    Cut,
+    /// The session is revoked, as an operator does it.
+    Revoke,
+}
+
+#[derive(Deserialize)]
+struct FateRequest {
+    kind: Fate,
+    session: String,
 }
 
 #[derive(Deserialize)]
@@ -70,8 +94,10 @@ impl Dev {
             return Some(json_reply(StatusCode::FORBIDDEN, &json!({"error": {"code": "forbidden"}})));
         }
         match (request.method(), path.as_str()) {
-            (&Method::POST, "/dev/token") => Some(self.token(request).await),
+            (&Method::POST, "/dev/token") => Some(self.token(guard, request).await),
             (&Method::GET, "/dev/watch") => Some(self.watch(guard, request.uri().query())),
+            (&Method::POST, "/dev/session") => Some(self.fate(guard, request).await),
+            (&Method::POST, "/dev/crowd") => Some(self.crowd().await),
             (&Method::POST, "/dev/attack") => Some(self.attack(request).await),
             (&Method::GET, "/") => asset("index.html"),
             (&Method::GET, path) => asset(path.strip_prefix("/dev/").or(path.strip_prefix('/'))?),
@@ -80,12 +106,12 @@ impl Dev {
     }
 
     /// `POST /dev/token {name, ttl}`: a token for any name.
-    async fn token(&self, request: Request<Incoming>) -> Reply {
+    async fn token(&self, guard: &Guard, request: Request<Incoming>) -> Reply {
         let bad = |message: &str| {
             json_reply(StatusCode::BAD_REQUEST, &json!({"error": {"code": "invalid_message", "message": message}}))
         };
         let Some(asked) = read_json::<TokenRequest>(request.into_body()).await else {
-            return bad("expected {\"name\": STRING, \"ttl\"?: \"15m\"}");
+            return bad("expected {\"name\": STRING, \"ttl\"?: \"15m\", \"roles\"?: [STRING]}");
         };
         let Some(key) = &self.key else {
             return bad("auth.keys is set: mint tokens with `wsguard token`");
@@ -102,7 +128,11 @@ impl Dev {
         // A token of the past is over by more than the leeway, or it would still be good.
         let expires_at =
             if past { now.saturating_sub(length.0.saturating_add(10_000)) } else { now.saturating_add(length.0) };
-        match mint(key, &MintClaims::new(&asked.name, UnixMs(expires_at))) {
+        // With an id a session can be revoked together with the token that it has.
+        let id = SessionId(guard.context().random_id()).to_string();
+        let claims =
+            MintClaims { id: Some(&id), roles: &asked.roles, ..MintClaims::new(&asked.name, UnixMs(expires_at)) };
+        match mint(key, &claims) {
             Ok(token) => {
                 json_reply(StatusCode::OK, &json!({"token": token, "subject": asked.name, "expiresAt": expires_at}))
             }
@@ -128,7 +158,11 @@ impl Dev {
                         Ok(Watched::Message(event)) => format!("event: message\ndata: {event}\n\n"),
                         Ok(Watched::State(state)) => format!("event: state\ndata: {state}\n\n"),
                         Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
-                        Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
+                        Err(tokio::sync::broadcast::error::RecvError::Closed) => {
+                            // The session is over. Without a word a browser would ask for it again and again.
+                            let _ = sender.try_send(Bytes::from_static(b"event: end\ndata: {}\n\n"));
+                            break;
+                        }
                     },
                     record = records.recv() => match record {
                         Ok(record) => format!("event: record\ndata: {}\n\n", record.trim_end()),
@@ -150,6 +184,50 @@ impl Dev {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
+    }
+
+    /// `POST /dev/session {kind, session}`: what a network or an operator does to a session, and a page cannot.
+    async fn fate(&self, guard: &Guard, request: Request<Incoming>) -> Reply {
+        let failed = |status, message: &str| {
+            json_reply(status, &json!({"error": {"code": "invalid_message", "message": message}}))
+        };
+        let asked = read_json::<FateRequest>(request.into_body()).await;
+        let Some((kind, session)) = asked.and_then(|asked| Some((asked.kind, asked.session.parse().ok()?))) else {
+            return failed(StatusCode::BAD_REQUEST, "expected {\"kind\": \"cut\" | \"revoke\", \"session\": ID}");
+        };
+        let handle = guard.handle();
+        match kind {
+            Fate::Cut if handle.cut(session) => json_reply(StatusCode::OK, &json!({"session": session.to_string()})),
+            Fate::Cut => failed(StatusCode::NOT_FOUND, "no such session"),
+            Fate::Revoke => match handle.revoke(Target::Session(session), Some("demo page")).await {
+                Ok(done) => {
+                    let entry = Entry {
+                        session: Some(session.to_string()),
+                        detail: Some(format!("by the demo page: session and its token (id {})", done.id)),
+                        ..Entry::new(unix_ms(), "revocation_added", Outcome::Success)
+                    };
+                    self.journal.record(entry);
+                    json_reply(StatusCode::OK, &json!({"session": session.to_string(), "sessions": done.sessions}))
+                }
+                Err(error) => failed(StatusCode::CONFLICT, &error.to_string()),
+            },
+        }
+    }
+
+    /// `POST /dev/crowd`: honest visitors come, chat for a dozen seconds, and go.
+    async fn crowd(&self) -> Reply {
+        let failed = |status, message: &str| {
+            json_reply(status, &json!({"error": {"code": "invalid_message", "message": message}}))
+        };
+        let Some(key) = &self.key else {
+            return failed(StatusCode::BAD_REQUEST, "auth.keys is set: there is no key to let visitors in");
+        };
+        if self.crowded.swap(true, Ordering::AcqRel) {
+            return failed(StatusCode::CONFLICT, "visitors are here already");
+        }
+        let visitors = crowd::chat(self.listen, key).await;
+        self.crowded.store(false, Ordering::Release);
+        json_reply(StatusCode::OK, &json!({"visitors": visitors, "messagesEach": crowd::MESSAGES}))
     }
 
     /// `POST /dev/attack {kind}`: sends this very server, over a socket like any peer's, what a browser cannot.
@@ -184,12 +262,7 @@ impl Dev {
 /// Opens a connection, reads the welcome, sends `bytes`, and tells what came back.
 async fn attack_with(listen: SocketAddr, bytes: &[u8]) -> std::io::Result<serde_json::Value> {
     let mut stream = TcpStream::connect(listen).await?;
-    let request = format!(
-        "GET /ws HTTP/1.1\r\nHost: localhost:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: d3NndWFyZCBhdHRhY2shIQ==\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {DEV_TOKEN}\r\n\r\n",
-        listen.port()
-    );
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(upgrade(listen, DEV_TOKEN).as_bytes()).await?;
     let mut got = Vec::new();
     read_until(&mut stream, &mut got, |got| frames_of(got).is_some_and(|(_, frames)| !frames.is_empty())).await?;
     stream.write_all(bytes).await?;
@@ -212,6 +285,15 @@ async fn attack_with(listen: SocketAddr, bytes: &[u8]) -> std::io::Result<serde_
     Ok(json!({
         "sent": hex(bytes), "status": status, "frames": texts, "closeCode": code, "closeReason": "", "ref": reference,
     }))
+}
+
+/// The upgrade request of a program with a token.
+fn upgrade(listen: SocketAddr, token: &str) -> String {
+    format!(
+        "GET /ws HTTP/1.1\r\nHost: localhost:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: d3NndWFyZCBhdHRhY2shIQ==\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n",
+        listen.port()
+    )
 }
 
 async fn read_until(stream: &mut TcpStream, got: &mut Vec<u8>, done: impl Fn(&[u8]) -> bool) -> std::io::Result<()> {

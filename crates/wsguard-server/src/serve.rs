@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
@@ -93,7 +94,7 @@ pub enum ServeError {
     #[error("make the development key: {0}")]
     DevKey(String),
     /// An address cannot be bound.
-    #[error("listen on {address}: {error}")]
+    #[error("listen on {address}: {error}{}", way_out(error))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -106,6 +107,16 @@ pub enum ServeError {
     /// The runtime cannot start.
     #[error("start the runtime: {0}")]
     Runtime(std::io::Error),
+}
+
+/// What to do about an address that cannot be bound.
+fn way_out(error: &std::io::Error) -> &'static str {
+    if error.kind() == std::io::ErrorKind::AddrInUse {
+        "; stop the program that listens there, or choose another address with --listen or --admin \
+         (WSGUARD_SERVER__LISTEN, WSGUARD_SERVER__ADMIN); port 0 is any that is free"
+    } else {
+        ""
+    }
 }
 
 impl ServeError {
@@ -201,7 +212,12 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
             guard: guard.clone(),
             rooms: Arc::default(),
             proxies: ProxyPolicy::new(&config.trusted_proxies, transport),
-            dev: config.dev.then(|| Dev { key: dev_key, journal: Arc::clone(&journal), listen }),
+            dev: config.dev.then(|| Dev {
+                key: dev_key,
+                journal: Arc::clone(&journal),
+                listen,
+                crowded: AtomicBool::new(false),
+            }),
         });
         let accepting = tokio::spawn(listener::accept(public_listener, tls.clone(), public));
         let routes = admin::routes(Admin {

@@ -25,15 +25,20 @@ pub(crate) async fn watch(guard: Guard, journal: Arc<Journal>) {
     let mut minutes = tokio::time::interval(EVERY);
     loop {
         minutes.tick().await;
-        guard.handle().sweep_bans();
-        let counts = counts(&guard);
-        if let Some(detail) = difference(&told, &counts) {
-            let entry =
-                Entry { detail: Some(detail), ..Entry::new(wsguard::now().unix.0, "shadow_summary", Outcome::Unknown) };
-            journal.record(entry);
-        }
-        told = counts;
+        tell(&guard, &journal, &mut told);
     }
+}
+
+/// What is done each minute: bans that are over end, and the log is told what passed since `told`.
+fn tell(guard: &Guard, journal: &Journal, told: &mut Counts) {
+    guard.handle().sweep_bans();
+    let counts = counts(guard);
+    if let Some(detail) = difference(told, &counts) {
+        let entry =
+            Entry { detail: Some(detail), ..Entry::new(wsguard::now().unix.0, "shadow_summary", Outcome::Unknown) };
+        journal.record(entry);
+    }
+    *told = counts;
 }
 
 /// Everything that passed in shadow since the start, as JSON: `{"rate": {"messages_of_subject": 12}}`.
@@ -73,6 +78,43 @@ fn difference(told: &Counts, counts: &Counts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{LogFormat, LogTarget};
+    use crate::journal::Options;
+    use wsguard::core::verdict::ControlId;
+
+    #[test]
+    fn the_log_is_told_each_minute_in_which_something_passed() {
+        let guard = Guard::builder()
+            .key("app.key", b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
+            .hosts(["localhost"])
+            .message("greet", "{}")
+            .build()
+            .unwrap();
+        let options = Options {
+            target: LogTarget::Stderr,
+            format: LogFormat::Json,
+            key: None,
+            checkpoints: None,
+            rotate_bytes: u64::MAX,
+            keep_files: 1,
+        };
+        let journal = Journal::open(options).unwrap();
+        let mut told = Counts::new();
+        let mut minute = |passed: u64| {
+            for _ in 0..passed {
+                guard.context().shadow().count(ControlId::Schema, "schema");
+            }
+            tell(&guard, &journal, &mut told);
+            assert!(journal.flush(Duration::from_secs(20)));
+            let lines = journal.recent(10, |entry| entry.action == "shadow_summary");
+            (lines.len(), lines.first().and_then(|line| line.detail.clone()))
+        };
+        let said = |count: u64| Some(format!("would have refused in the last minute: schema schema {count}"));
+        assert_eq!(minute(0), (0, None));
+        assert_eq!(minute(3), (1, said(3)));
+        assert_eq!(minute(0), (1, said(3)), "nothing new, nothing said");
+        assert_eq!(minute(2), (2, said(2)), "what is new, not the sum");
+    }
 
     #[test]
     fn a_line_says_what_is_new_and_why() {

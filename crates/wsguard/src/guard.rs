@@ -520,7 +520,7 @@ impl GuardHandle {
 
     /// Up to `count` open sessions in the order of their ids, those after `after`. Cost: one look at every session.
     pub fn sessions(&self, after: Option<SessionId>, count: usize) -> Vec<SessionInfo> {
-        self.0.0.sessions.page(after, count)
+        self.0.0.sessions.page(after, count, None, |id, session| session.info(id))
     }
 
     /// Puts `policy` in force: for handshakes at once, for each open connection before its next message and within

@@ -46,6 +46,7 @@
 mod axum;
 mod bans;
 mod clock;
+mod connections;
 mod detached;
 pub mod driver;
 mod flight;
@@ -65,6 +66,7 @@ mod waiting;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{GuardedUpgrade, HandshakeRejection};
+pub use connections::{ConnectionInfo, ConnectionPage, ConnectionState, Inquiry};
 pub use flight::FirstFlight;
 pub use guard::{BuildError, Builder, Guard, GuardHandle, Journal, NotChosen, TicketError, Tokens};
 pub use ledger::{Change, Ledger, LedgerError, MemoryLedger, Row, Shelf};

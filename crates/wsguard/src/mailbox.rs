@@ -17,6 +17,7 @@ use wsguard_core::verdict::Refusal;
 use wsguard_protocol::CloseCode;
 
 use crate::clock;
+use crate::connections::{Asked, Inquiry};
 
 /// Limits of a send queue.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,10 @@ pub enum Command {
     HandOver(Claim, Summons),
     /// Look again for the session that was summoned.
     Continue,
+    /// Say how the connection stands.
+    Inquire(Inquiry),
+    /// End as a lost network does: without a close frame.
+    Lose,
 }
 
 /// Wakes the connection that asked for a session, whatever becomes of the order to give it up: it drops this.
@@ -89,6 +94,8 @@ struct Queue {
     overflowed: bool,
     /// Something changed that the connection must look at, however much else waits and whether or not the peer reads.
     reconsider: bool,
+    /// Questions of operators, which take no room in the queue either: one each of the pages that are looked at.
+    inquiries: Vec<Inquiry>,
     /// A close waits: it goes out also to a peer that does not read.
     closing: bool,
     closed: bool,
@@ -100,6 +107,7 @@ impl Queue {
     /// Nobody can go on with the session. What was in it is dropped by the caller, outside of the lock.
     fn die(&mut self) -> (VecDeque<Command>, Option<Box<Suspended>>) {
         self.closed = true;
+        self.inquiries = Vec::new();
         (std::mem::take(&mut self.commands), self.parked.take())
     }
 
@@ -218,6 +226,20 @@ impl Outbox {
         self.0.waker.wake();
     }
 
+    /// Asks the connection how it stands, also where its peer does not read.
+    pub(crate) fn inquire(&self, inquiry: Inquiry) -> Asked {
+        {
+            let mut queue = self.lock();
+            if queue.closed || queue.parked.is_some() {
+                return Asked::Nobody;
+            }
+            queue.inquiries.push(inquiry);
+        }
+        self.0.waiting.store(true, Ordering::Release);
+        self.0.waker.wake();
+        Asked::Open
+    }
+
     fn push(&self, size: usize, command: impl FnOnce() -> Command) -> Result<(), Closed> {
         {
             let mut queue = self.lock();
@@ -236,7 +258,7 @@ impl Outbox {
                 queue.overflowed = true;
             } else {
                 let command = command();
-                queue.closing |= matches!(command, Command::Close(..) | Command::HandOver(..));
+                queue.closing |= matches!(command, Command::Close(..) | Command::HandOver(..) | Command::Lose);
                 queue.bytes = bytes;
                 queue.commands.push_back(command);
             }
@@ -258,6 +280,9 @@ impl Outbox {
         let mut queue = self.lock();
         if std::mem::take(&mut queue.reconsider) {
             into.push_back(Command::Reconsider);
+        }
+        if !queue.inquiries.is_empty() {
+            into.extend(std::mem::take(&mut queue.inquiries).into_iter().map(Command::Inquire));
         }
         if queue.overflowed {
             self.0.waiting.store(false, Ordering::Release);
@@ -407,5 +432,25 @@ mod tests {
         assert!(matches!(taken.make_contiguous(), [Command::Reconsider]), "{taken:?}");
         assert_eq!(outbox.take(Waker::noop(), false, &mut taken), Ok(()));
         assert!(matches!(taken.make_contiguous(), [Command::Reconsider, Command::Send(_)]), "{taken:?}");
+    }
+
+    #[test]
+    fn a_question_reaches_who_is_blocked_and_takes_no_room() {
+        let outbox = Outbox::new(QueueLimits { messages: 2, bytes: 1_000 });
+        let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..5 {
+            assert!(matches!(outbox.inquire(Inquiry::to(sender.clone())), Asked::Open));
+        }
+        for _ in 0..2 {
+            outbox.send(&Encoded::new("chat", "{}")).unwrap();
+        }
+        let mut taken = VecDeque::new();
+        assert_eq!(outbox.take(Waker::noop(), true, &mut taken), Ok(()));
+        assert_eq!(taken.len(), 5, "the questions, and not what the peer does not read");
+        assert!(matches!(outbox.inquire(Inquiry::to(sender.clone())), Asked::Open));
+        outbox.shut();
+        assert!(matches!(outbox.inquire(Inquiry::to(sender)), Asked::Nobody));
+        drop(taken);
+        assert!(answers.blocking_recv().is_none(), "nobody waits for a connection that is gone");
     }
 }

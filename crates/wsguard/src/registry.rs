@@ -1,6 +1,6 @@
 //! The open sessions: whose they are, and how to reach them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +13,9 @@ use crate::mailbox::Outbox;
 /// Shards of the table: a power of two well above the number of threads.
 const SHARDS: usize = 64;
 
+/// Ids for which a page finds room at once: no page of the admin listener is larger.
+const PAGE_KEPT: usize = 1_024;
+
 /// An open session.
 pub(crate) struct Registered {
     pub(crate) identity: Arc<Identity>,
@@ -22,7 +25,7 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    fn info(&self, session: SessionId) -> SessionInfo {
+    pub(crate) fn info(&self, session: SessionId) -> SessionInfo {
         let claims = &self.identity.claims;
         SessionInfo {
             session,
@@ -105,21 +108,33 @@ impl Registry {
         }
     }
 
-    /// The `count` sessions with the lowest ids above `after`.
-    pub(crate) fn page(&self, after: Option<SessionId>, count: usize) -> Vec<SessionInfo> {
-        let mut lowest = BTreeMap::new();
+    /// The `count` sessions with the lowest ids above `after`, of `subject` where one is given, as `show` shows them.
+    ///
+    /// Only ids are looked at while all sessions are walked; those that are shown are looked up afterwards, and one that
+    /// ended in between is left out.
+    pub(crate) fn page<T>(
+        &self,
+        after: Option<SessionId>,
+        count: usize,
+        subject: Option<&str>,
+        show: impl Fn(SessionId, &Registered) -> T,
+    ) -> Vec<T> {
+        let mut lowest = BinaryHeap::with_capacity(count.saturating_add(1).min(PAGE_KEPT));
         self.for_each(|id, session| {
-            if after.is_none_or(|after| id.0 > after.0) {
-                let last = lowest.last_key_value().map(|(last, _): (&[u8; 16], _)| *last);
-                if lowest.len() < count || last.is_some_and(|last| id.0 < last) {
-                    lowest.insert(id.0, session.info(id));
-                    if lowest.len() > count {
-                        lowest.pop_last();
-                    }
-                }
+            let is_behind = after.is_none_or(|after| id.0 > after.0);
+            if !is_behind || subject.is_some_and(|subject| *session.identity.claims.subject != *subject) {
+                return;
+            }
+            if lowest.len() < count {
+                lowest.push(id.0);
+            } else if let Some(mut highest) = lowest.peek_mut()
+                && id.0 < *highest
+            {
+                *highest = id.0;
             }
         });
-        lowest.into_values().collect()
+        let ids = lowest.into_sorted_vec().into_iter().map(SessionId);
+        ids.filter_map(|id| self.with(id, |session| show(id, session))).collect()
     }
 
     fn shard<T>(&self, id: SessionId, act: impl FnOnce(&mut Shard) -> T) -> T {

@@ -20,6 +20,7 @@ use wsguard_core::time::{Millis, Now, Tick};
 use wsguard_core::verdict::{ControlId, Refusal, Verdict};
 use wsguard_protocol::{CloseCode, ErrorCode};
 
+use crate::connections::Figures;
 use crate::detached::Found;
 use crate::driver::Endpoint;
 use crate::guard::Shared;
@@ -120,6 +121,7 @@ pub(crate) struct Guarded<H> {
     number: u64,
     /// How often another connection was asked for the session that this one waits for.
     searches: u8,
+    figures: Figures,
 }
 
 /// Connections that are asked for one session, each after the answer of the one before. One is usual; more where a
@@ -169,6 +171,7 @@ impl<H: Handler> Guarded<H> {
             summons: None,
             number,
             searches: 0,
+            figures: Figures::default(),
         }
     }
 
@@ -307,6 +310,7 @@ impl<H: Handler> Guarded<H> {
         }
         for control in effects.untold.drain(..) {
             self.shared.stats.refused(control);
+            self.figures.refused(control);
         }
         if let Some(displaced) = effects.displaced.take() {
             self.shared.sessions.with(displaced, |session| session.outbox.reconsider());
@@ -315,6 +319,9 @@ impl<H: Handler> Guarded<H> {
             return;
         }
         for record in effects.records.drain(..) {
+            if let Some(refusal) = &record.refusal {
+                self.figures.refused(refusal.control);
+            }
             self.shared.record(now.unix, record);
         }
         self.shared.tell_bans(now);
@@ -332,6 +339,7 @@ impl<H: Handler> Guarded<H> {
         };
         let stats = &self.shared.stats;
         stats.bytes_in.fetch_add(text.len() as u64, Ordering::Relaxed);
+        self.figures.message(text.len());
         let (number, counted) = match &verdict {
             Verdict::Allow => (Some(effects.accepted_number()), Counted::Allow),
             Verdict::Answered => (None, Counted::Allow),
@@ -466,6 +474,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
         let round_trip = self.connection().and_then(|connection| connection.on_sign_of_life(now));
         if let Some(round_trip) = round_trip {
             self.shared.stats.round_trip(round_trip);
+            self.figures.round_trip(round_trip);
         }
     }
 
@@ -520,7 +529,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
         }
         let outbox = self.outbox.clone();
         let (mut summons, number) = (None, self.number);
-        if let Some(connection) = self.connection() {
+        if let State::Running(connection) = &mut self.state {
             match command {
                 Command::Send(message) => connection.write_application(now, &message, &mut effects.out),
                 Command::Ack(id) => connection.acknowledge(now, &id, &mut effects.out),
@@ -541,6 +550,12 @@ impl<H: Handler> Endpoint for Guarded<H> {
                     let refusal = refusal.or_else(|| refusal_of(code));
                     let _ = connection.close(code, refusal, effects);
                 }
+                Command::Inquire(inquiry) => {
+                    if let Some(snapshot) = connection.snapshot(now) {
+                        inquiry.answer(self.figures.with(snapshot));
+                    }
+                }
+                Command::Lose => connection.on_lost(effects),
                 Command::Reconsider | Command::Continue => {}
             }
         }
@@ -717,7 +732,10 @@ fn write_state(now: Now, snapshot: &Snapshot, event: &mut String) {
     let [slow, drop, close] = ladder.begins_at;
     let _ = write!(
         event,
-        r#"],"ladder":{{"rung":"{}","weight":{},"slowAt":{slow},"dropAt":{drop},"closeAt":{close},"offences":{}}},"anomaly":{}}}"#,
+        r#"],"expiring":{},"frames":{},"kept":{},"ladder":{{"rung":"{}","weight":{},"slowAt":{slow},"dropAt":{drop},"closeAt":{close},"offences":{}}},"anomaly":{}}}"#,
+        snapshot.is_expiring,
+        snapshot.seq,
+        snapshot.kept_frames.map_or_else(|| "null".to_owned(), |kept| kept.to_string()),
         ladder.rung,
         ladder.weight,
         ladder.offences,

@@ -28,7 +28,7 @@ enum Command {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let Command::List { admin, json } = &arguments.command;
-    match every_page(admin) {
+    match every_page(admin, "sessions", "") {
         Err(failure) => {
             let exit = failure.exit;
             output::failed(failure, exit)
@@ -38,17 +38,19 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-fn every_page(admin: &AdminArguments) -> Result<Vec<Value>, Failure> {
-    let mut sessions: Vec<Value> = Vec::new();
-    let mut path = "/api/sessions?limit=1000".to_owned();
+/// All rows of `/api/KIND`, page by page; `filter` is what follows the limit in the query.
+pub(super) fn every_page(admin: &AdminArguments, kind: &str, filter: &str) -> Result<Vec<Value>, Failure> {
+    let mut rows: Vec<Value> = Vec::new();
+    let first = format!("/api/{kind}?limit=1000{filter}");
+    let mut path = first.clone();
     loop {
         let mut page = ask(admin, "GET", &path, None)?;
-        if let Some(Value::Array(rows)) = page.get_mut("sessions").map(Value::take) {
-            sessions.extend(rows);
+        if let Some(Value::Array(more)) = page.get_mut(kind).map(Value::take) {
+            rows.extend(more);
         }
         match page.get("next").and_then(Value::as_str) {
-            Some(next) => path = format!("/api/sessions?limit=1000&after={next}"),
-            None => return Ok(sessions),
+            Some(next) => path = format!("{first}&after={next}"),
+            None => return Ok(rows),
         }
     }
 }

@@ -104,6 +104,11 @@ impl Session {
         self.delivery.as_ref()?.replay.as_deref()
     }
 
+    /// Frames that are kept, where the client announced a resume.
+    pub(super) fn kept_frames(&self) -> Option<usize> {
+        self.replay().map(|replay| replay.frames().count())
+    }
+
     pub(super) fn replay_mut(&mut self) -> Option<&mut Replay> {
         self.delivery.as_mut()?.replay.as_deref_mut()
     }

@@ -19,6 +19,12 @@ pub struct Snapshot {
     pub auth_expires_at: UnixMs,
     /// When its CSRF token rotates.
     pub csrf_expires_at: UnixMs,
+    /// The client was told that its token ends, and has not brought another.
+    pub is_expiring: bool,
+    /// Application frames of the session so far.
+    pub seq: u64,
+    /// Of these, how many are kept for a resume; `None` where the client did not announce one.
+    pub kept_frames: Option<usize>,
     /// Where it stands on the ladder.
     pub ladder: Ladder,
     /// What is unusual about it.
@@ -43,6 +49,9 @@ impl Connection {
             age: now.tick.since(session.started),
             auth_expires_at: session.identity.claims.expires_at,
             csrf_expires_at: session.csrf.expires_at,
+            is_expiring: session.expiring_at.is_none(),
+            seq: session.seq,
+            kept_frames: session.kept_frames(),
             ladder: self.ladder(now),
             anomaly: self.anomaly(now.tick).unwrap_or_default(),
             buckets: [

@@ -33,16 +33,19 @@ pub(super) const BODY_BYTES_MAX: usize = 16 * 1_024;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
-    after: Option<String>,
-    limit: Option<usize>,
+    pub(super) after: Option<String>,
+    pub(super) limit: Option<usize>,
 }
 
 impl Page {
-    /// The place after which the page begins, and its size; `None` where they make no sense.
     fn read<T: std::str::FromStr>(page: Result<Query<Self>, QueryRejection>) -> Option<(Option<T>, usize)> {
-        let Query(Self { after, limit }) = page.ok()?;
-        let limit = limit.unwrap_or(PAGE_DEFAULT);
-        let after = after.map(|after| after.parse::<T>()).transpose().ok()?;
+        page.ok()?.0.parse()
+    }
+
+    /// The place after which the page begins, and its size; `None` where they make no sense.
+    pub(super) fn parse<T: std::str::FromStr>(self) -> Option<(Option<T>, usize)> {
+        let limit = self.limit.unwrap_or(PAGE_DEFAULT);
+        let after = self.after.map(|after| after.parse::<T>()).transpose().ok()?;
         (1..=PAGE_MAX).contains(&limit).then_some((after, limit))
     }
 }
@@ -257,7 +260,7 @@ fn shown(one: &RevocationInfo) -> Value {
 }
 
 /// The narrow prefix under which limits count an address.
-fn prefix(address: IpAddr) -> String {
+pub(super) fn prefix(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => format!("{address}/32"),
         IpAddr::V6(address) => {
