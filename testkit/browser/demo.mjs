@@ -5,6 +5,7 @@
 // One line per check, then `N passed, N failed`. Exits 1 if a check failed, 2 on wrong usage or without a browser,
 // 3 if the server could not be reached. `CHROMIUM` names the browser; playwright-core comes from packages/demo.
 import { mkdir } from "node:fs/promises";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -29,6 +30,39 @@ const ATTACKS = [
   { id: "foreign-origin", state: "refused", code: /^(forbidden|403)$/, close: /^1006$/ },
   { id: "unmasked", state: "refused", code: /^(1002|invalid_message)$/, close: /^1002$/ },
   { id: "oversized", state: "refused", code: /^(too_large|1009)$/, close: /^1009$/ },
+];
+
+/**
+ * What happens to a session while it is open. `live` must be seen in the panel meanwhile; `steps` are what the guard's
+ * events and the peer's frames proved, in their order.
+ */
+const LIVES = [
+  {
+    id: "ladder",
+    live: ['#gauge-ladder[data-rung="slow"]', '#gauge-ladder[data-rung="drop"]'],
+    steps: [/^slow guard slow at \d+ points/, /^drop guard drop at \d+ points/, /^closed guard closed 4429 penalties_used_up$/, /^out peer kept out: 4429 come back in 1\d s$/],
+  },
+  {
+    id: "odd",
+    live: ["#gauge-anomaly[data-score]:not([data-score='0']) .parts li"],
+    steps: [/^crowd peer 64 visitors chatted/, /^score guard score \d\d/, /^part-(errors|repetition|rate) guard .* \+\d+ .+, usual .+/],
+  },
+  {
+    id: "token",
+    live: ['#vital-token[data-warned="true"]', '#vital-token[data-warned="false"]'],
+    steps: [/^expiring guard auth\.expiring/, /^refreshed guard auth\.refreshed/, /^ended guard .*closed 4401 token_ended$/],
+  },
+  {
+    id: "revoke",
+    live: ['#whose[data-guest="true"]'],
+    steps: [/^open peer/, /^revoked guard revoked/, /^closed guard closed 4403 (session|token)_revoked$/, /^again peer .*: 4403$/],
+    byKeyboard: true,
+  },
+  {
+    id: "cut",
+    live: ['#whose[data-guest="true"]'],
+    steps: [/^detached guard .*the page saw 1006, last seq 1$/, /^resumed guard same session goes on 3 frames replayed, 0 purged$/, /^replayed peer replayed seq 2, 3, 4 /],
+  },
 ];
 
 /** The strict policy that the page must work under. */
@@ -153,7 +187,7 @@ await check("a refused message shows its code and ref", async () => {
 });
 
 await check("the panel shows the message, its verdict and its controls", async () => {
-  const row = ann.locator('#rows > li[data-verdict="allow"]').first();
+  const row = ann.locator('#rows > li[data-verdict="allow"]').filter({ has: ann.locator(".row-type", { hasText: "chat" }) }).first();
   await row.waitFor({ timeout: SETTLE_MS });
   const micros = Number(await row.locator(".row-total").textContent());
   expect(micros > 0, "no microseconds");
@@ -207,6 +241,43 @@ await check("a name can be picked with the keyboard alone", async () => {
   expect(hash === "#Carol", `the hash is ${hash}`);
 });
 
+await check("the panel shows where the session stands on the ladder", async () => {
+  // What was refused before drains away within a second.
+  await ann.locator('#gauge-ladder[data-rung="calm"][data-weight="0"]').waitFor({ timeout: SETTLE_MS });
+  return ann.locator("#gauge-ladder .gauge-head").innerText();
+});
+const own = () => ann.locator("#vital-session strong").getAttribute("title");
+const mine = await own();
+for (const { id, live, steps, byKeyboard } of LIVES) {
+  await check(`life ${id} is shown live and told to its end`, async () => {
+    const button = ann.locator(`#lives [data-life="${id}"]`);
+    await ann.locator(`#lives [data-life="${id}"]:enabled`).waitFor({ timeout: SETTLE_MS });
+    if (byKeyboard) {
+      await button.focus();
+      await ann.keyboard.press("Enter");
+    } else {
+      await button.click();
+    }
+    for (const selector of live) await ann.locator(selector).first().waitFor({ timeout: 4 * SETTLE_MS });
+    const session = await own();
+    expect(session !== mine, "the panel still shows the page's own session");
+    await ann.locator(`#life[data-life="${id}"]:not([data-state="running"])`).waitFor({ timeout: 6 * SETTLE_MS });
+    const told = await ann.locator("#life li").evaluateAll((all) =>
+      all.map((step) => [step.dataset.step, step.dataset.by, ...[...step.children].map((child) => child.textContent)].join(" ")),
+    );
+    const state = await ann.locator("#life").getAttribute("data-state");
+    expect(state === "done", `${state}: ${await ann.locator("#life").innerText()}`);
+    let at = 0;
+    for (const step of told) if (steps[at]?.test(step)) at += 1;
+    expect(at === steps.length, `${steps[at]} is missing in ${told.join(" | ")}`);
+    return told.join(" | ");
+  });
+}
+await check("the panel comes back to the page's own session", async () => {
+  await ann.locator('#whose[data-guest="false"]').waitFor({ state: "attached", timeout: 2 * SETTLE_MS });
+  expect((await own()) === mine, "it shows another session");
+});
+
 for (const { id, state, code, close } of ATTACKS) {
   await check(`attack ${id} ends ${state}`, async () => {
     const card = ann.locator(`[data-attack="${id}"]`);
@@ -228,6 +299,55 @@ for (const { id, state, code, close } of ATTACKS) {
     return [got.code, got.close && `close ${got.close}`, got.ref].filter(Boolean).join(" ");
   });
 }
+// The ambient credential: a cookie that the browser sends with a handshake of any page of the same site.
+const foreignPage = createServer((_, response) => response.setHeader("content-type", "text/html").end("<title>foreign</title>"));
+await new Promise((listening) => foreignPage.listen(0, "localhost", listening));
+const { token: cookie } = await (await fetch(new URL("/dev/token", url), { method: "POST", body: JSON.stringify({ name: "Ann" }) })).json();
+await ann.context().addCookies([{ name: "wsguard", value: cookie, domain: new URL(url).hostname, path: "/", httpOnly: true }]);
+/** Opens a socket from `page` with the cookie alone, sends `first` where it is given, and tells what came. */
+const withCookie = (page, first, ms) =>
+  page.evaluate(
+    ({ target, first, ms }) =>
+      new Promise((resolve) => {
+        const seen = { opened: false, frames: [], code: null };
+        const socket = new WebSocket(target, ["wsguard.v1"]);
+        socket.addEventListener("open", () => {
+          seen.opened = true;
+          if (first !== null) socket.send(first);
+        });
+        socket.addEventListener("message", (message) => seen.frames.push(message.data));
+        socket.addEventListener("close", (close) => resolve({ ...seen, code: close.code }));
+        setTimeout(() => {
+          resolve(seen);
+          socket.close();
+        }, ms);
+      }),
+    { target: new URL("/ws", url).href.replace(/^http/, "ws"), first, ms },
+  );
+await check("with the cookie a foreign page of the same site opens no socket and learns nothing", async () => {
+  const page = await ann.context().newPage();
+  await page.goto(`http://localhost:${foreignPage.address().port}/`);
+  const saw = await withCookie(page, null, SETTLE_MS);
+  await page.close();
+  expect(!saw.opened && saw.code === 1006 && saw.frames.length === 0, JSON.stringify(saw));
+});
+const ours = await ann.context().newPage();
+await ours.goto(new URL("/style.css", url).href);
+await check("a socket that a cookie opened says nothing before its page proves the origin", async () => {
+  const silent = await withCookie(ours, null, 1_500);
+  expect(silent.opened && silent.code === null && silent.frames.length === 0, JSON.stringify(silent));
+  const wrong = await withCookie(ours, '{"type":"auth","csrfToken":"not-the-proof"}', SETTLE_MS);
+  expect(wrong.code === 4403 && !wrong.frames.some((frame) => frame.includes('"welcome"')), JSON.stringify(wrong));
+});
+await check("with the proof from /ws/session the cookie is let in", async () => {
+  const proof = await ours.evaluate(async () => (await (await fetch("/ws/session", { method: "POST" })).json()).csrfToken);
+  const saw = await withCookie(ours, JSON.stringify({ type: "auth", csrfToken: proof }), 1_500);
+  expect(saw.frames[0]?.includes('"welcome"') === true && saw.code === null, JSON.stringify(saw));
+});
+await ours.close();
+foreignPage.close();
+await ann.context().clearCookies();
+
 await check("the lobby shows the image as letters", async () => {
   await seen(bob, "&lt;img", "mallory");
   const elements = await bob.locator("#messages img, #messages script, #messages iframe").count();

@@ -83,6 +83,10 @@ function stateOf(peer) {
       { name: "messages of this address", used: messages / 4, burst: 240, perSecond: 80, unit: "messages" },
       { name: "chat messages", used: messages / 2, burst: 30, perSecond: 10, unit: "messages" },
     ],
+    expiring: peer.authExpiresAt - Date.now() < 60_000,
+    frames: 0,
+    kept: null,
+    ladder: { rung: "calm", weight: 0, slowAt: 60, dropAt: 120, closeAt: 180, offences: 0 },
   };
 }
 

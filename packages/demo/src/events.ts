@@ -9,6 +9,22 @@ export interface Bucket {
   unit: string;
 }
 
+/** Where a session stands on the ladder of penalties; weights are points. */
+export interface Ladder {
+  rung: "calm" | "warn" | "slow" | "drop";
+  weight: number;
+  slowAt: number;
+  dropAt: number;
+  closeAt: number;
+  offences: number;
+}
+
+/** How unusual a session behaves, and what of it made the score. */
+export interface Anomaly {
+  score: number;
+  parts: { signal: string; points: number; seen: string; usual: string }[];
+}
+
 /** What the guard holds about a connection. Times are Unix milliseconds. */
 export interface SessionState {
   subject: string;
@@ -16,6 +32,13 @@ export interface SessionState {
   authExpiresAt: number | null;
   csrfExpiresAt: number | null;
   buckets: Bucket[];
+  /** The client was told that its token ends, and has not brought another. */
+  expiring: boolean;
+  /** Application frames of the session, and how many are kept for a resume; null without one. */
+  frames: number;
+  kept: number | null;
+  ladder: Ladder;
+  anomaly?: Anomaly | null;
 }
 
 /** One message and what the guard did with it. `ns` lists the controls that ran, in their order. */
@@ -46,8 +69,14 @@ export interface Listener {
 /** How long to wait for the stream before going on without it. */
 const OPEN_MS_MAX = 1_500;
 
-/** Watches one session. `opened` resolves once events arrive, or after a moment without them; `close` ends it. */
-export function watch(session: string, listener: Listener): { opened: Promise<void>; close(): void } {
+export interface Watch {
+  /** Resolves once events arrive, or after a moment without them. */
+  opened: Promise<void>;
+  close(): void;
+}
+
+/** Watches one session until it is closed. */
+export function watch(session: string, listener: Listener): Watch {
   const source = new EventSource(`/dev/watch?session=${encodeURIComponent(session)}`);
   const on = <T>(name: string, handle: ((value: T) => unknown) | undefined): void => {
     if (handle === undefined) return;
@@ -56,6 +85,7 @@ export function watch(session: string, listener: Listener): { opened: Promise<vo
   on<GuardEvent>("message", listener.message?.bind(listener));
   on<SessionState>("state", listener.state?.bind(listener));
   on<LogRecord>("record", listener.record?.bind(listener));
+  source.addEventListener("end", () => source.close());
   const opened = new Promise<void>((resolve) => {
     source.addEventListener("open", () => resolve(), { once: true });
     setTimeout(resolve, OPEN_MS_MAX);

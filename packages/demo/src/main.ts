@@ -4,6 +4,7 @@ import { attackCards } from "./cards.ts";
 import { Chat, type Refused } from "./chat.ts";
 import { byId, h } from "./dom.ts";
 import { watch } from "./events.ts";
+import { lives } from "./lives.ts";
 import { Panel } from "./panel.ts";
 import { fetchToken, keepName, nameFromHash, partnerOf, socketUrl } from "./people.ts";
 import { Records } from "./records.ts";
@@ -21,7 +22,7 @@ const followed: { close(): void }[] = [];
 async function follow(session: string): Promise<void> {
   while (followed.length >= FOLLOWED_MAX) followed.shift()?.close();
   const stream = watch(session, {
-    message: (event) => event.session === session && panel.message(event, true),
+    message: (event) => event.session === session && panel.message(event, "attack"),
     record: (record) => records.add(record) && panel.refusedElsewhere(record),
   });
   followed.push(stream);
@@ -71,13 +72,13 @@ function enter(name: string): void {
       stream = watch(welcome.session, {
         message: (event) => {
           if (event.session !== welcome.session) return;
-          panel.message(event, false);
-          if (event.state !== null && event.state !== undefined) panel.state(event.state);
+          panel.message(event, null);
+          if (event.state !== null && event.state !== undefined) panel.state(welcome.session, event.state);
         },
-        state: (state) => panel.state(state),
+        state: (state) => panel.state(welcome.session, state),
         record: (record) => records.add(record) && panel.refusedElsewhere(record),
       });
-      panel.session(welcome.session);
+      panel.show(welcome.session, null);
       chat.identify(welcome.subject);
       chat.enable(true);
       // Only once: after a lost connection the focus may be elsewhere for a reason.
@@ -136,6 +137,7 @@ addEventListener("hashchange", () => location.reload());
 
 tabs();
 attackCards({ records, follow });
+lives({ records, panel, me: () => nameFromHash() ?? "Ann" });
 const name = nameFromHash();
 if (name === null) askForName();
 else enter(name);

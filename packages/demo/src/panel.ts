@@ -2,6 +2,7 @@
 import { byId, h, s } from "./dom.ts";
 import type { Bucket, GuardEvent, LogRecord, SessionState } from "./events.ts";
 import { bytes, clock, countdown, micros } from "./format.ts";
+import { Gauges } from "./gauges.ts";
 import { codeOf, controlOf, isRefusal, reasonOf, refOf, statusOf, type Records } from "./records.ts";
 import { story } from "./story.ts";
 
@@ -56,13 +57,21 @@ class Rest {
   #endsAt: number | null = null;
   #whole = 1;
 
+  readonly #name: HTMLElement;
+  readonly #label: string;
+
   constructor(id: string, label: string) {
-    this.element = h("div", { class: "vital", id }, this.#ring.element, h("div", {}, this.#value, h("span", {}, label)));
+    this.#label = label;
+    this.#name = h("span", {}, label);
+    this.element = h("div", { class: "vital", id }, this.#ring.element, h("div", {}, this.#value, this.#name));
   }
 
-  set(endsAt: number | null): void {
+  /** `warned`: the client was told that it ends. */
+  set(endsAt: number | null, warned: boolean): void {
     if (endsAt !== null && endsAt !== this.#endsAt) this.#whole = Math.max(1, endsAt - Date.now());
     this.#endsAt = endsAt;
+    this.element.dataset["warned"] = String(warned);
+    this.#name.textContent = warned ? `${this.#label}, client was told` : this.#label;
     this.tick();
   }
 
@@ -88,16 +97,23 @@ export class Panel {
   readonly #rows = byId("rows");
   readonly #token = new Rest("vital-token", "left of the token");
   readonly #csrf = new Rest("vital-csrf", "to CSRF rotation");
-  readonly #session = h("strong", {}, "–");
+  readonly #id = h("strong", {}, "–");
   readonly #age = h("span", {}, "session");
   readonly #buckets = new Map<string, { element: HTMLElement; bar: HTMLElement; value: HTMLElement }>();
+  readonly #gauges = new Gauges();
+  readonly #whose = byId("whose");
+  /** The page's own session and its last state, the session that is looked at for a while, and which of them is shown. */
+  #own: string | null = null;
+  #ownState: SessionState | null = null;
+  #guest: string | null = null;
+  #shown: string | null = null;
   #startedAt: number | null = null;
   #recent: Row[] = [];
 
   constructor(records: Records) {
     this.#records = records;
     byId("vitals").replaceChildren(
-      h("div", { class: "vital", id: "vital-session" }, h("div", {}, this.#session, this.#age)),
+      h("div", { class: "vital", id: "vital-session" }, h("div", {}, this.#id, this.#age)),
       this.#token.element,
       this.#csrf.element,
     );
@@ -106,25 +122,44 @@ export class Panel {
     this.#empty();
   }
 
-  /** Starts anew for another session of this page. */
-  session(id: string): void {
-    this.#session.textContent = id.length > 12 ? `${id.slice(0, 10)}…` : id;
-    this.#session.title = id;
+  /** Shows the state of this session from now on, and no other; `whose` is how it is called, null for the page's own. */
+  show(session: string, whose: string | null): void {
+    if (whose === null) this.#own = session;
+    else this.#guest = session;
+    if (whose === null && this.#guest !== null) return;
+    this.#shown = session;
+    this.#whose.textContent = whose === null ? "your session" : whose;
+    this.#whose.dataset["guest"] = String(whose !== null);
+    this.#id.textContent = session.length > 12 ? `${session.slice(0, 10)}…` : session;
+    this.#id.title = session;
   }
 
-  state(state: SessionState): void {
+  /** The session of somebody else is no longer of interest. */
+  leave(session: string): void {
+    if (this.#guest !== session) return;
+    this.#guest = null;
+    if (this.#own !== null) this.show(this.#own, null);
+    if (this.#ownState !== null) this.state(this.#own ?? "", this.#ownState);
+  }
+
+  state(session: string, state: SessionState): void {
+    if (session === this.#own) this.#ownState = state;
+    if (session !== this.#shown) return;
     this.#startedAt = state.sessionStartedAt;
-    this.#token.set(state.authExpiresAt);
-    this.#csrf.set(state.csrfExpiresAt);
+    this.#token.set(state.authExpiresAt, state.expiring);
+    this.#csrf.set(state.csrfExpiresAt, false);
+    this.#gauges.show(state.ladder, state.anomaly);
     this.#tick();
     for (const bucket of state.buckets) this.#bucket(bucket);
   }
 
-  /** Adds what the guard did with a message; `attack` marks those of the attack buttons. */
-  message(event: GuardEvent, attack: boolean): void {
+  /** Adds what the guard did with a message; `mark` says of whose, where it is not the page's own. */
+  message(event: GuardEvent, mark: string | null): void {
     // Where the log was quicker than the event, the event takes its place, because it says more.
     if (event.ref !== null) this.#rowOf(event.ref)?.remove();
-    const alike = attack && this.#recent.find((row) => isAlike(row.event, event) && event.at - row.lastAt < MERGE_MS);
+    // Floods of an attack, and the pings and acknowledgements that a client sends by itself.
+    const isMerged = (row: Row): boolean => (mark !== null ? event.at - row.lastAt < MERGE_MS : event.type === "" && event.verdict === "allow");
+    const alike = this.#recent.find((row) => isAlike(row.event, event) && isMerged(row));
     if (alike) {
       alike.count += 1;
       alike.lastAt = event.at;
@@ -132,7 +167,7 @@ export class Panel {
       alike.element.dataset["many"] = "true";
       return;
     }
-    const row = this.#row(event, attack);
+    const row = this.#row(event, mark);
     this.#recent.unshift(row);
     this.#recent.length = Math.min(this.#recent.length, MERGE_ROWS);
     this.#show(row.element);
@@ -171,7 +206,7 @@ export class Panel {
     while (this.#rows.childElementCount > ROWS_MAX) this.#rows.lastElementChild?.remove();
   }
 
-  #row(event: GuardEvent, attack: boolean): Row {
+  #row(event: GuardEvent, mark: string | null): Row {
     const total = event.ns?.total ?? 0;
     const countElement = h("span", { class: "count" });
     const detail = h("div", { class: "detail" });
@@ -179,9 +214,10 @@ export class Panel {
       h(
         "span",
         { class: "row-type" },
-        event.type ?? "unread",
+        // What the guard answers by itself, and what it refused before it knew the type, has none.
+        event.type || (event.verdict === "allow" ? "control frame" : "message"),
         event.id !== null && h("span", { class: "row-id" }, `#${event.id}`),
-        attack && h("span", { class: "mark" }, "attack"),
+        mark !== null && h("span", { class: "mark" }, mark),
         countElement,
       ),
       h(

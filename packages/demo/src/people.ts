@@ -7,11 +7,11 @@ export interface Token {
 }
 
 /** Asks the development server for a token; a negative `ttl` gives one that has ended. */
-export async function fetchToken(name: string, ttl = "15m"): Promise<Token> {
+export async function fetchToken(name: string, ttl = "15m", roles: readonly string[] = []): Promise<Token> {
   const response = await fetch("/dev/token", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ name, ttl }),
+    body: JSON.stringify({ name, ttl, roles }),
   });
   if (!response.ok) throw new Error(`no token for this name (${response.status})`);
   return (await response.json()) as Token;

@@ -5,12 +5,23 @@ import { socketUrl } from "./people.ts";
 export interface Frame {
   type: string;
   id?: string | number;
+  seq?: number;
   payload?: Record<string, unknown>;
 }
 
 export interface Closed {
   code: number;
   reason: string;
+}
+
+/** What `welcome` says, as far as this page needs it. */
+export interface Welcome {
+  session: string;
+  csrfToken: string;
+  subject: string;
+  authExpiresAt: number;
+  resumeToken: string | null;
+  resumed: boolean;
 }
 
 export class RawPeer {
@@ -20,9 +31,13 @@ export class RawPeer {
   readonly #socket: WebSocket;
   readonly #waiting = new Set<() => void>();
 
-  /** Dials with the token as the browser credential of the protocol, `wsguard.bearer.TOKEN`. */
-  constructor(token: string) {
-    this.#socket = new WebSocket(socketUrl(), ["wsguard.v1", `wsguard.bearer.${token}`]);
+  /**
+   * Dials with the token as the browser credential of the protocol, `wsguard.bearer.TOKEN`; `resume` is one more entry,
+   * `wsguard.resume` or `wsguard.resume.TOKEN.LASTSEQ`.
+   */
+  constructor(token: string, resume?: string) {
+    const entries = ["wsguard.v1", `wsguard.bearer.${token}`];
+    this.#socket = new WebSocket(socketUrl(), resume === undefined ? entries : [...entries, resume]);
     this.#socket.addEventListener("message", (event) => {
       if (typeof event.data === "string") this.frames.push(JSON.parse(event.data) as Frame);
       this.#wake();
@@ -59,13 +74,20 @@ export class RawPeer {
   }
 
   /** The payload of `welcome`; throws when the guard did not let this peer in. */
-  async welcome(): Promise<{ session: string; csrfToken: string; subject: string }> {
+  async welcome(): Promise<Welcome> {
     const frame = await this.until((candidate) => candidate.type === "welcome");
     const payload = frame?.payload;
     if (typeof payload?.["session"] !== "string" || typeof payload["csrfToken"] !== "string") {
       throw new Error(this.closed === null ? "no welcome in time" : `closed with ${this.closed.code} before welcome`);
     }
-    return { session: payload["session"], csrfToken: payload["csrfToken"], subject: String(payload["subject"]) };
+    return {
+      session: payload["session"],
+      csrfToken: payload["csrfToken"],
+      subject: String(payload["subject"]),
+      authExpiresAt: Number(payload["authExpiresAt"]),
+      resumeToken: typeof payload["resumeToken"] === "string" ? payload["resumeToken"] : null,
+      resumed: payload["resumed"] === true,
+    };
   }
 
   send(text: string): void {
