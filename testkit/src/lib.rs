@@ -1,6 +1,7 @@
 //! Peers, worlds and traces for the tests of wsguard: the built binary on loopback sockets, clients that send any bytes, and
 //! characters in virtual time.
 
+pub mod log_table;
 pub mod peer;
 pub mod scripted;
 pub mod traces;

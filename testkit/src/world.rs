@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::log_table;
 use crate::peer::{Peer, Request, Response};
 
 /// Longest time that anything here waits for an event. Generous: the machine may be busy, and no passing test waits.
@@ -275,8 +276,20 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            return;
+        }
+        // Whatever a test makes the server write is what docs/log.md says.
+        let events = log_table::events();
+        let lines = self.log.lines.lock().unwrap();
+        let fault = lines.0.iter().take(LINES_HELD_MAX).find_map(|line| log_table::fault_of(&events, line));
+        drop(lines);
+        assert!(fault.is_none(), "{}", fault.unwrap_or_default());
     }
 }
+
+/// Lines of a server that are held against the table of events: a flood says the same again and again.
+const LINES_HELD_MAX: usize = 5_000;
 
 /// Runs a command of the binary to its end.
 pub fn run(directory: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Output {

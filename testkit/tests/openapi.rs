@@ -78,18 +78,24 @@ fn every_answer_of_the_admin_listener_fits_its_description() {
     for path in ["/health", "/ready", "/metrics"] {
         let _ = case.call("GET", path, path, None, false);
     }
-    for path in ["/api/stats", "/api/openapi.json", "/api/events", "/api/sessions", "/api/revocations"] {
+    for path in
+        ["/api/stats", "/api/openapi.json", "/api/connections", "/api/events", "/api/sessions", "/api/revocations"]
+    {
         let _ = case.call("GET", path, path, None, true);
         assert_eq!(case.call("GET", path, path, None, false).status, 401, "{path}");
     }
     for (path, target) in [
         ("/api/events", "/api/events?sujbect=ann"),
+        ("/api/connections", "/api/connections?limit=1001"),
         ("/api/sessions", "/api/sessions?limit=0"),
         ("/api/revocations", "/api/revocations?after=x"),
     ] {
         assert_eq!(case.call("GET", path, target, None, true).status, 400, "{target}");
     }
     assert_eq!(case.call("GET", "/api/events", "/api/events?subject=ann&limit=5", None, true).status, 200);
+
+    let connections = case.call("GET", "/api/connections", "/api/connections?subject=ann", None, true).json();
+    assert_eq!(connections["connections"][0]["state"]["refusals"]["csrf"], 1, "{connections}");
 
     let sessions = case.call("GET", "/api/sessions", "/api/sessions", None, true).json();
     let session = sessions["sessions"][0]["session"].as_str().unwrap().to_owned();
