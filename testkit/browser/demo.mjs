@@ -39,7 +39,7 @@ const ATTACKS = [
 const LIVES = [
   {
     id: "ladder",
-    live: ['#gauge-ladder[data-rung="slow"]', '#gauge-ladder[data-rung="drop"]'],
+    live: ['#gauge-ladder:is([data-rung="slow"], [data-rung="drop"])'],
     steps: [/^slow guard slow at \d+ points/, /^drop guard drop at \d+ points/, /^closed guard closed 4429 penalties_used_up$/, /^out peer kept out: 4429 come back in 1\d s$/],
   },
   {
