@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench conformance fuzz lab audit-bench setup demo help
+.PHONY: run test check bench conformance fuzz lab audit-bench setup demo client-soak help
 
 help: ## shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,3 +36,7 @@ lab: ## holds the written truth of every real server in testkit/lab against the 
 audit-bench: ## runs `wsguard audit` on every real server in testkit/lab; writes docs/audit-accuracy.md
 	$(CARGO) build -p wsguard-cli
 	testkit/lab/lab.py bench --binary "$${CARGO_TARGET_DIR:-target}/debug/wsguard" --report docs/audit-accuracy.md
+
+client-soak: ## ten minutes of a bad network for the TypeScript client: nothing lost, nothing twice, memory flat
+	$(CARGO) build -p wsguard-cli
+	npm run soak --prefix packages/client

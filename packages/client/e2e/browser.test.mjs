@@ -85,16 +85,21 @@ describe('the client in Chromium and the real server', { concurrency: 2, timeout
     assert.deepEqual((await refused.seen()).closes, [{ code: 4401, error: 'unauthenticated', willReconnect: false }]);
   });
 
-  test('ticket, first message and cookie', async (t) => {
-    const { origin } = await world(t);
+  test('ticket, first message and cookie: in, and back with the session', async (t) => {
+    const { proxy, origin } = await world(t);
     for (const auth of ['ticket', 'first-message', 'cookie']) {
       const context = await browser.newContext({ bypassCSP: true });
       if (auth === 'cookie') await context.addCookies([{ name: 'wsguard', value: TOKEN, url: origin, httpOnly: true, sameSite: 'Strict' }]);
       const it = await visit(t, origin, { auth, ...(auth === 'cookie' && { authToken: undefined }) }, context);
-      await it.echo([auth]);
+      await it.echo([1]);
       await it.until(auth, () => seen.echoes.length === 1);
-      // And back, with the session.
-      await it.page.evaluate(() => (globalThis.session = seen.opens[0].session));
+      proxy.cut();
+      await it.until('the client noticed', () => seen.closes.length > 0);
+      await it.echo([2]);
+      await it.until('back', () => seen.echoes.length === 2);
+      const { opens, echoes } = await it.seen();
+      assert.deepEqual(opens.map(({ resumed }) => resumed), [false, true], auth);
+      assert.deepEqual(echoes, [1, 2], auth);
       await it.page.evaluate(() => socket.close());
     }
   });

@@ -1,5 +1,6 @@
 // A real `wsguard serve`, and a network between it and its clients that can be broken.
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
@@ -112,15 +113,14 @@ export class Proxy {
   #listener;
   /** The port of the server. */
   target = 0;
+  /** How late what passes arrives, in milliseconds. */
+  delayMs = 0;
   /** What becomes of bytes: `flow`; `hold`: nothing arrives and nothing is closed; `mute`: only the server's do not. */
   #mode = 'flow';
-  #onBytes;
 
-  /** `onBytes(pair, fromServer, chunk)` is told of all that passes. */
-  static async to(port, onBytes = () => {}) {
+  static async to(port) {
     const proxy = new Proxy();
     proxy.target = port;
-    proxy.#onBytes = onBytes;
     proxy.#listener = createServer((client) => proxy.#accept(client));
     proxy.#listener.listen(0, '127.0.0.1');
     await once(proxy.#listener, 'listening');
@@ -147,15 +147,22 @@ export class Proxy {
       return;
     }
     const server = connect(this.target, '127.0.0.1');
-    const pair = { client, server, dead: this.#mode === 'hold' };
+    const pair = { client, server, dead: this.#mode === 'hold', muted: this.#mode === 'mute', delayed: 0 };
     this.#pairs.add(pair);
     for (const [from, to] of [[client, server], [server, client]]) {
       from.setNoDelay(true);
       from.on('data', (chunk) => {
-        // What was held on its way is lost with its connection: held connections never flow again.
-        if (pair.dead || (this.#mode === 'mute' && from === server)) return;
-        this.#onBytes(pair, from === server, chunk);
-        to.write(chunk);
+        // What was swallowed is lost with its connection: bytes never go missing from one that flows on.
+        if (pair.dead || (pair.muted && from === server)) return;
+        if (this.delayMs === 0 && pair.delayed === 0) to.write(chunk);
+        else {
+          // In order: what comes behind delayed bytes waits with them.
+          pair.delayed += 1;
+          setTimeout(() => {
+            pair.delayed -= 1;
+            if (!pair.dead) to.write(chunk);
+          }, this.delayMs || 100);
+        }
       });
       from.on('error', () => {});
       from.on('close', () => {
@@ -175,6 +182,15 @@ export class Proxy {
     this.#pairs.clear();
   }
 
+  /** The clients hear bytes that mean nothing, and then nothing more: as from a portal that answers for everybody. */
+  babble() {
+    for (const { client, server } of this.#pairs) {
+      client.end(randomBytes(64));
+      server.destroy();
+    }
+    this.#pairs.clear();
+  }
+
   /** Half-open: nothing arrives any more, in either direction, and nobody is told. */
   hold() {
     this.#mode = 'hold';
@@ -184,6 +200,7 @@ export class Proxy {
   /** Only what the server says does not arrive. */
   mute() {
     this.#mode = 'mute';
+    for (const pair of this.#pairs) pair.muted = true;
   }
 
   /** New connections are refused. */

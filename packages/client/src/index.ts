@@ -32,7 +32,8 @@ export type {
   WebSocketLike,
 } from './options.js';
 export { CLOSE_CODE, type CloseCodeName, ERROR_CODES, type ErrorCode, type Welcome } from './protocol.js';
+export type { SecureWebSocketEvents, SecureWebSocketListener } from './events.js';
 export type { Rtt } from './health.js';
 export type { Logger } from './log.js';
 export type { Page } from './page.js';
-export { SecureWebSocket, type SecureWebSocketEvents } from './socket.js';
+export { SecureWebSocket } from './socket.js';

@@ -1,12 +1,14 @@
 import { createAlarms } from './alarm.js';
 import { ABNORMAL, connect, type Connection } from './connection.js';
 import { createTokenSource, obtainCredential } from './credential.js';
+import { afterClose, afterError, errorOfClose } from './ending.js';
 import { SecureWebSocketError } from './errors.js';
-import { measure, type Rtt } from './health.js';
+import type { SecureWebSocketEvents, SecureWebSocketListener } from './events.js';
+import { Health, type Rtt } from './health.js';
 import { createLog } from './log.js';
+import { bodyOf, byteLength } from './message.js';
 import {
   type Ack,
-  type CloseInfo,
   type IncomingMessage,
   type OutgoingMessage,
   type SecureWebSocketOptions,
@@ -20,20 +22,12 @@ import {
 import { type Entry, Outbox } from './outbox.js';
 import {
   CLIENT_ACK_INTERVAL_MS,
-  CLOSE_FORBIDDEN,
   CLOSE_NORMAL,
-  CLOSE_POLICY_VIOLATION,
-  CLOSE_RATE_LIMITED,
-  CLOSE_TOO_BIG,
-  CLOSE_UNAUTHENTICATED,
-  CSRF_EXEMPT_TYPES,
-  type ErrorCode,
+  type ErrorPayload,
   MESSAGE_BYTES_MAX,
   type Reconnect,
-  RECONNECT,
   type ServerFrame,
   SUBPROTOCOL_RESUME,
-  TYPE_BYTES_MAX,
   type Welcome,
 } from './protocol.js';
 
@@ -45,15 +39,6 @@ const REASON_BYTES_MAX = 123;
 
 /** After a wake the next try begins within this time, in milliseconds: many pages may wake together. */
 const WAKE_SPREAD_MS = 300;
-
-/** A timer that fires later than this, in milliseconds, ran in a page that slept: what arrived meanwhile is not read yet. */
-const LATE_MS = 100;
-
-/** Time from one ping to the next where neither the options nor the server say, in milliseconds. */
-const HEARTBEAT_MS = 25_000;
-
-/** How long such a page gets to read it, in milliseconds. */
-const GRACE_MS = 1_000;
 
 /**
  * Most messages in flight. Far fewer than the ids that a server remembers, so that one that is written again is always
@@ -67,20 +52,6 @@ const SILENCE_MS = 300;
 /** How often to say what was received, in milliseconds: the server passes over what comes sooner than its interval. */
 const ACK_INTERVAL_MS = CLIENT_ACK_INTERVAL_MS + 50;
 
-/**
- * What a server refuses wherever it stands in a message, before it can tell which message that was: control characters
- * and lone surrogates, which JSON.stringify writes as `\\u` and `\\b`, DEL, and a key that changes prototypes.
- */
-const UNSAFE = /(?:^|[^\\])(?:\\\\)*\\[ub]|\x7f|"__proto__":/;
-
-/** What a close code means where the `error` frame before it was lost. */
-const REFUSALS: Readonly<Record<number, ErrorCode>> = {
-  [CLOSE_UNAUTHENTICATED]: 'unauthenticated',
-  [CLOSE_FORBIDDEN]: 'forbidden',
-  [CLOSE_RATE_LIMITED]: 'rate_limited',
-  [CLOSE_TOO_BIG]: 'too_large',
-};
-
 /** The members without which a control frame would do harm: undefined would be sent as a token, or waited for. */
 const NEEDED = new Map<unknown, readonly [member: string, type: string]>([
   ['welcome', ['csrfToken', 'string']],
@@ -89,38 +60,21 @@ const NEEDED = new Map<unknown, readonly [member: string, type: string]>([
   ['draining', ['reconnectAfterMs', 'number']],
 ]);
 
-/** The events of a {@link SecureWebSocket}, each an `Event` with these members. */
-export interface SecureWebSocketEvents<In extends IncomingMessage = IncomingMessage> {
-  open: { readonly welcome: Welcome };
-  message: { readonly data: In };
-  close: CloseInfo;
-  error: { readonly error: SecureWebSocketError };
-  /** The snapshot changed: another state, or another try within `reconnecting`. */
-  statechange: { readonly snapshot: Snapshot };
-  rtt: { readonly rtt: Rtt };
-}
+type AnyListener = EventListenerOrEventListenerObject | null;
 
 export interface SecureWebSocket<In extends IncomingMessage, Out extends OutgoingMessage> {
   addEventListener<K extends keyof SecureWebSocketEvents>(
     type: K,
-    listener: ((event: Event & SecureWebSocketEvents<In>[K]) => void) | null,
+    listener: SecureWebSocketListener<In, K>,
     options?: boolean | AddEventListenerOptions,
   ): void;
-  addEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: boolean | AddEventListenerOptions,
-  ): void;
+  addEventListener(type: string, listener: AnyListener, options?: boolean | AddEventListenerOptions): void;
   removeEventListener<K extends keyof SecureWebSocketEvents>(
     type: K,
-    listener: ((event: Event & SecureWebSocketEvents<In>[K]) => void) | null,
+    listener: SecureWebSocketListener<In, K>,
     options?: boolean | EventListenerOptions,
   ): void;
-  removeEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: boolean | EventListenerOptions,
-  ): void;
+  removeEventListener(type: string, listener: AnyListener, options?: boolean | EventListenerOptions): void;
 }
 
 /**
@@ -146,6 +100,7 @@ export class SecureWebSocket<
   readonly #log;
   readonly #tokens;
   readonly #outbox;
+  readonly #health;
   /** Aborted by the end: what listens to the page stops. */
   readonly #ended = new AbortController();
   /** `next`: the next attempt, or the move away from a server that drains. None outlives its connection. */
@@ -167,7 +122,6 @@ export class SecureWebSocket<
   #lastError: SecureWebSocketError | undefined;
   #csrfToken = '';
   #messageBytesMax = MESSAGE_BYTES_MAX;
-  #heartbeatMs = HEARTBEAT_MS;
   /** Counts messages from 1; never starts over, so that a resumed session can tell a repetition. */
   #lastId = 0;
   /** The last application frame received, and what names the session in a handshake that resumes it. */
@@ -179,13 +133,6 @@ export class SecureWebSocket<
   #slow = false;
   /** An `ack` to the server is due. */
   #acking = false;
-  /** Something has come from the server since the last ping. */
-  #heard = false;
-  /** When the last ping was written. */
-  #askedAt = 0;
-  /** When an answer must have come; Infinity while none is awaited. */
-  #answerBy = Infinity;
-  #rtts: number[] = [];
   #rtt: Rtt | undefined;
 
   /** @throws TypeError when an option cannot work at all. */
@@ -198,17 +145,22 @@ export class SecureWebSocket<
     this.#log = createLog(options.debug, now);
     this.#tokens = createTokenSource(settings.authToken);
     this.#outbox = new Outbox(settings, () => this.#flush());
-    this.#alarms = createAlarms<'next' | 'stable' | 'health' | 'ack' | 'hold'>(timers);
+    this.#alarms = createAlarms<'next' | 'stable' | 'ack' | 'hold'>(timers);
+    this.#health = new Health(
+      settings,
+      (t) => this.#write({ type: 'ping', payload: { t } }),
+      () => this.#connection?.fail(new SecureWebSocketError('connection_lost', 'no answer to a ping')),
+    );
+    const { signal } = options;
+    const abort = (): void => this.#finish(CLOSE_NORMAL, '', closedError(signal?.reason));
+    signal?.addEventListener('abort', abort, { signal: this.#ended.signal });
     // Later, so that no callback runs before the caller holds the socket.
     queueMicrotask(() => {
+      if (signal?.aborted) abort();
       if (this.state === 'closed') return;
       page.listen(() => this.#wake(), this.#ended.signal);
       this.#dial();
     });
-    const { signal } = options;
-    const abort = (): void => this.#finish(CLOSE_NORMAL, '', closedError(signal?.reason));
-    if (signal?.aborted) abort();
-    signal?.addEventListener('abort', abort, { signal: this.#ended.signal });
   }
 
   get state(): State {
@@ -253,7 +205,8 @@ export class SecureWebSocket<
     };
     const promise = new Promise<Ack>((resolve, reject) => {
       signal?.throwIfAborted();
-      const body = this.#bodyOf(message, acked ? id : undefined);
+      if (this.#snapshot.state === 'closed') throw closedError(this.#snapshot.error);
+      const body = bodyOf(message, acked ? id : undefined, this.#options.outgoing);
       const bytes = byteLength(body);
       const error = this.#sizeError(bytes);
       if (error) throw error;
@@ -327,24 +280,6 @@ export class SecureWebSocket<
     }
   }
 
-  /** The message as JSON, without its CSRF token. */
-  #bodyOf(message: Out, id: number | undefined): string {
-    if (this.#snapshot.state === 'closed') throw closedError(this.#snapshot.error);
-    let body: string | undefined;
-    try {
-      const { type, payload } = this.#options.outgoing?.(message) ?? message;
-      // The types of the protocol are not the application's.
-      if (typeof type === 'string' && type && byteLength(type) <= TYPE_BYTES_MAX && !CSRF_EXEMPT_TYPES.includes(type as 'ack')) {
-        body = JSON.stringify({ type, id, payload });
-      }
-    } catch (cause) {
-      throw new SecureWebSocketError('invalid_message', 'the payload was refused here, or is not JSON', { cause });
-    }
-    if (!body) throw new SecureWebSocketError('invalid_message', 'the type is empty, too long or of the protocol');
-    if (UNSAFE.test(body)) throw new SecureWebSocketError('unsafe_content', 'control characters or a key __proto__');
-    return body;
-  }
-
   /** A message beyond the limit would cost the connection (1009, and no way back): it is refused here. */
   #sizeError(bytes: number): SecureWebSocketError | undefined {
     if (bytes + CSRF_MEMBER_BYTES + this.#csrfToken.length <= this.#messageBytesMax) return undefined;
@@ -372,10 +307,7 @@ export class SecureWebSocket<
       {
         received: (data) => this.#receive(connection, data),
         closed: (code, text) => {
-          // An earlier refusal has nothing to do with a cable that was pulled.
-          const told = code >= 4400 || code === CLOSE_POLICY_VIOLATION ? this.#lastError : undefined;
-          const error = told ?? new SecureWebSocketError(REFUSALS[code] ?? 'connection_lost', `closed with ${code}`);
-          this.#lost(code, text, error, afterClose(code));
+          this.#lost(code, text, errorOfClose(code, this.#lastError), afterClose(code));
         },
         failed: (error) => {
           this.#tokens.forget();
@@ -389,7 +321,7 @@ export class SecureWebSocket<
   }
 
   #receive(connection: Connection, data: unknown): void {
-    this.#heard = true;
+    this.#health.heard();
     let frame: ServerFrame | undefined;
     if (typeof data === 'string') {
       this.#log('<-', data);
@@ -414,7 +346,7 @@ export class SecureWebSocket<
         this.#flush();
         break;
       case 'error':
-        this.#refused(frame.id as number, new SecureWebSocketError(frame.payload.code, frame.payload.message, frame.payload));
+        this.#refused(frame.id as number, errorOfFrame(frame.payload));
         break;
       case 'csrf':
         this.#csrfToken = frame.payload.csrfToken;
@@ -424,11 +356,13 @@ export class SecureWebSocket<
         break;
       case 'auth.refreshed':
         break;
-      case 'pong':
-        if (frame.payload?.t !== this.#askedAt) break;
-        this.#rtt = measure(this.#rtts, this.#settings.now() - this.#askedAt);
-        this.#emit('rtt', { rtt: this.#rtt }, this.#options.onRtt, this.#rtt);
+      case 'pong': {
+        const rtt = this.#health.answered(frame.payload?.t);
+        if (!rtt) break;
+        this.#rtt = rtt;
+        this.#emit('rtt', { rtt }, this.#options.onRtt, rtt);
         break;
+      }
       case 'draining':
         this.#drain(frame.payload.reconnectAfterMs);
         break;
@@ -440,13 +374,14 @@ export class SecureWebSocket<
   #welcome(welcome: Welcome): void {
     if (!welcome.resumed) {
       this.#lastSeq = 0;
-      if (this.#options.onLost !== 'resend') this.#outbox.lose(this.#snapshot.state === 'reconnecting' && this.#snapshot.error);
+      const { snapshot } = this;
+      const cause = snapshot.state === 'reconnecting' ? snapshot.error : undefined;
+      if (this.#options.onLost !== 'resend') this.#outbox.lose(cause);
     }
     this.#outbox.requeue();
     this.#csrfToken = welcome.csrfToken;
     this.#resumeToken = welcome.resumeToken;
     this.#messageBytesMax = welcome.maxMessageBytes;
-    this.#heartbeatMs = welcome.heartbeatMs || HEARTBEAT_MS;
     this.#tokenReason = 'connect';
     this.#held = false;
     this.#alarms.set('stable', this.#settings.stableAfterMs, () => {
@@ -456,7 +391,8 @@ export class SecureWebSocket<
     this.#change({ state: 'open', welcome });
     // A callback may have closed the socket, here and below.
     if (this.state === 'open') this.#emit('open', { welcome }, this.#options.onOpen, welcome);
-    if (this.#settings.health) this.#ping(this.#settings.timeoutMs);
+    if (this.state !== 'open') return;
+    this.#health.start(welcome.heartbeatMs);
     this.#flush();
   }
 
@@ -473,8 +409,9 @@ export class SecureWebSocket<
         this.#flush();
       });
       this.#report(error);
-    } else if (!(error.code === 'csrf_invalid' && this.#outbox.renew(id, this.#csrfToken)) && !this.#outbox.reject(id, error)) {
-      this.#report(error);
+    } else {
+      const again = error.code === 'csrf_invalid' && this.#outbox.renew(id, this.#csrfToken);
+      if (!again && !this.#outbox.reject(id, error)) this.#report(error);
     }
     this.#flush();
   }
@@ -520,38 +457,12 @@ export class SecureWebSocket<
     this.#slow = !this.#outbox.flush(write, this.#slow ? 1 : IN_FLIGHT_MAX) && this.#slow;
   }
 
-  /** Asks the server for a sign of life. What comes from it meanwhile is one, and does not put off the question. */
-  #ping(timeoutMs: number): void {
-    const { now } = this.#settings;
-    const answerBy = now() + timeoutMs;
-    // A page that wakes again and again must not put off the end of the first question.
-    if (this.#answerBy <= answerBy) return;
-    this.#askedAt = now();
-    this.#answerBy = answerBy;
-    this.#heard = false;
-    this.#write({ type: 'ping', payload: { t: this.#askedAt } });
-    this.#alarms.set('health', timeoutMs, () => this.#judge(answerBy));
-  }
-
-  /** Whether the server has been heard of since the ping. */
-  #judge(answerBy: number): void {
-    const { now, intervalMs, timeoutMs } = this.#settings;
-    if (this.#heard) {
-      this.#answerBy = Infinity;
-      this.#alarms.set('health', (intervalMs || this.#heartbeatMs) - (now() - this.#askedAt), () => this.#ping(timeoutMs));
-    } else if (now() - answerBy > LATE_MS) {
-      this.#alarms.set('health', GRACE_MS, () => this.#judge(Infinity));
-    } else {
-      this.#connection?.fail(new SecureWebSocketError('connection_lost', 'no answer to a ping'));
-    }
-  }
-
   /** The page was shown or thawed, or the network changed. */
   #wake(): void {
-    const { now, page, random, wakeTimeoutMs, health } = this.#settings;
+    const { now, page, random, wakeTimeoutMs } = this.#settings;
     const snapshot = this.#snapshot;
     if (snapshot.state === 'open') {
-      if (health) this.#ping(wakeTimeoutMs);
+      this.#health.ping(wakeTimeoutMs);
     } else if (snapshot.state === 'reconnecting' && snapshot.retryAt && !page.dormant) {
       const retryAt = Math.max(now() + random() * WAKE_SPREAD_MS, this.#notBefore);
       if (retryAt < snapshot.retryAt) this.#retry(retryAt, snapshot.error);
@@ -615,7 +526,7 @@ export class SecureWebSocket<
   #forgetConnection(): void {
     this.#connection = this.#lastError = undefined;
     this.#draining = this.#acking = false;
-    this.#answerBy = Infinity;
+    this.#health.stop();
     this.#alarms.stop();
   }
 
@@ -660,22 +571,10 @@ export class SecureWebSocket<
   }
 }
 
-/** What to do after a close code, those that only a browser or a proxy makes included. */
-function afterClose(code: number): Reconnect {
-  // An unknown 44xx is a refusal that this version cannot know; coming back would only provoke it again.
-  return RECONNECT[code] ?? (code >= 4400 && code < 4500 ? 'never' : 'back_off');
-}
-
-/** What to do after an attempt that failed on this side. */
-function afterError({ code }: SecureWebSocketError): Reconnect {
-  if (code === 'unauthenticated' || code === 'session_expired') return 'once_with_fresh_token';
-  return code === 'forbidden' || code === 'unsupported' ? 'never' : 'back_off';
+function errorOfFrame(payload: ErrorPayload): SecureWebSocketError {
+  return new SecureWebSocketError(payload.code, payload.message, payload);
 }
 
 function closedError(cause?: unknown): SecureWebSocketError {
   return new SecureWebSocketError('closed', 'the socket is closed', { cause });
-}
-
-function byteLength(text: string): number {
-  return new TextEncoder().encode(text).length;
 }

@@ -172,6 +172,14 @@ test('a timer that fires late gives what arrived meanwhile one more turn', async
   }
 });
 
+test('closing inside onOpen leaves no timer, with pings too', async () => {
+  const it = rig({ health: true, onOpen: () => it.socket.close() });
+  await settle();
+  it.peer.welcome();
+  assert.equal(it.socket.state, 'closed');
+  assert.equal(it.clock.pending, 0);
+});
+
 test('a page: nothing is heard of it after the end', async () => {
   const page = new FakePage();
   const it = await openRig({ page });
