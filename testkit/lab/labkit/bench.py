@@ -86,6 +86,19 @@ def audit(binary, stack, seconds):
             result.said[item["id"]] = item["status"]
             result.evidence[item["id"]] = (item.get("evidence") or [""])[0]
         result.spoken = report.get("spoken", {})
+        # Whether one identity may do what is another's own is asked with a message that is its own; an echo is everybody's.
+        if "WSA-AUTH-11" in result.said:
+            del result.said["WSA-AUTH-11"]
+            if "WSA-AUTH-11" in stack.truth:
+                own = [a for a in arguments(running) if not a.startswith(("--send=", "--expect="))]
+                own += ['--send={"type":"note","id":"note-a"}', "--expect=for alice only", "--only=WSA-AUTH-11"]
+                try:
+                    again = subprocess.run([str(binary), "audit", *own, "--json", f"--out={running.dir / 'own'}"], capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+                    for item in json.loads(again.stdout)["checks"]:
+                        if item["id"] == "WSA-AUTH-11":
+                            result.said[item["id"]], result.evidence[item["id"]] = item["status"], (item.get("evidence") or [""])[0]
+                except (subprocess.TimeoutExpired, ValueError, KeyError):
+                    result.said["WSA-AUTH-11"], result.evidence["WSA-AUTH-11"] = "unknown", "no report"
         # The audit may end a server only where it says so.
         for _ in range(4):
             time.sleep(1)

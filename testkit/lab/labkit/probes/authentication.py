@@ -1,5 +1,6 @@
 """F2: who is let in, and what is done for those who are not."""
 import json
+import re
 import secrets
 import time
 
@@ -90,6 +91,8 @@ def audience(t):
 def in_url(t):
     if t.public:
         return not_applicable(OPEN_TO_ALL)
+    if anonymous(t)[0] == "vulnerable":
+        return None  # strangers are served, with a token in the URL or without
     token = t.run.token()
     if t.credential == "query":
         served, how = t.usable()
@@ -186,6 +189,12 @@ def parity(t):
     if r is None:
         return None
     body = r.body()
+    if t.dialect == "socketio2":
+        # The session opens on either transport; the packet behind it says whether the namespace does.
+        sid = re.search(rb'"sid":"([^"]+)"', body)
+        after = t.get(path + "&sid=" + sid[1].decode()).body() if sid and b"44" not in body.split(b"}", 1)[-1] else body
+        refused = b"44\"" in body + after
+        return sound("polling without a credential gets 44, as WebSocket does") if refused else vulnerable(f"polling without a credential: {after[:60]!r}")
     if t.credential == "connect":
         # The transport opens for all; what counts is whether a message is served on it.
         return vulnerable("polling serves without CONNECT") if b'"text"' in body else sound("polling opens a transport; authentication follows in CONNECT as for WebSocket")
@@ -196,6 +205,8 @@ def parity(t):
 def well_known(t):
     if t.public:
         return not_applicable(OPEN_TO_ALL)
+    if garbage(t)[0] == "vulnerable":
+        return None  # every token is taken
     for word in WELL_KNOWN:
         try:
             peer = t.open(token=word, wait=2)
