@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench conformance fuzz lab audit-bench setup demo client-soak help
+.PHONY: run test check bench conformance fuzz lab audit-bench setup demo client-soak worlds faults soak help
 
 help: ## shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -40,3 +40,12 @@ audit-bench: ## runs `wsguard audit` on every real server in testkit/lab; writes
 client-soak: ## ten minutes of a bad network for the TypeScript client: nothing lost, nothing twice, memory flat
 	$(CARGO) build -p wsguard-cli
 	npm run soak --prefix packages/client
+
+worlds: ## 200 simulated worlds, each run twice: WORLDS=1000 for more, WSGUARD_WORLD=SEED for one with its trace
+	simulation/run.sh worlds
+
+faults: ## shows that every checker of the simulation finds the faults that it is meant to find
+	simulation/run.sh faults
+
+soak: ## thousands of simulated worlds, half an hour at most: SECONDS_MAX=7200 for longer
+	simulation/run.sh soak

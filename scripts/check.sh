@@ -5,5 +5,6 @@ cd "$(dirname "$0")/.."
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+simulation/run.sh lint
 cargo xtask codegen --check
 cargo xtask tidy

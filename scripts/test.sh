@@ -8,6 +8,9 @@ step "Rust: build"
 cargo build --workspace --locked
 step "Rust: tests"
 cargo test --workspace --locked
+step "simulation: 200 worlds, and every fault found by its checker"
+simulation/run.sh worlds
+simulation/run.sh faults
 step "TypeScript client"
 npm test --prefix packages/client
 step "lab: the independent probes demonstrate what is written of three real servers"

@@ -9,6 +9,8 @@
 
 pub mod control;
 pub mod effect;
+#[doc(hidden)]
+pub mod fault;
 pub mod frame;
 pub mod guard;
 pub mod handshake;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use wsguard_core::control::delivery::Claim;
 use wsguard_core::control::session::SessionId;
 use wsguard_core::effect::Record;
+use wsguard_core::fault::{self, Fault};
 use wsguard_core::guard::Suspended;
 use wsguard_core::time::{Millis, Now, Tick};
 use wsguard_core::verdict::{ControlId, Reason};
@@ -45,7 +46,7 @@ pub(crate) struct Detached {
 
 #[derive(Default)]
 struct Inner {
-    sessions: HashMap<SessionId, Parked>,
+    sessions: BTreeMap<SessionId, Parked>,
     /// From the one that waited longest.
     order: BTreeMap<u64, SessionId>,
     /// The counted ones of each subject, from the one that waited longest. Bounded by the policy to a few.
@@ -106,6 +107,7 @@ impl Shared {
         let sessions = &policy.sessions;
         let cap = usize::try_from(sessions.detached_per_subject).unwrap_or(usize::MAX);
         let most = usize::try_from(sessions.detached_max).unwrap_or(usize::MAX);
+        let (cap, most) = if fault::is_on(Fault::DetachedUnbounded) { (usize::MAX, usize::MAX) } else { (cap, most) };
         if !handed_over {
             if self.draining.load(Ordering::Relaxed) || cap == 0 {
                 return false;

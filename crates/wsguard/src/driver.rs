@@ -433,7 +433,7 @@ where
     /// message pushes deadlines back, and that costs nothing here.
     fn arm(&mut self, sleep: Pin<&mut Sleep>) {
         let deadline = self.next_deadline();
-        let at = clock::instant_of(deadline).map(Instant::from_std);
+        let at = clock::instant_of(deadline);
         let far = Instant::now().checked_add(FAR).unwrap_or_else(Instant::now);
         self.armed = deadline;
         sleep.reset(at.unwrap_or(far).min(far));

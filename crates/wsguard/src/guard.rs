@@ -12,6 +12,7 @@ use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
 use wsguard_core::control::session::SessionId;
 use wsguard_core::effect::Record;
+use wsguard_core::fault::{self, Fault};
 use wsguard_core::handshake::{StoreUnavailable, TicketGrant};
 use wsguard_core::in_force::InForce;
 use wsguard_core::policy::{Context, MessageType, MessageTypeError, Policy, Random, Secrets};
@@ -81,8 +82,15 @@ impl Journal for TracingJournal {
     }
 }
 
+#[cfg(wsguard_simulation)]
+use crate::simulation::WorldRandom as Randomness;
+#[cfg(not(wsguard_simulation))]
+use SystemRandom as Randomness;
+
+#[cfg(not(wsguard_simulation))]
 struct SystemRandom;
 
+#[cfg(not(wsguard_simulation))]
 impl Random for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) {
         if aws_lc_rs::rand::fill(bytes).is_err() {
@@ -431,7 +439,7 @@ impl Builder<Tokens> {
     pub fn build(mut self) -> Result<Guard, BuildError> {
         let policy = self.parts.take_policy()?;
         let Parts { journal, store, ledger, queue, connections_max, .. } = self.parts;
-        let random = SystemRandom;
+        let random = Randomness;
         let mut secrets = Secrets { csrf: [0; 32], prints: [0; 16] };
         random.fill(&mut secrets.csrf);
         random.fill(&mut secrets.prints);
@@ -464,6 +472,12 @@ impl Shared {
     }
 
     pub(crate) fn record(&self, at: UnixMs, record: Record) {
+        if fault::is_on(Fault::RecordLost) && record.reference.is_some() && record.bytes.is_none() {
+            return;
+        }
+        if fault::is_on(Fault::RecordTwice) {
+            self.journal.record(at, record.clone());
+        }
         if let Some(refusal) = &record.refusal {
             self.stats.refused(refusal.control);
         }

@@ -57,6 +57,8 @@ mod mailbox;
 mod registry;
 mod revoke;
 mod session;
+#[cfg(wsguard_simulation)]
+pub mod simulation;
 mod socket;
 mod stats;
 pub mod store;

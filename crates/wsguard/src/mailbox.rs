@@ -11,6 +11,7 @@ use std::task::Waker;
 use atomic_waker::AtomicWaker;
 use tokio::sync::broadcast;
 use wsguard_core::control::delivery::{Claim, Encoded};
+use wsguard_core::fault::{self, Fault};
 use wsguard_core::guard::Suspended;
 use wsguard_core::time::{Millis, Tick};
 use wsguard_core::verdict::Refusal;
@@ -254,7 +255,8 @@ impl Outbox {
                 return Ok(());
             }
             let bytes = queue.bytes.saturating_add(size);
-            if queue.commands.len() >= self.0.limits.messages || bytes > self.0.limits.bytes {
+            let is_full = queue.commands.len() >= self.0.limits.messages || bytes > self.0.limits.bytes;
+            if is_full && !fault::is_on(Fault::QueueUnbounded) {
                 queue.overflowed = true;
             } else {
                 let command = command();

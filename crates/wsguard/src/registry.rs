@@ -1,6 +1,6 @@
 //! The open sessions: whose they are, and how to reach them.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,7 +60,8 @@ pub(crate) struct Registry {
     shards: Box<[Mutex<Shard>]>,
 }
 
-type Shard = HashMap<SessionId, Registered>;
+/// In the order of their ids, which are random: nobody can choose where theirs stands, and walks are repeatable.
+type Shard = BTreeMap<SessionId, Registered>;
 
 impl Default for Registry {
     fn default() -> Self {

@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use wsguard_core::control::revocation::{Revocation, Target};
 use wsguard_core::control::session::SessionId;
+use wsguard_core::fault::{self, Fault};
 use wsguard_core::policy::Context;
 use wsguard_core::time::{Now, UnixMs};
 use wsguard_core::token::{CLAIM_CHARS_MAX, Leeway, SUBJECT_CHARS_MAX};
 
 use crate::guard::{GuardHandle, Shared};
 use crate::ledger::{Change, Ledger, LedgerError, Row, Shelf};
+#[cfg(wsguard_simulation)]
+use crate::simulation::off_the_thread;
 use crate::{bans, clock};
 
 /// Longest reason of a revocation, in characters.
@@ -119,15 +122,25 @@ impl Kept {
 
     async fn write(&self, change: Change) -> Result<(), LedgerError> {
         let ledger = Arc::clone(&self.ledger);
-        let written = tokio::task::spawn_blocking(move || ledger.write(&change)).await;
-        written.unwrap_or_else(|_| Err(LedgerError("the ledger panicked".to_owned())))
+        if fault::is_on(Fault::RevocationNotKept) {
+            return Ok(());
+        }
+        off_the_thread(move || ledger.write(&change)).await
     }
 
     async fn rows(&self) -> Result<Vec<Row>, LedgerError> {
         let ledger = Arc::clone(&self.ledger);
-        let rows = tokio::task::spawn_blocking(move || ledger.load()).await;
-        rows.unwrap_or_else(|_| Err(LedgerError("the ledger panicked".to_owned())))
+        off_the_thread(move || ledger.load()).await
     }
+}
+
+/// Calls a ledger on a thread that may block.
+#[cfg(not(wsguard_simulation))]
+async fn off_the_thread<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, LedgerError> {
+    let done = tokio::task::spawn_blocking(call).await;
+    done.unwrap_or_else(|_| Err(LedgerError("the ledger panicked".to_owned())))
 }
 
 impl GuardHandle {
@@ -262,7 +275,9 @@ impl Shared {
         let mut reached = 0_usize;
         self.sessions.for_each(|id, session| {
             if self.cx.revocations().refuse(&session.identity.claims, Some(id)).is_some() {
-                session.outbox.reconsider();
+                if !fault::is_on(Fault::RevocationWakesNobody) {
+                    session.outbox.reconsider();
+                }
                 reached = reached.saturating_add(1);
             }
         });

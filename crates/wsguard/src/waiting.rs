@@ -3,7 +3,7 @@
 //! Only a connection without a credential, or with a cookie, comes here; one that is authenticated by its handshake never
 //! does, and costs this table nothing.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use wsguard_protocol::CloseCode;
@@ -17,7 +17,7 @@ pub(crate) struct Waiting(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    outboxes: HashMap<u64, Outbox>,
+    outboxes: BTreeMap<u64, Outbox>,
 }
 
 /// A place in the table. Whoever has it gives it back.

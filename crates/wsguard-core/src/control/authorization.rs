@@ -6,6 +6,7 @@
 //! # Specification
 //! OWASP ASVS 5.0 8.2.1, 8.2.2
 
+use crate::fault::{self, Fault};
 use crate::token::Claims;
 
 /// Message types that one policy may have: one bit each in a set that fits into two registers.
@@ -82,6 +83,6 @@ impl Permissions {
 
     /// Whether type `number` is among them.
     pub fn allow(self, number: u16) -> bool {
-        usize::from(number) < TYPES_MAX && self.0 & (1_u128 << number) != 0
+        usize::from(number) < TYPES_MAX && (self.0 & (1_u128 << number) != 0 || fault::is_on(Fault::RolesIgnored))
     }
 }

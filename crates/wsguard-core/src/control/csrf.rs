@@ -10,6 +10,7 @@
 use wsguard_protocol::limits::CSRF_GRACE_MS;
 
 use super::session::SessionId;
+use crate::fault::{self, Fault};
 use crate::time::{Millis, Now, Tick, UnixMs};
 use crate::token::{CsrfKey, CsrfToken};
 
@@ -44,7 +45,10 @@ impl Csrf {
 
     /// Whether `offered` is the current token, or the previous one within its grace. Constant time.
     pub(crate) fn accepts(&self, now: Now, offered: &str) -> bool {
-        let current = self.current.matches(offered);
+        if fault::is_on(Fault::VerdictOfThePast) && fault::has_a_bad_day() {
+            return false;
+        }
+        let current = self.current.matches(offered) || fault::is_on(Fault::CsrfUnchecked);
         match &self.previous {
             // Not short-circuited: the answer takes as long for the current token as for the previous one.
             Some((previous, until)) => {

@@ -16,6 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher as _;
 
+use crate::fault::{self, Fault};
 use crate::time::{Millis, Tick};
 
 /// Nanoseconds in a millisecond: buckets count in nanoseconds so that a byte has a price.
@@ -399,6 +400,7 @@ impl Limiter {
     /// Charges a handshake, before any signature is checked.
     pub fn handshake(&self, quotas: &Quotas, prefixes: Prefixes, now: Tick) -> Result<(), (&'static str, Millis)> {
         match self.handshakes.charge(prefixes.fine, now, &quotas.policy.handshakes, None) {
+            Charge::Over(_) if fault::is_on(Fault::HandshakesUncounted) => {}
             Charge::Over(wait) => return Err(("handshakes_of_prefix", wait)),
             Charge::Taken | Charge::NoSlot => {}
         }
@@ -430,7 +432,9 @@ impl Limiter {
         self.server.charge(&quotas.policy.server, now).map_err(|wait| ("messages_of_server", wait))?;
         if let Some(subject) = subject {
             // Without a slot the subject is judged by its address alone.
-            if let Charge::Over(wait) = self.subjects.charge(subject, now, &quotas.policy.messages, None) {
+            let doubled = if fault::is_on(Fault::QuotaDoubled) { 2 } else { 1 };
+            if let Charge::Over(wait) = self.subjects.charge(subject, now, &quotas.policy.messages.times(doubled), None)
+            {
                 return Err(("messages_of_subject", wait));
             }
         }
@@ -454,6 +458,7 @@ impl Limiter {
         of_kind.copy_from_slice(&kind.to_le_bytes());
         match self.types.charge(self.key.print(b't', &key), now, quota, None) {
             Charge::Taken => Ok(()),
+            Charge::Over(_) if fault::is_on(Fault::TypeQuotaUncharged) => Ok(()),
             Charge::Over(wait) => Err(wait),
             Charge::NoSlot => Err(Millis(1_000)),
         }

@@ -15,7 +15,7 @@ use super::rate::Print;
 use crate::time::Millis;
 
 /// The id of a session: 128 random bits, not a secret.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub [u8; 16]);
 
 impl fmt::Display for SessionId {

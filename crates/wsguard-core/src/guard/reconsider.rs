@@ -13,6 +13,7 @@ use wsguard_protocol::{CloseCode, ErrorCode};
 use super::{Connection, Phase};
 use crate::control::session::Seat;
 use crate::effect::Effects;
+use crate::fault::{self, Fault};
 use crate::handshake::{Judged, kept_out};
 use crate::in_force::InForce;
 use crate::policy::{Identity, Policy};
@@ -101,7 +102,7 @@ impl Connection {
             Phase::Resuming(resuming) => self.cx.revocations.refuse(&resuming.identity().claims, None),
             Phase::FirstMessage { .. } | Phase::Suspended(_) | Phase::Closed => None,
         };
-        let Some(revoked) = revoked else {
+        let Some(revoked) = revoked.filter(|_| !fault::is_on(Fault::RevocationForHandshakesAlone)) else {
             return Ok(());
         };
         let refusal = Refusal::new(ControlId::Liveness, ErrorCode::Forbidden, revoked.as_str());

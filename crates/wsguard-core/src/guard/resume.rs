@@ -17,6 +17,7 @@ use crate::control::delivery::{Claim, Delivery, Encoded, Look, Replay, ReplayLim
 use crate::control::rate::Bucket;
 use crate::control::session::{Seat, SessionId, Taken};
 use crate::effect::{Effects, frame_into, write_number};
+use crate::fault::{self, Fault};
 use crate::handshake::{claim_of, too_many_sessions};
 use crate::in_force::InForce;
 use crate::json::Value;
@@ -459,7 +460,8 @@ impl Suspended {
     }
 
     fn accepts(&self, claim: &Claim, identity: &Identity) -> bool {
-        self.is_claimed_by(claim) && self.session.identity.claims.subject == identity.claims.subject
+        self.is_claimed_by(claim)
+            && (self.session.identity.claims.subject == identity.claims.subject || fault::is_on(Fault::ClaimOfAnybody))
     }
 
     fn reaches(&self, last_seq: u64) -> bool {

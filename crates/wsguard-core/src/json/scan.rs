@@ -5,6 +5,7 @@ use super::limits::ScanLimits;
 use super::string::{self, FirstWord};
 use super::tape::{Container, ESCAPED, Frame, INTEGER, KEY, KeyRef, MARKUP, Node, REWRITE, Tag, Tape, WIDE};
 use super::value::Document;
+use crate::fault::{self, Fault};
 
 /// The largest integer up to which every integer is its own double, 2^53 - 1 (RFC 7493 §2.2).
 const SAFE_MAX: f64 = 9_007_199_254_740_991.0;
@@ -264,6 +265,7 @@ impl Scanner<'_, '_> {
             NameKind::Constructor => {
                 self.tape.constructor_value = narrow(self.tape.nodes.len()).wrapping_add(1);
             }
+            NameKind::Prototype if fault::is_on(Fault::KeysUnchecked) => {}
             NameKind::Prototype => return self.refuse(ScanErrorKind::PrototypeKey),
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
+use wsguard_core::fault::{self, Fault};
 use wsguard_core::handshake::{StoreUnavailable, TicketGrant};
 use wsguard_core::time::UnixMs;
 
@@ -53,6 +54,10 @@ impl Store for MemoryStore {
     fn take_ticket(&self, ticket: [u8; 32], now: UnixMs) -> StoreFuture<'_, Option<TicketGrant>> {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         tickets.sweep(now);
+        if fault::is_on(Fault::TicketTwice) {
+            let kept = tickets.grants.get(&ticket).map(|(grant, _)| grant.clone());
+            return Box::pin(std::future::ready(Ok(kept)));
+        }
         let grant = tickets.grants.remove(&ticket).filter(|(_, ends_at)| now < *ends_at).map(|(grant, _)| grant);
         Box::pin(std::future::ready(Ok(grant)))
     }

@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq as _;
 use wsguard_protocol::limits::ID_INTEGER_MAX;
 
 use crate::control::session::SessionId;
+use crate::fault::{self, Fault};
 use crate::json::Value;
 use crate::token::CsrfKey;
 
@@ -100,7 +101,7 @@ impl ResumeRequest {
         let (generation, proof) = rest.split_first_chunk::<4>()?;
         let claim = Claim { session: SessionId(*id), generation: u32::from_be_bytes(*generation) };
         let good = key.resume(id, claim.generation, subject);
-        bool::from(good.ct_eq(proof)).then_some(claim)
+        (bool::from(good.ct_eq(proof)) || fault::is_on(Fault::ClaimOfAnybody)).then_some(claim)
     }
 }
 

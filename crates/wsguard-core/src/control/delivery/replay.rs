@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::claim::Claim;
 use super::encoded::Encoded;
+use crate::fault::{self, Fault};
 use crate::time::{Millis, Tick};
 
 /// What one kept frame costs beside its bytes: its place in the ring and its share of what is shared.
@@ -83,6 +84,8 @@ impl Replay {
     /// Keeps `frame`, pushing out what is too old or too much.
     pub(crate) fn push(&mut self, limits: &ReplayLimits, now: Tick, seq: u64, frame: &Encoded) {
         let cost = cost(frame);
+        let unbounded = ReplayLimits { bytes: usize::MAX, total: usize::MAX, ..*limits };
+        let limits = if fault::is_on(Fault::ReplayUnbounded) { &unbounded } else { limits };
         while self.bytes.saturating_add(cost) > limits.bytes && self.pop() {}
         if cost > limits.bytes {
             self.lost = seq;
@@ -160,7 +163,9 @@ impl Replay {
 
     /// What is kept, in order.
     pub(crate) fn frames(&self) -> impl Iterator<Item = &Kept> {
-        self.frames.iter()
+        let skipped = usize::from(fault::is_on(Fault::ReplaySkips));
+        let repeated = self.frames.iter().take(usize::from(fault::is_on(Fault::ReplayRepeats)));
+        repeated.chain(self.frames.iter().skip(skipped))
     }
 
     /// Bytes that are kept.

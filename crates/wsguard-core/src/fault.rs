@@ -1,0 +1,123 @@
+//! Deliberate faults, by which the simulation shows that its checkers work.
+//!
+//! Only a build with `--cfg wsguard_simulation` has them, and such a build is refused where debug assertions are off, so that
+//! none can be shipped. Everywhere else [`is_on`] is the constant `false`, and what hangs on it is compiled away.
+//! `simulation/src/checker.rs` says which checker finds which.
+
+#[cfg(all(wsguard_simulation, not(debug_assertions)))]
+compile_error!("a guard with seeded randomness and deliberate faults is for `simulation/run.sh` alone");
+
+/// Something that the guard can be made to do wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A token's signature counts as good whatever it is.
+    SignatureUnchecked,
+    /// An open session does not end with its token.
+    TokenNeverEnds,
+    /// A message without the right CSRF token passes.
+    CsrfUnchecked,
+    /// Whoever is authenticated may send every type.
+    RolesIgnored,
+    /// A claim to a session is not bound to its subject.
+    ClaimOfAnybody,
+    /// The id of a handled message is not remembered.
+    IdForgotten,
+    /// A replay leaves out its first frame.
+    ReplaySkips,
+    /// A replay sends one frame twice.
+    ReplayRepeats,
+    /// Buckets of messages give twice what the quota says.
+    QuotaDoubled,
+    /// Buckets of handshakes have no bottom.
+    HandshakesUncounted,
+    /// A type's own quota is not charged.
+    TypeQuotaUncharged,
+    /// Some refusals are not recorded.
+    RecordLost,
+    /// Some refusals are recorded twice.
+    RecordTwice,
+    /// A revocation reaches handshakes alone.
+    RevocationForHandshakesAlone,
+    /// A revocation does not wake silent sessions.
+    RevocationWakesNobody,
+    /// A revocation is in force but not kept.
+    RevocationNotKept,
+    /// The send queue has no limit.
+    QueueUnbounded,
+    /// What is kept to be replayed has no limit.
+    ReplayUnbounded,
+    /// Sessions that wait are never dropped.
+    DetachedUnbounded,
+    /// A ticket can be used again.
+    TicketTwice,
+    /// A verdict depends on what happened in the process before.
+    VerdictOfThePast,
+    /// The scan lets keys such as `__proto__` pass.
+    KeysUnchecked,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 22] = [
+        Self::SignatureUnchecked,
+        Self::TokenNeverEnds,
+        Self::CsrfUnchecked,
+        Self::RolesIgnored,
+        Self::ClaimOfAnybody,
+        Self::IdForgotten,
+        Self::ReplaySkips,
+        Self::ReplayRepeats,
+        Self::QuotaDoubled,
+        Self::HandshakesUncounted,
+        Self::TypeQuotaUncharged,
+        Self::RecordLost,
+        Self::RecordTwice,
+        Self::RevocationForHandshakesAlone,
+        Self::RevocationWakesNobody,
+        Self::RevocationNotKept,
+        Self::QueueUnbounded,
+        Self::ReplayUnbounded,
+        Self::DetachedUnbounded,
+        Self::TicketTwice,
+        Self::VerdictOfThePast,
+        Self::KeysUnchecked,
+    ];
+}
+
+/// Whether `fault` is to be committed.
+#[cfg(not(wsguard_simulation))]
+#[inline]
+pub const fn is_on(_: Fault) -> bool {
+    false
+}
+
+#[cfg(wsguard_simulation)]
+thread_local! {
+    static ON: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether `fault` is to be committed, by this thread's world.
+#[cfg(wsguard_simulation)]
+pub fn is_on(fault: Fault) -> bool {
+    ON.get() == Some(fault)
+}
+
+/// From now on this thread's world has `fault`, or none.
+#[cfg(wsguard_simulation)]
+pub fn inject(fault: Option<Fault>) {
+    ON.set(fault);
+}
+
+/// What [`Fault::VerdictOfThePast`] asks: every 40th time in the life of the process, whatever the world.
+#[cfg(not(wsguard_simulation))]
+#[inline]
+pub const fn has_a_bad_day() -> bool {
+    false
+}
+
+/// What [`Fault::VerdictOfThePast`] asks: every 40th time in the life of the process, whatever the world.
+#[cfg(wsguard_simulation)]
+pub fn has_a_bad_day() -> bool {
+    static ASKED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    ASKED.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 40 == 39
+}

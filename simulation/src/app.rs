@@ -1,0 +1,102 @@
+//! The application behind the guard of a world: a room, an echo, and what an application does wrong.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wsguard::{Encoded, Handled, Handler, Outbox, Peer};
+use wsguard_core::control::session::SessionId;
+use wsguard_core::effect::Message;
+use wsguard_protocol::ErrorCode;
+
+use crate::heap::outside;
+use crate::trace::{Event, Tag};
+use crate::world::World;
+
+/// Everybody who is there.
+#[derive(Default)]
+pub struct Room {
+    members: Mutex<BTreeMap<SessionId, Outbox>>,
+}
+
+/// The application of one connection, and of those after it that go on with its session.
+pub struct App {
+    world: Arc<World>,
+    generation: u32,
+    room: Arc<Room>,
+}
+
+impl App {
+    /// The application of a new connection.
+    pub fn new(world: Arc<World>, generation: u32, room: Arc<Room>) -> Self {
+        Self { world, generation, room }
+    }
+
+    /// Which server it is of.
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn told(&self, session: SessionId, text: &str, alone: bool) {
+        outside(|| {
+            if let Some(tag) = Tag::of(text) {
+                let session = session.to_string();
+                self.world.tell(Event::Told { generation: self.generation, session, tag, alone });
+            }
+        });
+    }
+}
+
+impl Handler for App {
+    fn opened(&mut self, peer: &mut Peer<'_>) {
+        if let Some(session) = peer.session() {
+            let mut members = self.room.members.lock().unwrap_or_else(PoisonError::into_inner);
+            members.insert(session, peer.outbox().clone());
+        }
+    }
+
+    fn message(&mut self, message: Message<'_>, peer: &mut Peer<'_>) -> Handled {
+        let (Some(session), Some(identity)) = (peer.session(), peer.identity().cloned()) else {
+            return Handled::Refused(ErrorCode::Internal, "no_session");
+        };
+        let text = outside(|| {
+            let payload: serde_json::Value = serde_json::from_str(message.payload).unwrap_or_default();
+            let text = payload["text"].as_str().unwrap_or_default().to_owned();
+            let claims = &identity.claims;
+            self.world.tell(Event::Handled {
+                generation: self.generation,
+                session: session.to_string(),
+                subject: claims.subject.to_string(),
+                token: claims.id.as_deref().and_then(|id| id.strip_prefix('t')?.parse().ok()),
+                kind: message.kind.to_owned(),
+                id: message.id.map(str::to_owned),
+                text: text.clone(),
+                unix: wsguard::now().unix.0,
+            });
+            text
+        });
+        let handled = match message.kind {
+            "say" => {
+                let frame = Encoded::new("said", message.payload);
+                let mut members = self.room.members.lock().unwrap_or_else(PoisonError::into_inner);
+                members.retain(|session, outbox| {
+                    let sent = outbox.send(&frame).is_ok();
+                    if sent {
+                        self.told(*session, &text, false);
+                    }
+                    sent
+                });
+                Handled::Done
+            }
+            "echo" => {
+                peer.send("echoed", message.payload);
+                self.told(session, &text, true);
+                Handled::Done
+            }
+            "nope" => Handled::Refused(ErrorCode::Forbidden, "application_says_no"),
+            "boom" => panic!("the application of a world fails"),
+            _ => Handled::Done,
+        };
+        outside(|| drop(text));
+        handled
+    }
+}

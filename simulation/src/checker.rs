@@ -1,0 +1,113 @@
+//! What must hold in every world, read from its trace. Each checker is shown to work by the faults that name it
+//! ([`finds`]).
+
+mod access;
+mod delivery;
+mod limits;
+mod records;
+
+use std::collections::BTreeMap;
+
+use wsguard_core::fault::Fault;
+
+use crate::scenario::Scenario;
+use crate::trace::{Entry, Event, Gauge, Tag};
+
+/// What watches an invariant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checker {
+    /// Nothing is handled before authentication, after the end of the token, with a key that was withdrawn, under another's
+    /// name; a session belongs to its subject, a ticket is good once.
+    Authentication,
+    /// Nothing is handled without the CSRF token of its session.
+    Csrf,
+    /// Nothing is handled that policy and roles do not allow.
+    Roles,
+    /// No hostile vector reaches the application.
+    Hostile,
+    /// No message is handled twice, and what is acknowledged was handled.
+    Once,
+    /// What the server sent arrives once, in order, with nothing left out.
+    Replay,
+    /// Never more is handled than the quota of any window.
+    Quota,
+    /// Every refusal has exactly one record with its reference.
+    References,
+    /// An identity that was revoked handles nothing after a second, and is gone from the server's tables soon after.
+    Revocation,
+    /// Memory stays within its bounds.
+    Memory,
+    /// Who follows the protocol is served again when the storm is over.
+    Service,
+    /// Two runs of one seed are the same.
+    Determinism,
+}
+
+/// Something that should not have happened.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Who found it.
+    pub checker: Checker,
+    /// Milliseconds since the world began.
+    pub at: u64,
+    /// What.
+    pub what: String,
+}
+
+/// The checker that is to find a fault.
+pub const fn finds(fault: Fault) -> Checker {
+    match fault {
+        Fault::SignatureUnchecked | Fault::TokenNeverEnds | Fault::ClaimOfAnybody | Fault::TicketTwice => {
+            Checker::Authentication
+        }
+        Fault::CsrfUnchecked => Checker::Csrf,
+        Fault::RolesIgnored => Checker::Roles,
+        Fault::KeysUnchecked => Checker::Hostile,
+        Fault::IdForgotten => Checker::Once,
+        Fault::ReplaySkips | Fault::ReplayRepeats => Checker::Replay,
+        Fault::QuotaDoubled | Fault::HandshakesUncounted | Fault::TypeQuotaUncharged => Checker::Quota,
+        Fault::RecordLost | Fault::RecordTwice => Checker::References,
+        Fault::RevocationForHandshakesAlone | Fault::RevocationWakesNobody | Fault::RevocationNotKept => {
+            Checker::Revocation
+        }
+        Fault::QueueUnbounded | Fault::ReplayUnbounded | Fault::DetachedUnbounded => Checker::Memory,
+        Fault::VerdictOfThePast => Checker::Determinism,
+    }
+}
+
+/// Reads a trace with every checker but [`Checker::Determinism`], which needs two.
+pub fn check(scenario: &Scenario, trace: &[Entry], gauges: &[Gauge]) -> Vec<Violation> {
+    let sent = sent(trace);
+    let mut found = Vec::new();
+    access::check(trace, &sent, &mut found);
+    delivery::check(scenario, trace, &mut found);
+    limits::check(trace, gauges, &mut found);
+    records::check(trace, &mut found);
+    found.sort_by_key(|violation| violation.at);
+    found
+}
+
+/// Compares two runs of one scenario.
+pub fn compare(first: &[Entry], second: &[Entry]) -> Option<Violation> {
+    let place = (0..first.len().max(second.len())).find(|place| first.get(*place) != second.get(*place))?;
+    let said = |entry: Option<&Entry>| entry.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let (one, other) = (first.get(place), second.get(place));
+    Some(Violation {
+        checker: Checker::Determinism,
+        at: one.or(other).map_or(0, |entry| entry.at),
+        what: format!("event {place} of two runs:\n    {}\n    {}", said(one), said(other)),
+    })
+}
+
+/// On which links each message was sent, and whether well meant.
+type Sent = BTreeMap<Tag, Vec<(u32, bool)>>;
+
+fn sent(trace: &[Entry]) -> Sent {
+    let mut sent = Sent::new();
+    for entry in trace {
+        if let Event::Sent { link, tag, meant, .. } = &entry.event {
+            sent.entry(*tag).or_default().push((*link, *meant == crate::trace::Meant::Well));
+        }
+    }
+    sent
+}

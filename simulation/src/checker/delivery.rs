@@ -1,0 +1,110 @@
+//! Exactly once in both directions, and that it ends well for those who follow the protocol.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Checker, Violation};
+use crate::scenario::Scenario;
+use crate::trace::{Entry, Event, Tag};
+
+#[derive(Default)]
+struct Told {
+    alone: Vec<Tag>,
+    to_all: Vec<Tag>,
+}
+
+pub(super) fn check(scenario: &Scenario, trace: &[Entry], found: &mut Vec<Violation>) {
+    once(trace, found);
+    replay(trace, found);
+    for plan in scenario.peers.iter().filter(|plan| plan.kind.is_honest()) {
+        let ended = trace.iter().rev().find_map(|entry| match &entry.event {
+            Event::Ended { peer, session, waiting, done } if *peer == plan.number => {
+                Some((entry.at, session.is_some(), *waiting, *done))
+            }
+            _ => None,
+        });
+        match ended {
+            Some((_, true, 0, false)) => {}
+            Some((at, is_there, waiting, done)) => {
+                let what = format!(
+                    "peer {} follows the protocol and is {} at the end, {waiting} messages unanswered{}",
+                    plan.number,
+                    if is_there { "there" } else { "not there" },
+                    if done { ", told not to come back" } else { "" },
+                );
+                found.push(Violation { checker: Checker::Service, at, what });
+            }
+            None => found.push(Violation {
+                checker: Checker::Service,
+                at: 0,
+                what: format!("peer {} never came to its end", plan.number),
+            }),
+        }
+    }
+}
+
+fn once(trace: &[Entry], found: &mut Vec<Violation>) {
+    let (mut messages, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    for entry in trace {
+        let mut wrong = |what| found.push(Violation { checker: Checker::Once, at: entry.at, what });
+        match &entry.event {
+            // What the application refused is not remembered: sent again it is a new try.
+            Event::Handled { kind, .. } if kind == "nope" => {}
+            Event::Handled { generation, session, id, text, .. } => {
+                if let Some(tag) = Tag::of(text)
+                    && !messages.insert(tag)
+                {
+                    wrong(format!("{text:?} is handled twice"));
+                }
+                if let Some(id) = id
+                    && !ids.insert((*generation, session.clone(), id.clone()))
+                {
+                    wrong(format!("id {id} of session {session} is handled twice"));
+                }
+            }
+            Event::Acked { tag, .. } if !messages.contains(tag) => {
+                wrong(format!("{tag} is acknowledged and was never handled"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn replay(trace: &[Entry], found: &mut Vec<Violation>) {
+    let mut told: BTreeMap<&str, Told> = BTreeMap::new();
+    for entry in trace {
+        if let Event::Told { session, tag, alone, .. } = &entry.event {
+            let told = told.entry(session).or_default();
+            if *alone { told.alone.push(*tag) } else { told.to_all.push(*tag) }
+        }
+    }
+    let none = Told::default();
+    let mut received: BTreeMap<&str, (u64, usize, usize)> = BTreeMap::new();
+    for entry in trace {
+        let mut wrong = |what| found.push(Violation { checker: Checker::Replay, at: entry.at, what });
+        match &entry.event {
+            Event::Received { session, seq, tag, alone, .. } => {
+                let (last, of_alone, of_all) = received.entry(session).or_default();
+                if *seq != *last + 1 {
+                    wrong(format!("frame {seq} of session {session} arrives after frame {last}"));
+                }
+                *last = *seq;
+                let of_session = told.get(session.as_str()).unwrap_or(&none);
+                let (list, count) = if *alone { (&of_session.alone, of_alone) } else { (&of_session.to_all, of_all) };
+                let expected = list.get(*count);
+                *count += 1;
+                if expected != tag.as_ref() {
+                    wrong(format!("frame {seq} of session {session} is {tag:?} in place of {expected:?}"));
+                }
+            }
+            Event::Ended { session: Some(session), .. } => {
+                let (_, of_alone, of_all) = received.get(session.as_str()).copied().unwrap_or_default();
+                let told = told.get(session.as_str()).unwrap_or(&none);
+                let lacks = told.alone.len().saturating_sub(of_alone) + told.to_all.len().saturating_sub(of_all);
+                if lacks > 0 {
+                    wrong(format!("session {session} lacks {lacks} frames at the end"));
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Quotas in any window, and memory.
+
+use std::collections::BTreeMap;
+
+use super::{Checker, Violation};
+use crate::node::{DETACHED, HANDSHAKES, MESSAGE_BYTES, MESSAGES, QUEUE, REPLAY, TIGHT};
+use crate::trace::{Entry, Event, Gauge};
+
+const NANOS_PER_MS: u64 = 1_000_000;
+
+/// What is held once and for all, beyond the empty tables of each server: the buffers of the thread, and what tables grow by
+/// when they are first used.
+const FIXED_BYTES: i64 = 256 * 1024;
+
+/// What a connection may hold: an unfinished message, a full queue that was taken out to be written and another behind it,
+/// what one read caused, what a session is.
+const CONNECTION_BYTES: usize = MESSAGE_BYTES + 2 * QUEUE.bytes + 16 * 1024 + 16 * 1024;
+
+/// What a session that waits may hold, beside its replay.
+const DETACHED_BYTES: usize = 8 * 1024;
+
+/// The strictest judge of a quota: what passes it is within the quota in every window.
+#[derive(Default)]
+struct Bucket(u64);
+
+impl Bucket {
+    fn is_over(&mut self, at_ms: u64, count: u64, window_ms: u64, burst: u64) -> bool {
+        let now = at_ms * NANOS_PER_MS;
+        let unit = window_ms * NANOS_PER_MS / count;
+        self.0 = self.0.max(now) + unit;
+        let is_over = self.0 - now > unit * burst;
+        if is_over {
+            self.0 = now;
+        }
+        is_over
+    }
+}
+
+pub(super) fn check(trace: &[Entry], gauges: &[Gauge], found: &mut Vec<Violation>) {
+    let mut buckets: BTreeMap<(u32, &str, &str), Bucket> = BTreeMap::new();
+    for entry in trace {
+        let mut charge = |generation, what, key, count: u32, window, burst: u32| {
+            let bucket = buckets.entry((generation, what, key)).or_default();
+            if bucket.is_over(entry.at, u64::from(count), window, u64::from(burst)) {
+                let what = format!("{what} of {key} are above their quota");
+                found.push(Violation { checker: Checker::Quota, at: entry.at, what });
+            }
+        };
+        match &entry.event {
+            Event::Handled { generation, subject, kind, .. } => {
+                charge(*generation, "messages", subject, MESSAGES.0, 1_000, MESSAGES.1);
+                if kind == "tight" {
+                    charge(*generation, "messages of type tight", subject, TIGHT.0, 1_000, TIGHT.1);
+                }
+            }
+            Event::Admitted { generation, address } => {
+                charge(*generation, "handshakes", address, HANDSHAKES, 10_000, HANDSHAKES);
+            }
+            _ => {}
+        }
+    }
+    for gauge in gauges {
+        let started = trace
+            .iter()
+            .take_while(|entry| entry.at <= gauge.at)
+            .filter(|entry| matches!(entry.event, Event::Started { .. }))
+            .count();
+        let connections = usize::try_from(gauge.connections).unwrap_or(usize::MAX);
+        let sessions = connections * CONNECTION_BYTES + gauge.detached * DETACHED_BYTES + gauge.replay;
+        let servers = i64::try_from(started).unwrap_or(0);
+        let most = FIXED_BYTES + (servers - 1).max(0) * gauge.empty + i64::try_from(sessions).unwrap_or(0);
+        let mut wrong = |what| found.push(Violation { checker: Checker::Memory, at: gauge.at, what });
+        if gauge.heap > most {
+            wrong(format!("{} bytes are held, {most} at most for {gauge:?}", gauge.heap));
+        }
+        if gauge.detached > started * usize::try_from(DETACHED.1).unwrap_or(0) {
+            wrong(format!("{} sessions wait", gauge.detached));
+        }
+        if gauge.replay > started * REPLAY.1 {
+            wrong(format!("{} bytes are kept to be replayed", gauge.replay));
+        }
+    }
+}
