@@ -16,6 +16,7 @@ use crate::discover::discover;
 use crate::outcome::{Outcome, Status};
 use crate::probe::budget::{Budget, Limits};
 use crate::probe::entry::Entry;
+use crate::probe::link::Unreached;
 use crate::probe::{Probe, Shared, tls};
 use crate::report::{Report, Run};
 use crate::target::{Options, Target, TargetError};
@@ -107,13 +108,11 @@ fn find_token(options: &mut Options) {
     if options.token.is_none() {
         let bearer = options.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
         let from_header = bearer.and_then(|(_, value)| value.split_once(' ')).map(|(_, token)| token.trim().to_owned());
-        // Only a cookie of one pair says which of its values is the credential.
-        let from_cookie = options
-            .cookie
-            .as_ref()
-            .filter(|cookie| !cookie.contains(';'))
-            .and_then(|cookie| cookie.split_once('='))
-            .map(|(_, value)| value.trim().to_owned());
+        // Of several cookies the one with the longest value is the credential.
+        let from_cookie = options.cookie.as_ref().and_then(|cookie| {
+            let values = cookie.split(';').filter_map(|pair| Some(pair.split_once('=')?.1.trim().to_owned()));
+            values.max_by_key(String::len)
+        });
         options.token = from_header.or(from_cookie).filter(|token| !token.is_empty() && !token.contains("{token}"));
     }
     let Some(token) = options.token.clone() else { return };
@@ -133,7 +132,12 @@ fn find_token(options: &mut Options) {
 async fn reach(shared: &Arc<Shared>) -> Result<Option<String>, AuditError> {
     let probe = Probe::new(Arc::clone(shared), "discovery");
     let unreached = |why: String| AuditError::Unreached { url: shared.target.shown(), why };
-    let link = probe.connect().await.map_err(|why| unreached(why.to_string()))?;
+    let link = match probe.connect().await {
+        Ok(link) => link,
+        // Somebody is there, and what is wrong with his TLS is a finding.
+        Err(Unreached::Tls(why)) => return Ok(Some(why)),
+        Err(why) => return Err(unreached(why.to_string())),
+    };
     let Some(facts) = &link.tls else { return Ok(None) };
     if shared.options.insecure {
         return Ok(None);

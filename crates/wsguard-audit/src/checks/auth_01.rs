@@ -1,9 +1,10 @@
 //! Nobody.
 
+use super::auth_02::before_login;
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Status};
 use crate::probe::Probe;
-use crate::probe::entry::Entry;
+use crate::probe::entry::{Denial, Entry};
 
 pub(super) const META: Meta = Meta {
     id: "WSA-AUTH-01",
@@ -33,6 +34,11 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     }
     let seen = format!("without a credential: {}", entry.shown());
     match entry {
+        // Refused in the greeting: a peer that leaves the greeting out may still be served.
+        Entry::Denied(Denial::Message(..) | Denial::Closed(_)) if probe.way().template.is_some() => {
+            let rude = before_login(probe).await;
+            if rude.status == Status::Fail { rude.and(seen) } else { Outcome::pass(seen).and_all(rude.evidence) }
+        }
         Entry::Denied(_) => Outcome::pass(seen),
         Entry::Served { .. } => Outcome::fail(seen),
         _ if probe.way().template.is_none() => Outcome::unknown(seen)

@@ -28,6 +28,11 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     if way.placement.is_in_handshake() {
         return Outcome::skipped(format!("the credential is asked for in the handshake ({})", way.placement.name()));
     }
+    before_login(probe).await
+}
+
+/// The template as the very first message of a connection without a credential.
+pub(super) async fn before_login(probe: &Probe) -> Outcome {
     let socket = match probe.handshake(&probe.request_as(None)).await {
         Handshake::Opened(socket) => socket,
         Handshake::Limited(response) => return Outcome::unknown(format!("the target limits the audit: {response}")),
@@ -35,7 +40,7 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         Handshake::Dropped(end) => return Outcome::pass(format!("without a credential: {end}")).probable(),
         Handshake::Unreached(why) => return Outcome::unknown(why.to_string()),
     };
-    let mut session = Session::unready(socket, way);
+    let mut session = Session::unready(socket, probe.way());
     let Some(message) = session.message() else { return Outcome::unknown("needs a message that the target answers") };
     let text = message.text.clone();
     match session.ask_with(&text, &message).await {

@@ -2,6 +2,7 @@
 
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
+use crate::probe::session::Session;
 use crate::probe::socket::Event;
 use crate::probe::{Handshake, Probe};
 
@@ -25,7 +26,7 @@ pub(super) const META: Meta = Meta {
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
-    let mut socket = match probe.handshake(&probe.request_as(None)).await {
+    let socket = match probe.handshake(&probe.request_as(None)).await {
         Handshake::Opened(socket) => socket,
         Handshake::Refused(response) => return Outcome::pass(format!("asked for in the handshake: {response}")),
         Handshake::Dropped(end) => return Outcome::pass(format!("asked for in the handshake: {end}")).probable(),
@@ -33,8 +34,10 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         Handshake::Unreached(why) => return Outcome::unknown(why.to_string()),
     };
     let seconds = if probe.options().full { 125.0 } else { 35.0 };
-    let end = socket.until_end(seconds).await;
-    let age = socket.age();
+    // Heartbeats are answered, those of the language too: what closes the connection is that nobody logs in.
+    let mut session = Session::unready(socket, probe.way());
+    let end = session.until_end(seconds).await;
+    let age = session.socket.age();
     let seen = format!("without a credential, after {age:.1} s: {end}");
     match end {
         Event::Quiet if probe.options().full => Outcome::fail(seen),

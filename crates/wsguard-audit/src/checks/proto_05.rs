@@ -46,6 +46,10 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             Outcome::fail(format!("a message without a mask was answered: {}", crate::probe::shortened(&reply)))
         }
         Answer::Ended(end) => Outcome::pass(format!("after a frame without a mask: {end}")),
+        // An error before the close is a refusal all the same.
+        Answer::Refused(_) if session.socket.until_end(1.0).await.is_end() => {
+            Outcome::pass("after a frame without a mask: an error, and the connection ends")
+        }
         Answer::Refused(text) => {
             Outcome::warn(format!("a frame without a mask was read and refused as a message: {text}"))
         }

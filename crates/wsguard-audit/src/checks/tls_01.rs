@@ -56,6 +56,9 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             {
                 return Outcome::fail(format!("port {port} without TLS: {response}")).and_all(seen);
             }
+            Ok(response) if matches!(response.status, 429 | 502..=504) => {
+                seen.push(format!("port {port} without TLS: {response}"));
+            }
             Ok(response) => {
                 decided = true;
                 redirected |= matches!(response.status, 301 | 302 | 307 | 308);

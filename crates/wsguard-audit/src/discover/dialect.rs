@@ -23,8 +23,10 @@ pub(crate) enum Dialect {
     SocketIo(u8),
     /// SockJS with its frames.
     SockJs,
-    /// Binary messages that are MessagePack.
-    MsgPack,
+    /// Engine.IO of this version, without Socket.IO above it.
+    EngineIo(u8),
+    /// Binary messages alone, MessagePack or others.
+    Binary,
     /// Texts that need not be JSON.
     Text,
 }
@@ -41,7 +43,8 @@ impl Dialect {
             Self::GraphqlWs => "graphql-ws (subscriptions-transport-ws)".into(),
             Self::SocketIo(version) => format!("Socket.IO (Engine.IO {version})"),
             Self::SockJs => "SockJS".into(),
-            Self::MsgPack => "MessagePack".into(),
+            Self::EngineIo(version) => format!("Engine.IO {version}"),
+            Self::Binary => "binary".into(),
             Self::Text => "text".into(),
         }
     }
@@ -147,6 +150,11 @@ pub(crate) fn templates(dialect: Dialect) -> Vec<Template> {
             (r#"42["message","{marker}"]"#, "{marker}"),
             (r#"42["ping"]"#, r#"42\["pong""#),
         ]),
+        Dialect::EngineIo(_) => of(&[
+            (r#"4{"type":"echo","id":"{id}","payload":{"marker":"{marker}"}}"#, "{marker}"),
+            ("4{marker}", "{marker}"),
+        ]),
+        Dialect::Binary => Vec::new(),
         _ => of(&[
             (r#"{"type":"echo","id":"{id}","payload":{"marker":"{marker}"}}"#, "{marker}"),
             (

@@ -227,9 +227,10 @@ async fn with_origin(probe: &Probe, origin: Option<String>) -> Way {
 fn guess(way: &mut Way, options: &Options) {
     let path = way.path.to_ascii_lowercase();
     let offers = |name: &str| options.subprotocols.iter().any(|held| held == name);
-    if path.contains("socket.io") || path.contains("eio=") {
+    if path.contains("socket.io") || path.contains("engine.io") || path.contains("eio=") {
         let version = if path.contains("eio=3") { 3 } else { 4 };
-        way.dialect = Dialect::SocketIo(version);
+        let is_bare = path.contains("engine.io") && !path.contains("socket.io");
+        way.dialect = if is_bare { Dialect::EngineIo(version) } else { Dialect::SocketIo(version) };
         for (name, pair) in [("eio=", "EIO=4"), ("transport=", "transport=websocket")] {
             if !path.contains(name) {
                 way.path.push(if way.path.contains('?') { '&' } else { '?' });
@@ -320,8 +321,11 @@ async fn attempt(probe: &Probe, way: &mut Way, credential: Option<&str>) -> Foun
         Some(template) => vec![Some(template.clone())],
         None => templates(way.dialect).into_iter().map(Some).collect(),
     };
-    let mut shown = String::new();
-    let mut reach = Reach::Nowhere;
+    let (mut reach, mut shown) = if candidates.is_empty() {
+        (Reach::Open, "101, and the connection stays open".to_owned())
+    } else {
+        (Reach::Nowhere, String::new())
+    };
     for template in candidates {
         let trial = Way { template, ..way.clone() };
         let entry = probe.enter_by(&trial, &request, credential).await;
@@ -376,6 +380,11 @@ async fn learn(
                 shown = format!("101 and the answer {}", crate::probe::shortened(&reply));
                 way.template = Some(message.template);
                 reach = Reach::Served;
+                break;
+            }
+            Answer::Ended(crate::probe::socket::Event::Close { code: Some(1003), .. }) => {
+                way.dialect = Dialect::Binary;
+                "101; texts are refused with close 1003".clone_into(&mut shown);
                 break;
             }
             Answer::Ended(event) => {

@@ -80,7 +80,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(target: Target, options: Options, budget: Budget) -> Self {
-        let trust = Arc::new(Trust::new(options.ca_pem.as_deref()));
+        let trust = Arc::new(Trust::new(options.ca_pem.as_deref(), options.insecure));
         let road = Road::new(target.clone(), Arc::clone(&trust));
         let pace = options.pace;
         Self { target, options, trust, road, budget, pace, way: OnceLock::new(), heard: Mutex::default() }

@@ -77,6 +77,10 @@ impl Session {
         match way.dialect {
             Dialect::SocketIo(version) => session.socket_io(version, credential, way).await?,
             Dialect::GraphqlTransportWs | Dialect::GraphqlWs => session.graphql(credential, way).await?,
+            Dialect::EngineIo(_) => {
+                session.until(5.0, |text| text.starts_with("0{")).await?;
+                session.log_in(login, 1.5).await?;
+            }
             Dialect::SockJs => {
                 session.until(5.0, |text| text == "o").await?;
                 session.log_in(login, 1.5).await?;
@@ -181,7 +185,7 @@ impl Session {
     pub(crate) async fn say(&mut self, text: &str) -> Result<(), Spent> {
         match self.dialect {
             Dialect::SockJs => self.socket.send_text(&json!([text]).to_string()).await,
-            Dialect::MsgPack => self.socket.send(&Frame::new(super::frame::Opcode::BINARY, text)).await,
+            Dialect::Binary => self.socket.send(&Frame::new(super::frame::Opcode::BINARY, text)).await,
             _ => self.socket.send_text(text).await,
         }
     }
@@ -201,10 +205,10 @@ impl Session {
             let event = self.socket.next_until(deadline).await;
             let Event::Text(text) = &event else { return event };
             match self.dialect {
-                Dialect::SocketIo(_) if text == "2" => {
+                Dialect::SocketIo(_) | Dialect::EngineIo(_) if text == "2" => {
                     let _ = self.socket.send_text("3").await;
                 }
-                Dialect::SocketIo(_) if text == "3" => {}
+                Dialect::SocketIo(_) | Dialect::EngineIo(_) if text == "3" => {}
                 Dialect::GraphqlTransportWs if text.contains(r#""type":"ping""#) => {
                     let _ = self.socket.send_text(r#"{"type":"pong"}"#).await;
                 }
@@ -280,6 +284,18 @@ impl Session {
                 Event::Quiet => return Answer::Silent(other),
                 event if event.is_end() => return Answer::Ended(event),
                 _ => {}
+            }
+        }
+    }
+
+    /// Answers heartbeats until the connection ends or so many seconds passed. Returns the end, or `Quiet`.
+    pub(crate) async fn until_end(&mut self, seconds: f64) -> Event {
+        let shared = self.socket.shared();
+        let deadline = shared.later(shared.pace.seconds(seconds));
+        loop {
+            let event = self.hear_until(deadline).await;
+            if event.is_end() || event == Event::Quiet {
+                return event;
             }
         }
     }

@@ -17,20 +17,22 @@ pub(crate) struct Trust {
     provider: Arc<CryptoProvider>,
     /// `None`: there is nobody to trust.
     verifier: Option<Arc<WebPkiServerVerifier>>,
+    /// Signatures that do not verify are taken, too (`--insecure`).
+    is_lenient: bool,
     /// How many authorities came from the system and how many from `--ca`.
     pub(crate) authorities: (usize, usize),
 }
 
 impl Trust {
     /// The system's authorities, and those in `ca_pem`.
-    pub(crate) fn new(ca_pem: Option<&[u8]>) -> Self {
+    pub(crate) fn new(ca_pem: Option<&[u8]>, is_lenient: bool) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         let (system, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let own: Vec<_> = ca_pem.map(|pem| CertificateDer::pem_slice_iter(pem).flatten().collect()).unwrap_or_default();
         let (own, _) = roots.add_parsable_certificates(own);
         let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        Self { provider, verifier: builder.build().ok(), authorities: (system, own) }
+        Self { provider, verifier: builder.build().ok(), is_lenient, authorities: (system, own) }
     }
 
     /// Judges a chain as a client of `name` would at the time `now`.
@@ -49,7 +51,8 @@ impl Trust {
     /// A configuration for one connection, and the place where its chain will lie.
     pub(crate) fn client(&self, alpn: &[&[u8]]) -> Result<(ClientConfig, Arc<Seen>), Error> {
         let seen = Arc::new(Seen::default());
-        let watcher = Watcher { provider: Arc::clone(&self.provider), seen: Arc::clone(&seen) };
+        let watcher =
+            Watcher { provider: Arc::clone(&self.provider), seen: Arc::clone(&seen), is_lenient: self.is_lenient };
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
             .dangerous()
@@ -78,12 +81,20 @@ impl Seen {
     }
 }
 
-/// Accepts every chain, after it was written down. The signature over the handshake is verified all the same: the
-/// server holds the key of what it shows.
+/// Accepts every chain, after it was written down. The signature over the handshake is verified all the same, unless
+/// the operator does not care: the server holds the key of what it shows.
 #[derive(Debug)]
 struct Watcher {
     provider: Arc<CryptoProvider>,
+    is_lenient: bool,
     seen: Arc<Seen>,
+}
+
+impl Watcher {
+    fn weighed(&self, judged: Result<HandshakeSignatureValid, Error>) -> Result<HandshakeSignatureValid, Error> {
+        // Keys that are too short to be verified at all are there to be judged, once the operator said so.
+        if self.is_lenient { Ok(HandshakeSignatureValid::assertion()) } else { judged }
+    }
 }
 
 impl ServerCertVerifier for Watcher {
@@ -106,7 +117,7 @@ impl ServerCertVerifier for Watcher {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signed, &self.provider.signature_verification_algorithms)
+        self.weighed(verify_tls12_signature(message, leaf, signed, &self.provider.signature_verification_algorithms))
     }
 
     fn verify_tls13_signature(
@@ -115,7 +126,7 @@ impl ServerCertVerifier for Watcher {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signed, &self.provider.signature_verification_algorithms)
+        self.weighed(verify_tls13_signature(message, leaf, signed, &self.provider.signature_verification_algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
