@@ -42,7 +42,9 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     let mut refused = Vec::new();
     for name in ["token", "access_token"] {
         let request = probe.request_with(&Placement::Query(name), &token);
-        let entry = probe.enter(&request, None).await;
+        // A login by message must not help: only then it is the URL that lets the peer in.
+        let greets = way.placement.is_in_handshake().then_some(token.as_str());
+        let entry = probe.enter(&request, greets).await;
         if let Some(outcome) = entry.undecided() {
             return outcome.and_all(refused);
         }

@@ -71,7 +71,10 @@ const TONES: [(Status, &str); 5] = [
 /// All outcomes in one line, and what its colours mean.
 fn bar(report: &Report) -> String {
     let all: Vec<&Item> = report.checks.iter().collect();
-    let mut out = format!("<svg class=\"bar\" viewBox=\"0 0 1000 14\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{}</svg>", strips(&all, 0, 0, 1000, 14));
+    let mut out = format!(
+        "<svg class=\"bar\" viewBox=\"0 0 1000 14\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{}</svg>",
+        strips(&all, 0, 0, 1000, 14)
+    );
     out.push_str("<ul class=\"key\">");
     for (status, colour) in TONES {
         let count = all.iter().filter(|item| item.status.0 == status).count();
@@ -111,7 +114,9 @@ fn subjects(report: &Report) -> String {
     let lines: Vec<(Category, Vec<&Item>)> =
         Category::ALL.into_iter().map(|one| (one, of(one))).filter(|(_, items)| !items.is_empty()).collect();
     let height = lines.len().saturating_mul(24);
-    let mut out = format!("<svg viewBox=\"0 0 640 {height}\" width=\"100%\" style=\"max-width:40rem\" role=\"img\" aria-label=\"Outcomes by subject\">");
+    let mut out = format!(
+        "<svg viewBox=\"0 0 640 {height}\" width=\"100%\" style=\"max-width:40rem\" role=\"img\" aria-label=\"Outcomes by subject\">"
+    );
     for (index, (category, items)) in lines.iter().enumerate() {
         let top = index.saturating_mul(24);
         let bad = items.iter().filter(|item| matches!(item.status.0, Status::Fail | Status::Warn)).count();
