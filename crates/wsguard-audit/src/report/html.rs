@@ -115,14 +115,14 @@ fn subjects(report: &Report) -> String {
         Category::ALL.into_iter().map(|one| (one, of(one))).filter(|(_, items)| !items.is_empty()).collect();
     let height = lines.len().saturating_mul(24);
     let mut out = format!(
-        "<svg viewBox=\"0 0 640 {height}\" width=\"100%\" style=\"max-width:40rem\" role=\"img\" aria-label=\"Outcomes by subject\">"
+        "<svg viewBox=\"0 0 700 {height}\" width=\"100%\" style=\"max-width:44rem\" role=\"img\" aria-label=\"Outcomes by subject\">"
     );
     for (index, (category, items)) in lines.iter().enumerate() {
         let top = index.saturating_mul(24);
         let bad = items.iter().filter(|item| matches!(item.status.0, Status::Fail | Status::Warn)).count();
         let _ = write!(
             out,
-            "<text x=\"0\" y=\"{}\">{}</text>{}<text x=\"505\" y=\"{}\">{} checks, {bad} to look at</text>",
+            "<text x=\"0\" y=\"{}\">{}</text>{}<text x=\"505\" y=\"{}\">{bad} of {} to look at</text>",
             top.saturating_add(15),
             category.as_str(),
             strips(items, 120, top.saturating_add(4), 370, 14),
