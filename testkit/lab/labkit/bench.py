@@ -122,10 +122,10 @@ def judge(verdict, status):
     return "false alarm" if status in ("fail", "warn") else "right"
 
 
-def count(results):
+def count(results, known=None):
     """{check: Counter of (verdict, worth)}."""
     by = collections.defaultdict(collections.Counter)
-    known = {check for r in results for check in r.said}
+    known = known or {check for r in results for check in r.said}
     for r in results:
         for check, (verdict, _) in prove.written(r.stack).items():
             if check in known:
@@ -182,8 +182,8 @@ def render(results, by):
             out += ["", text + ", ".join(some) + "."]
     out += ["", "## By stack", "", "| stack | library | seconds | vulnerable found | false alarms | lives on |", "| --- | --- | ---: | ---: | ---: | --- |"]
     for r in sorted(results, key=lambda r: r.stack.name):
-        own = figures(count([r]))
-        lives = "not audited: " + r.problems[0].replace("|", " ")[:80] if r.problems else "yes" if r.alive else "no"
+        own = figures(count([r], set(by)))
+        lives = "not audited: " + prove.steady(r.problems[0]).replace("|", " ")[:80] if r.problems else "yes" if r.alive else "no"
         out.append(f"| {r.stack.name} | {r.stack.spec['library']} {r.stack.spec['version']} | {r.seconds:.0f} | {own['found']} of {own['vulnerable']} | {own['alarms']} of {own['harmless']} | {lives} |")
     return "\n".join(out) + "\n"
 
