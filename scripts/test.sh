@@ -39,5 +39,5 @@ node testkit/browser/demo.mjs "$page"
 step "markup: what passed the judge does nothing in Chromium"
 # The script is resolved from where playwright-core is installed.
 cp testkit/browser/markup-judge.mjs packages/demo/node_modules/.markup-judge.mjs
-cargo run --quiet --locked -p wsguard-core --example markup_mutations -- 7 1500 <vectors/markup.json |
+"${CARGO_TARGET_DIR:-target}/debug/examples/markup_mutations" 7 1500 <vectors/markup.json |
   node packages/demo/node_modules/.markup-judge.mjs
