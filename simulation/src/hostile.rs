@@ -298,13 +298,13 @@ async fn loud(peer: &mut Peer) -> u64 {
     let Ok(mut joined) = join(peer).await else {
         return 900;
     };
-    for id in 0..peer.rng.range(30, 120) {
+    for id in 0..peer.rng.range(100, 500) {
         let (tag, text) = peer.text();
         let message = joined.message("say", id, &format!("{text} {}", "la ".repeat(1_300)));
         if !peer.world.is_stormy() || !joined.connection.say(tag, Meant::Well, &message).await {
             break;
         }
-        let pause = Duration::from_millis(peer.rng.range(90, 160));
+        let pause = Duration::from_millis(peer.rng.range(50, 80));
         if !joined.listen(pause).await {
             break;
         }

@@ -36,7 +36,7 @@ use crate::trace::{Event, Target};
 use crate::world::World;
 
 /// Messages of a subject.
-pub const MESSAGES: (u32, u32) = (10, 20);
+pub const MESSAGES: (u32, u32) = (20, 40);
 /// Messages of the type `tight` of a subject.
 pub const TIGHT: (u32, u32) = (2, 4);
 /// Handshakes of an address in 10 s.
@@ -145,7 +145,7 @@ fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
 fn policy_of(mut policy: Policy) -> Policy {
     policy.rate.handshakes = Quota::per(HANDSHAKES, Millis(10_000), HANDSHAKES);
     policy.rate.messages = Quota::new(MESSAGES.0, MESSAGES.1);
-    policy.rate.bytes = Quota::new(64 * 1024, 64 * 1024);
+    policy.rate.bytes = Quota::new(96 * 1024, 96 * 1024);
     policy.rate.table_keys = 256;
     policy.penalty.table_keys = 256;
     policy.penalty.close_for = Millis(5_000);

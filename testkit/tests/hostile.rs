@@ -1,10 +1,12 @@
 //! `vectors/hostile` and `vectors/innocent` against a real server: no attack passes as it came, and no innocent message
-//! is refused or changed. Markup has vectors of its own, judged in a browser.
+//! is refused or changed. What becomes of hostile markup is judged in Chromium.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use testkit::peer::Peer;
@@ -19,9 +21,28 @@ fn world() -> World {
     ])
 }
 
-fn vectors(name: &str) -> Vec<Value> {
+fn file(name: &str) -> Value {
     let path = format!("{}/../vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_slice(&fs::read(&path).unwrap_or_else(|error| panic!("read {path}: {error}"))).unwrap()
+}
+
+/// A list of vectors, each with a name of its own and where it comes from.
+fn checked(cases: &Value) -> Vec<Value> {
+    let cases = cases.as_array().unwrap().clone();
+    let mut names = std::collections::BTreeSet::new();
+    for case in &cases {
+        assert!(names.insert(case["name"].as_str().unwrap().to_owned()), "{} is there twice", case["name"]);
+        assert!(
+            case["from"].as_str().is_some_and(|from| from.len() > 5),
+            "{} says not where it comes from",
+            case["name"]
+        );
+    }
+    cases
+}
+
+fn vectors(name: &str) -> Vec<Value> {
+    checked(&file(name))
 }
 
 /// Fails with everything that went wrong, not with the first of it.
@@ -153,6 +174,115 @@ fn no_innocent_payload_is_refused_or_changed() {
         let _ = peer.expect("ack");
     }
     none(&wrong);
+}
+
+#[test]
+fn no_injection_reaches_the_application() {
+    let world = world();
+    let mut wrong = Vec::new();
+    let cases = vectors("hostile/injection");
+    assert!(cases.len() >= 200);
+    for group in cases.chunks(40) {
+        let mut peer = world.join("dev");
+        for (id, case) in group.iter().enumerate() {
+            peer.say(case["type"].as_str().unwrap(), id, &case["payload"]);
+            let answer = peer.read();
+            if answer["type"] != "error" || answer["payload"]["code"] != case["refused"] {
+                wrong.push(format!("{}: expected {}, got {answer}", case["name"], case["refused"]));
+            }
+        }
+        peer.say("echo", 1_000, &json!("still here"));
+        assert_eq!(peer.expect("echo"), json!("still here"));
+    }
+    none(&wrong);
+}
+
+#[test]
+fn nobody_becomes_somebody_by_what_is_no_credential() {
+    let world = world();
+    let mut wrong = Vec::new();
+    let cases = vectors("hostile/identity");
+    assert!(cases.len() >= 110);
+    for case in &cases {
+        let is_open = case["open"] == true;
+        let mut peer = if is_open { world.join("dev") } else { world.upgrade().open() };
+        for text in case["say"].as_array().unwrap() {
+            peer.send_text(text.as_str().unwrap());
+        }
+        if is_open {
+            // It stays who it was.
+            let answer = peer.read();
+            if answer["type"] != "error" || answer["payload"]["code"] != case["refused"] {
+                wrong.push(format!("{}: expected {}, got {answer}", case["name"], case["refused"]));
+            }
+            peer.say("chat", 1, &json!({"message": "who am I"}));
+            assert_eq!(peer.expect("chat")["from"], "dev");
+            continue;
+        }
+        let mut close = None;
+        while let Some(frame) = peer.read_frame() {
+            match frame.opcode {
+                1 if !String::from_utf8_lossy(&frame.payload).starts_with(r#"{"type":"error""#) => {
+                    wrong.push(format!("{}: got {}", case["name"], String::from_utf8_lossy(&frame.payload)));
+                }
+                8 => {
+                    close = frame.close_code();
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if close.map(Value::from).as_ref() != Some(&case["close"]) {
+            wrong.push(format!("{}: expected {}, got {close:?}", case["name"], case["close"]));
+        }
+    }
+    none(&wrong);
+}
+
+/// The server between two people: what one sends as `chat`, Chromium judges as the other receives it.
+#[test]
+fn no_hostile_markup_arrives_and_a_browser_finds_nothing_in_what_does() {
+    let world = world();
+    let (mut wrong, mut arrived) = (Vec::new(), Vec::new());
+    let cases = checked(&file("markup")["hostile"]);
+    assert!(cases.len() >= 140);
+    for group in cases.chunks(40) {
+        let mut peer = world.join("ann");
+        for (id, case) in group.iter().enumerate() {
+            peer.say("chat", id, &json!({"message": case["text"]}));
+            let answer = peer.read();
+            if answer["type"] == "error" {
+                continue;
+            }
+            let message = &answer["payload"]["message"];
+            if *message == case["text"] {
+                wrong.push(format!("{}: passed as it came: {message}", case["name"]));
+            }
+            arrived.push(message.clone());
+            let _ = peer.expect("ack");
+        }
+    }
+    none(&wrong);
+    assert!(arrived.len() >= 100, "{} of {} arrived in some form", arrived.len(), cases.len());
+    judge(&arrived);
+}
+
+/// Shows each text to Chromium, assigned to `innerHTML`: nothing may run, load, navigate, style or name anything.
+fn judge(texts: &[Value]) {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let modules = root.join("packages/demo/node_modules");
+    assert!(modules.is_dir(), "{} is missing: run `make setup`", modules.display());
+    // The script is resolved from where playwright-core is installed.
+    let script = modules.join(".hostile-markup-judge.mjs");
+    fs::copy(root.join("testkit/browser/markup-judge.mjs"), &script).unwrap();
+    let mut node = Command::new("node").arg(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines: String = texts.iter().map(|text| format!("{text}\n")).collect();
+    node.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = node.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let last = said.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or_default();
+    assert_eq!(last["summary"]["strings"], texts.len(), "it judged each of them: {said}");
 }
 
 fn unhex(text: &str) -> Vec<u8> {
