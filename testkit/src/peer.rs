@@ -259,6 +259,13 @@ pub struct Peer {
     csrf: String,
 }
 
+impl Peer {
+    /// Ends the connection with a reset: a network that breaks, at once and without a close frame.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+}
+
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer").field("got", &self.got.len()).finish_non_exhaustive()

@@ -139,6 +139,26 @@ fn a_cut_socket_is_resumed_with_every_credential() {
 }
 
 #[test]
+fn a_reset_that_is_found_by_a_write_loses_no_session() {
+    let world = World::dev(&[]);
+    for round in 0..8 {
+        let mut client = Client::announced(&world);
+        client.echo(1);
+        let (session, entry) = (client.session().to_owned(), client.entry());
+        // The server reads the message, and meets the reset when it answers.
+        client.peer.say("echo", 2, &json!(2));
+        client.peer.reset();
+        let mut back = Client::welcomed(offering(world.upgrade(), &entry).bearer(TOKEN).open());
+        assert_eq!((&back.welcome["resumed"], back.session()), (&json!(true), &*session), "round {round}");
+        back.last_seq = 1;
+        back.peer.say("echo", 2, &json!(2));
+        assert_eq!(back.frame()["payload"], 2, "handled once, and answered again");
+        assert_eq!(back.peer.read()["type"], "ack");
+        back.peer.leave();
+    }
+}
+
+#[test]
 fn what_a_room_says_meanwhile_comes_after_the_resume() {
     let world = World::dev(&[]);
     let mut ann = Client::announced(&world);

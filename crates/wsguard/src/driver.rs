@@ -234,6 +234,7 @@ where
         effects.out.clear();
         for _ in 0..READS_IN_A_ROW_MAX {
             if self.is_blocked() && matches!(self.flush(cx, &mut effects.out), Poll::Ready(Err(()))) {
+                self.endpoint.lost(effects);
                 return Poll::Ready(());
             }
             self.change_outbox();
@@ -258,7 +259,12 @@ where
                 continue;
             }
             let flushed = self.flush(cx, &mut effects.out);
-            if matches!(flushed, Poll::Ready(Err(()))) || self.endpoint.is_over() {
+            if matches!(flushed, Poll::Ready(Err(()))) {
+                // The network is gone, whether a read or a write finds out first.
+                self.endpoint.lost(effects);
+                return Poll::Ready(());
+            }
+            if self.endpoint.is_over() {
                 return Poll::Ready(());
             }
             ready!(flushed).ok();
