@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench conformance fuzz lab audit-bench setup demo client-soak worlds faults soak help
+.PHONY: run test check bench conformance fuzz lab audit-bench setup demo client-soak client-soak-rust worlds faults soak help
 
 help: ## shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -49,3 +49,6 @@ faults: ## shows that every checker of the simulation finds the faults that it i
 
 soak: ## thousands of simulated worlds, half an hour at most: SECONDS_MAX=7200 for longer
 	simulation/run.sh soak
+
+client-soak-rust: ## ten minutes of the Rust client over a network that keeps failing: SECONDS=60 for less
+	$(CARGO) run -p testkit --bin client-soak -- $(or $(SECONDS),600)
