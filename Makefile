@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench conformance fuzz lab audit-bench setup demo client-soak client-soak-rust worlds faults soak help
+.PHONY: run test check bench anomaly conformance fuzz lab audit-bench setup demo client-soak client-soak-rust worlds faults soak help
 
 help: ## shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -23,6 +23,9 @@ check: ## formatting, lints, documents, generated files, dependency edges
 
 bench: ## measures against the raw driver and the Node stack, as ratios in one run
 	$(CARGO) run --release -p testkit --bin bench --
+
+anomaly: ## evaluates the anomaly scores on seeds that nobody tuned on; writes docs/anomaly.md and its plot
+	$(CARGO) run --release -p testkit --bin anomaly --
 
 conformance: ## Autobahn|Testsuite against the driver; writes docs/conformance.md
 	testkit/conformance/run.py

@@ -109,14 +109,22 @@ fn chat_until(scene: &mut Scene, wire: &mut Wire, end: u64, types: bool) {
     while wire.at < end {
         let after = thought(scene);
         if scene.random.chance(0.03) {
-            scene.say_new(wire, after, "history", 122);
-            let old = scene.random.lognormal(9_000.0, 0.6) as u32;
-            scene.hear(wire, 20, old);
+            wire.at += after;
+            for _ in 0..scene.random.whole(1, 5) {
+                let read = scene.random.lognormal(3_500.0, 0.7) as u64;
+                scene.say_new(wire, read, "history", 122);
+                let old = scene.random.lognormal(9_000.0, 0.6) as u32;
+                scene.hear(wire, 20, old);
+            }
             continue;
         }
         if scene.random.chance(0.01) {
-            scene.say_new(wire, after, "profile", 115);
-            scene.hear(wire, 15, 700);
+            wire.at += after;
+            for _ in 0..scene.random.whole(1, 3) {
+                let look = scene.random.lognormal(5_000.0, 0.7) as u64;
+                scene.say_new(wire, look, "profile", 115);
+                scene.hear(wire, 15, 700);
+            }
             continue;
         }
         if !types {

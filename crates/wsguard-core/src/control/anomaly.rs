@@ -58,7 +58,7 @@ pub struct AnomalyPolicy {
 
 impl Default for AnomalyPolicy {
     fn default() -> Self {
-        Self { mode: Mode::Enforce, alert_at: 50, charge_at: 70, points_per_second: 16, table_keys: 16_384 }
+        Self { mode: Mode::Enforce, alert_at: 45, charge_at: 65, points_per_second: 16, table_keys: 16_384 }
     }
 }
 
@@ -87,6 +87,12 @@ impl Anomalies {
             score_sum: AtomicU64::new(0),
             charged: AtomicU64::new(0),
         }
+    }
+
+    /// A copy that goes on by itself: what would it say if this happened now? Its counts begin at nothing.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { profiles: self.profiles.fork(), ..Self::new(self.subjects.capacity()) }
     }
 
     /// A session of `subject` in the role of print `role` begins, from `prefixes`. `salt` is any number of the session's.
@@ -136,8 +142,10 @@ impl Anomalies {
         if judged.charged_ms > 0 {
             self.charged.fetch_add(1, Ordering::Relaxed);
         }
-        if u32::from(judged.score) * 2 >= u32::from(policy.alert_at) {
-            self.subjects.remember(now, subject, judged.score);
+        // What was carried over is not carried over again: a past alone must not keep itself alive.
+        let own = judged.score.saturating_sub(conduct.carried(now));
+        if u32::from(own) * 2 >= u32::from(policy.alert_at) {
+            self.subjects.remember(now, subject, own);
         }
         judged
     }
@@ -145,6 +153,11 @@ impl Anomalies {
     /// The score of a session and what it is made of.
     pub fn explain(&self, now: Tick, conduct: &Conduct) -> Score {
         conduct.explain(now, self.profiles.of(conduct.role()))
+    }
+
+    /// The points of each signal, in the order of [`Signal::ALL`].
+    pub fn points(now: Tick, conduct: &Conduct) -> [u8; SIGNALS] {
+        conduct.shown_points(now)
     }
 
     /// How often a score reached [`AnomalyPolicy::alert_at`], by the signal that led.

@@ -163,10 +163,10 @@ limits! {
     PENALTY_PREFIX_FACTOR: "penalty.prefix_factor", Count, 16, 1, 1_024,
         "times the points of an identity that an address prefix has before its handshakes are refused",
         "an office that reconnects stays below; guessing tokens at the full rate is banned in minutes";
-    ANOMALY_ALERT_AT: "anomaly.alert_at", Count, 50, 1, 101,
+    ANOMALY_ALERT_AT: "anomaly.alert_at", Count, 45, 1, 101,
         "score (0 to 100) from which on the log tells of a session; 101 is never",
         "measured: fewer than one honest connection-hour in a thousand gets there (docs/anomaly.md)";
-    ANOMALY_CHARGE_AT: "anomaly.charge_at", Count, 70, 1, 101,
+    ANOMALY_CHARGE_AT: "anomaly.charge_at", Count, 65, 1, 101,
         "score from which on a session is charged to the ladder; 101 is never",
         "measured: no honest connection stayed there for long enough to be slowed (docs/anomaly.md)";
     ANOMALY_POINTS: "anomaly.points_per_second", Count, 16, 0, 10_000,

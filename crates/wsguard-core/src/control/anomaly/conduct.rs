@@ -38,6 +38,9 @@ const MESSAGES_MIN: u32 = 12;
 /// Messages after which a session is judged for the first time, however fast they came.
 const FIRST_MESSAGES: u32 = 8;
 
+/// Refused messages that anybody's session may have before they count: a slip, a token that rotated.
+const ERRORS_FREE: u8 = 3;
+
 /// Address prefixes that are anybody's: home, work, a phone.
 const PREFIXES_FREE: u8 = 3;
 
@@ -62,8 +65,9 @@ pub struct Conduct {
     count: u32,
     bytes_in: u32,
     bytes_out: u32,
+    /// Payloads that were there before, less what is usual for their types.
+    repeats: f32,
     refused: u16,
-    repeats: u16,
     steps: u16,
     new_steps: u16,
     /// Of the whole session.
@@ -84,6 +88,8 @@ pub struct Conduct {
     points: [u16; SIGNALS],
     judgements: u16,
     first_ms: u16,
+    /// Refused messages of the whole session.
+    errors: u8,
     credentials: u8,
     prefixes: u8,
     subject_score: u8,
@@ -137,7 +143,7 @@ impl Conduct {
             bytes_in: 0,
             bytes_out: 0,
             refused: 0,
-            repeats: 0,
+            repeats: 0.0,
             steps: 0,
             new_steps: 0,
             messages: 0,
@@ -154,6 +160,7 @@ impl Conduct {
             points,
             judgements: 0,
             first_ms: 0,
+            errors: 0,
             credentials: u8::try_from(whole(credentials)).unwrap_or(u8::MAX),
             prefixes: known.prefixes,
             subject_score: known.score,
@@ -203,14 +210,18 @@ impl Conduct {
         self.arrived(now, bytes);
         let print = fingerprint(kind, payload);
         let [tag, place, ..] = print.to_le_bytes();
-        let tag = tag.max(1);
+        let (tag, mut is_known) = (tag.max(1), false);
         if let Some(slot) = self.tags.get_mut(usize::from(place) % TAGS) {
-            self.repeats = self.repeats.saturating_add(u16::from(*slot == tag));
+            is_known = *slot == tag;
             *slot = tag;
         }
         let kind = u8::try_from(kind).unwrap_or(BEGINNING);
         let from = std::mem::replace(&mut self.previous, kind);
         if let Some(profile) = profile {
+            self.repeats += f32::from(u8::from(is_known)) - profile.usual_repeats(kind);
+            if self.messages.is_power_of_two() {
+                profile.teach_repeat(kind, is_known);
+            }
             self.steps = self.steps.saturating_add(1);
             self.new_steps = self.new_steps.saturating_add(u16::from(profile.is_new_step(from, kind)));
             let bit = 1_u64 << (hash(u64::from(self.salt) << 16 | u64::from(from) << 8 | u64::from(kind)) >> 58);
@@ -224,7 +235,7 @@ impl Conduct {
     /// A message with a known `id` came again.
     pub fn duplicate(&mut self, now: Tick, bytes: usize) {
         self.arrived(now, bytes);
-        self.repeats = self.repeats.saturating_add(1);
+        self.repeats += 1.0;
     }
 
     /// A message was refused by a control.
@@ -263,12 +274,12 @@ impl Conduct {
         self.rate_seen = count * 1_000.0 / real(elapsed);
         self.size_seen = real(self.bytes_in) / count;
         let weight = count / (count + SHARE_MESSAGES);
-        let follow = |share: &mut f32, part: u16, of: f32| {
-            *share += ((f32::from(part) / of.max(1.0)).min(1.0) - *share) * weight;
+        let follow = |share: &mut f32, part: f32, of: f32| {
+            *share += ((part / of.max(1.0)).clamp(0.0, 1.0) - *share) * weight;
         };
         follow(&mut self.repeat_share, self.repeats, count);
-        follow(&mut self.new_share, self.new_steps, f32::from(self.steps));
-        follow(&mut self.error_share, self.refused, count);
+        follow(&mut self.new_share, f32::from(self.new_steps), f32::from(self.steps));
+        follow(&mut self.error_share, f32::from(self.refused), count);
         let balance = log2((real(self.bytes_out) + 256.0) / (real(self.bytes_in) + 256.0));
         self.balance += (balance - self.balance) * weight.max(0.1);
 
@@ -288,7 +299,9 @@ impl Conduct {
             }
         }
         (self.count, self.bytes_in, self.bytes_out) = (0, 0, 0);
-        (self.refused, self.repeats, self.steps, self.new_steps) = (0, 0, 0, 0);
+        self.errors = self.errors.saturating_add(u8::try_from(self.refused).unwrap_or(u8::MAX));
+        self.repeats = 0.0;
+        (self.refused, self.steps, self.new_steps) = (0, 0, 0);
         self.verdict(policy, now, elapsed)
     }
 
@@ -324,7 +337,8 @@ impl Conduct {
         let evenness = when(enough, rarity(Quantity::Unevenness, self.unevenness(), Tail::Below));
         let repeats = when(enough, rarity(Quantity::Repeats, self.repeat_share, Tail::Above));
         let steps = rarity(Quantity::NewSteps, self.new_share, Tail::Above);
-        let errors = rarity(Quantity::Errors, self.error_share, Tail::Above);
+        let enough_errors = self.errors >= ERRORS_FREE;
+        let errors = when(enough_errors, rarity(Quantity::Errors, self.error_share, Tail::Above));
         let balance = rarity(Quantity::Balance, self.balance.exp2(), Tail::Above);
         let prefixes = prefixes_raw(self.prefixes, profile);
         let first = when(self.judgements <= 1, rarity(Quantity::First, f32::from(self.first_ms), Tail::Below));
@@ -384,7 +398,7 @@ impl Conduct {
         HALF_MS / (HALF_MS + real(silent))
     }
 
-    fn shown_points(&self, now: Tick) -> [u8; SIGNALS] {
+    pub(super) fn shown_points(&self, now: Tick) -> [u8; SIGNALS] {
         let rest = self.rest(now);
         self.points.map(|points| u8::try_from(whole(f32::from(points) / 256.0 * rest + 0.5)).unwrap_or(100))
     }
@@ -392,6 +406,11 @@ impl Conduct {
     fn score(&self, now: Tick) -> u32 {
         let sum = self.shown_points(now).iter().fold(0_u32, |sum, points| sum.saturating_add(u32::from(*points)));
         sum.min(100)
+    }
+
+    /// The points of [`Signal::Subject`].
+    pub(super) fn carried(&self, now: Tick) -> u8 {
+        self.shown_points(now).get(Signal::Subject as usize).copied().unwrap_or(0)
     }
 
     /// The signal that adds most.

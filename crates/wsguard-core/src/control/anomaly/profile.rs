@@ -35,7 +35,7 @@ pub(super) enum Quantity {
     Size,
     /// Deviation of the time between messages, as a share of it.
     Unevenness,
-    /// Share of payloads that were there before.
+    /// Share of payloads that were there before, beyond what is usual for their types.
     Repeats,
     /// Share of steps between types that are new to the role.
     NewSteps,
@@ -140,6 +140,8 @@ pub(super) struct Profile {
     sessions: AtomicU32,
     /// How many sessions took the step from a type (or the beginning) to a type.
     steps: Box<[AtomicU32]>,
+    /// By type: messages that were looked at, and how many of them said what was said before.
+    repeats: Box<[[AtomicU32; 2]]>,
 }
 
 /// The row of the beginning.
@@ -152,6 +154,22 @@ impl Profile {
             histograms: Default::default(),
             sessions: AtomicU32::new(0),
             steps: (0..cells).map(|_| AtomicU32::new(0)).collect(),
+            repeats: (0..TYPES_MAX).map(|_| Default::default()).collect(),
+        }
+    }
+
+    fn fork(&self) -> Self {
+        let copy = |counter: &AtomicU32| AtomicU32::new(counter.load(Ordering::Relaxed));
+        Self {
+            histograms: std::array::from_fn(|number| {
+                self.histograms.get(number).map_or_else(Histogram::default, |known| Histogram {
+                    columns: known.columns.each_ref().map(copy),
+                    total: copy(&known.total),
+                })
+            }),
+            sessions: copy(&self.sessions),
+            steps: self.steps.iter().map(copy).collect(),
+            repeats: self.repeats.iter().map(|row| row.each_ref().map(copy)).collect(),
         }
     }
 
@@ -170,6 +188,23 @@ impl Profile {
     pub(super) fn teach_step(&self, from: u8, to: u8) {
         if let Some(cell) = self.cell(from, to) {
             cell.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The share of messages of this type that say what was said before: a typing indicator always does.
+    #[inline]
+    pub(super) fn usual_repeats(&self, kind: u8) -> f32 {
+        self.repeats.get(usize::from(kind)).map_or(0.0, |[seen, repeated]| {
+            real(repeated.load(Ordering::Relaxed)) / real(seen.load(Ordering::Relaxed).max(1))
+        })
+    }
+
+    pub(super) fn teach_repeat(&self, kind: u8, repeats: bool) {
+        if let Some([seen, repeated]) = self.repeats.get(usize::from(kind)) {
+            repeated.fetch_add(u32::from(repeats), Ordering::Relaxed);
+            if seen.fetch_add(1, Ordering::Relaxed) >= HALVED_AT {
+                halve([seen, repeated].into_iter());
+            }
         }
     }
 
@@ -222,7 +257,18 @@ struct Slot {
     profile: OnceLock<Arc<Profile>>,
 }
 
+impl Slot {
+    fn fork(&self) -> Self {
+        let profile = self.profile.get().map_or_else(OnceLock::new, |profile| Arc::new(profile.fork()).into());
+        Self { role: AtomicU64::new(self.role.load(Ordering::Relaxed)), profile }
+    }
+}
+
 impl Profiles {
+    pub(super) fn fork(&self) -> Self {
+        Self { slots: std::array::from_fn(|number| self.slots.get(number).map(Slot::fork).unwrap_or_default()) }
+    }
+
     /// The number of the role of this print, for a session that begins.
     pub(super) fn enter(&self, role: Print) -> u8 {
         let number = self.find(role);

@@ -70,11 +70,10 @@ impl Signal {
     /// The most that it adds to a score. No signal alone reaches what is charged by default: it takes two that agree.
     pub const fn most(self) -> u8 {
         match self {
-            Self::Rate | Self::Errors | Self::Subject => 40,
+            Self::Rate | Self::Errors | Self::Prefixes | Self::Subject => 40,
             Self::Repetition | Self::Transitions | Self::Asymmetry => 25,
             Self::Size => 20,
             Self::Regularity => 15,
-            Self::Prefixes => 60,
             Self::FirstMessage => 8,
             Self::Credentials => 30,
         }
