@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::control::session::SessionId;
 use crate::frame::{self, Opcode};
-use crate::json::{self, NodeId, Tape, Value};
+use crate::json::{Canonical, NodeId, Tape, Value};
 use crate::policy::{MessageType, Policy, Reference};
 use crate::schema::ContentClass;
 use crate::time::Millis;
@@ -33,22 +33,26 @@ pub struct Effects {
     pub pause: Option<Millis>,
     /// A session of the same subject that has lost its seat to this connection: to be woken, so that it closes.
     pub displaced: Option<SessionId>,
-    /// Room for a reply while it is put together; like all buffers here the thread's, not the connection's.
-    pub tail: Vec<u8>,
     pub(crate) in_shadow: Vec<(ControlId, Reason)>,
-    pub(crate) message: Accepted,
-    pub(crate) tape: Option<Tape>,
+    pub(crate) tape: Option<Box<Tape>>,
+    pub(crate) scratch: Scratch,
+    pub(crate) accepted: Option<Box<Accepted>>,
+}
+
+/// Room for the work on one message.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
     pub(crate) classes: Vec<(NodeId, ContentClass)>,
     pub(crate) text: String,
     pub(crate) cleaned: String,
 }
 
-/// The accepted message in its canonical form, and where its parts stand.
+/// The accepted message in its canonical form.
 #[derive(Debug, Default)]
 pub struct Accepted {
     pub(crate) number: u16,
-    pub(crate) canonical: Vec<u8>,
-    pub(crate) id_len: usize,
+    pub(crate) id: Canonical,
+    pub(crate) payload: Canonical,
     pub(crate) neutralised: u32,
 }
 
@@ -65,18 +69,23 @@ impl Effects {
 
     /// The number of the accepted message's type, without a look at its text.
     pub fn accepted_number(&self) -> u16 {
-        self.message.number
+        self.accepted.as_ref().map_or(0, |accepted| accepted.number)
     }
 
     /// Takes the accepted message out, so that it can be read while frames are written. Give it back afterwards: its
-    /// buffer serves the next message.
-    pub fn take_accepted(&mut self) -> Accepted {
-        std::mem::take(&mut self.message)
+    /// memory serves the next message.
+    pub fn take_accepted(&mut self) -> Box<Accepted> {
+        self.accepted.take().unwrap_or_default()
     }
 
-    /// Gives the buffer of [`Effects::take_accepted`] back.
-    pub fn give_back(&mut self, accepted: Accepted) {
-        self.message = accepted;
+    /// Gives the memory of [`Effects::take_accepted`] back.
+    pub fn give_back(&mut self, accepted: Box<Accepted>) {
+        self.accepted = Some(accepted);
+    }
+
+    /// Where the message that passes is written to, and room for the work on it.
+    pub(crate) fn accept(&mut self) -> (&mut Accepted, &mut Scratch) {
+        (self.accepted.get_or_insert_default(), &mut self.scratch)
     }
 }
 
@@ -91,50 +100,52 @@ pub struct Message<'a> {
     pub id: Option<&'a str>,
     /// Its payload, canonical JSON; `null` where it had none.
     pub payload: &'a str,
+    /// The payload again, already parsed: `message.value.get("room")` costs a walk over the members, and what it finds is
+    /// what the schema has checked.
+    pub value: Value<'a>,
     /// How many strings were neutralised.
     pub neutralised: u32,
 }
 
+impl Message<'_> {
+    /// What stands in the place of a message where none was accepted.
+    pub(crate) const NONE: Self =
+        Self { number: 0, kind: "", id: None, payload: "null", value: Value::NULL, neutralised: 0 };
+}
+
 impl Accepted {
-    /// Begins anew with `id` and leaves the payload to be written.
+    /// Begins anew with `id` and without a payload.
     pub(crate) fn begin(&mut self, number: u16, id: Option<Value<'_>>) {
         self.number = number;
         self.neutralised = 0;
-        self.canonical.clear();
-        if let Some(id) = id {
-            json::write_canonical(id, &mut self.canonical);
+        match id {
+            Some(id) => self.id.set::<&str>(id, &[]),
+            None => self.id.clear(),
         }
-        self.id_len = self.canonical.len();
+        self.payload.clear();
     }
 
     /// The message, its type named by `policy`.
     pub fn message<'a>(&'a self, policy: &'a Policy) -> Message<'a> {
-        let (id, payload) = self.parts();
+        let payload = self.payload.text();
         Message {
             number: self.number,
             kind: policy.messages().get(usize::from(self.number)).map_or("", MessageType::name),
-            id,
-            payload,
+            id: self.id(),
+            payload: if payload.is_empty() { "null" } else { payload },
+            value: self.payload.value(),
             neutralised: self.neutralised,
         }
     }
 
     /// The number of its type, and its canonical payload.
     pub(crate) fn number_and_payload(&self) -> (u16, &[u8]) {
-        (self.number, self.canonical.get(self.id_len..).unwrap_or_default())
+        (self.number, self.payload.text().as_bytes())
     }
 
     /// The message's `id` as canonical JSON text.
     pub(crate) fn id(&self) -> Option<&str> {
-        let id = self.canonical.get(..self.id_len).filter(|id| !id.is_empty())?;
-        std::str::from_utf8(id).ok()
-    }
-
-    fn parts(&self) -> (Option<&str>, &str) {
-        // What the canonical writer wrote is UTF-8; anything else would be our mistake and is handed over as nothing.
-        let text = std::str::from_utf8(&self.canonical).unwrap_or("");
-        let (id, payload) = text.split_at_checked(self.id_len).unwrap_or(("", ""));
-        ((!id.is_empty()).then_some(id), if payload.is_empty() { "null" } else { payload })
+        Some(self.id.text()).filter(|id| !id.is_empty())
     }
 }
 
@@ -209,19 +220,26 @@ pub(crate) fn frame_into(out: &mut Vec<u8>, expected: usize, write: impl FnOnce(
 }
 
 /// Appends `number` in decimal.
-pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0_u8; 20];
+pub fn write_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [b'0'; 24];
     let mut rest = number;
-    let mut used = 0_usize;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or(0));
-        rest /= 10;
-        used = used.saturating_add(1);
+    // Eight digits at a time, which fit into 32 bits, where a division by a constant is one multiplication.
+    let mut chunks = digits.as_chunks_mut::<8>().0.iter_mut().rev();
+    for chunk in chunks.by_ref() {
+        let mut low = u32::try_from(rest % 100_000_000).unwrap_or(0);
+        rest /= 100_000_000;
+        for digit in chunk.iter_mut().rev() {
+            *digit = b'0' | u8::try_from(low % 10).unwrap_or(0);
+            low /= 10;
+        }
         if rest == 0 {
             break;
         }
     }
-    out.extend_from_slice(digits.get(digits.len().saturating_sub(used)..).unwrap_or_default());
+    let unused = 8_usize.saturating_mul(chunks.len());
+    let written = digits.get(unused..).unwrap_or_default();
+    let zeros = written.iter().take(7).take_while(|digit| **digit == b'0').count();
+    out.extend_from_slice(written.get(zeros..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -230,7 +248,8 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_decimal() {
-        for number in [0, 9, 10, 1_234_567_890, u64::MAX] {
+        for number in [0, 9, 10, 99_999_999, 100_000_000, 100_000_001, 1_234_567_890, 10_000_000_000_000_000, u64::MAX]
+        {
             let mut out = Vec::new();
             write_number(&mut out, number);
             assert_eq!(String::from_utf8(out).unwrap(), number.to_string());

@@ -24,7 +24,7 @@ use wsguard_protocol::limits::FIRST_MESSAGE_BYTES_MAX;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
 pub use penalty::Ladder;
-pub use reply::tail_of;
+pub(crate) use reply::write_tail;
 pub use resume::{Overflowed, Resumption, Suspended};
 pub use view::Snapshot;
 
@@ -125,6 +125,17 @@ struct Session {
     conduct: Conduct,
 }
 
+/// What [`Connection::write_own`] writes besides the payload.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnFrame<'a> {
+    /// The message type.
+    pub kind: &'a str,
+    /// The room it is of: who loses the room is not sent it again after a resume.
+    pub room: Option<&'a str>,
+    /// Length of the payload, about.
+    pub expected: usize,
+}
+
 /// A message that goes no further.
 struct Refused<'a> {
     refusal: Box<Refusal>,
@@ -210,7 +221,7 @@ impl Connection {
                 if tape.bidi_controls() > 0 {
                     self.note_bidi(tape.bidi_controls(), text.len(), effects);
                 }
-                if effects.message.neutralised > 0 {
+                if effects.accepted.as_ref().is_some_and(|accepted| accepted.neutralised > 0) {
                     let mut record = self.about("content_neutralised");
                     record.message_type = Some(self.message(effects).kind.into());
                     record.control = Some(ControlId::Content);
@@ -341,15 +352,14 @@ impl Connection {
         }
         probe.lap(ControlId::Schema);
 
-        effects.message.begin(number, id);
+        effects.accept().0.begin(number, id);
         if let Some(payload) = envelope.payload {
             let refuse =
                 |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind);
-            let written =
-                content::write_checked(self.judged.policy.content_default, message, document, payload, effects);
-            match written {
+            let default = self.judged.policy.content_default;
+            match content::write_checked(default, message, document, payload, effects.accept()) {
                 Err(reason) if self.judged.policy.shadows(ControlId::Content) => {
-                    content::write_neutralised(payload, effects).map_err(refuse)?;
+                    content::write_neutralised(payload, effects.accept()).map_err(refuse)?;
                     effects.passed_in_shadow(ControlId::Content, reason);
                 }
                 written => written.map_err(refuse)?,
@@ -453,7 +463,7 @@ impl Connection {
 
     /// The message that [`Verdict::Allow`] let pass.
     pub fn message<'a>(&'a self, effects: &'a Effects) -> Message<'a> {
-        effects.message.message(&self.judged.policy)
+        effects.accepted.as_ref().map_or(Message::NONE, |accepted| accepted.message(&self.judged.policy))
     }
 
     /// The message of this `id` was handled: remembers it and writes its `ack`.
@@ -487,23 +497,28 @@ impl Connection {
         if let Phase::Open(session) = &mut self.phase {
             let seq = session.number(&self.judged.policy, now.tick, frame);
             session.conduct.sent(frame.tail().len());
-            resume::write_frame(out, seq, frame.tail());
+            reply::write_application(out, seq, frame);
         }
     }
 
-    /// Writes an application frame for this peer alone, in `tail`, which is the caller's buffer.
-    pub fn write_own(&mut self, now: Now, kind: &str, payload: &str, tail: &mut Vec<u8>, out: &mut Vec<u8>) {
+    /// Writes an application frame for this peer alone; `write` appends the payload, JSON text of about `expected` bytes.
+    /// Nothing is allocated, except to keep the frame for a client that announced to come back.
+    pub fn write_own(&mut self, now: Now, own: OwnFrame<'_>, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
         let Phase::Open(session) = &mut self.phase else {
             return;
         };
+        let OwnFrame { kind, room, expected } = own;
         if session.replay_mut().is_some() {
-            return self.write_application(now, &Encoded::new(kind, payload), out);
+            return self.write_application(now, &Encoded::write(room, kind, expected, write), out);
         }
         session.seq = session.seq.saturating_add(1);
-        tail.clear();
-        tail_of(kind, None, payload, tail);
-        session.conduct.sent(tail.len());
-        resume::write_frame(out, session.seq, tail);
+        let mut tail_bytes = 0;
+        reply::write_numbered(out, session.seq, expected.saturating_add(kind.len()).saturating_add(24), |out| {
+            let start = out.len();
+            write_tail(kind, out, write);
+            tail_bytes = out.len().saturating_sub(start);
+        });
+        session.conduct.sent(tail_bytes);
     }
 
     /// Writes `draining`.

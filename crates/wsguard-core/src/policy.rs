@@ -1,5 +1,6 @@
 //! The parsed, already valid configuration of a guard, and what all its connections share.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::control::session::{Seats, SessionPolicy};
 use crate::control::shadow::{ShadowCounts, ShadowSet};
 use crate::frame::FrameLimits;
 use crate::in_force::{InForce, Moment};
-use crate::json::ScanLimits;
+use crate::json::{ScanLimits, key_print};
 use crate::schema::{CompiledSchema, ContentClass, SchemaError};
 use crate::time::Millis;
 use crate::token::{Claims, CsrfKey, KeyRing, TokenPolicy};
@@ -38,6 +39,7 @@ pub trait Random: Send + Sync {
 #[derive(Debug)]
 pub struct MessageType {
     name: Box<str>,
+    print: u32,
     schema: CompiledSchema,
     access: Access,
     quota: Option<Quota>,
@@ -84,12 +86,14 @@ impl MessageType {
         if !plain || reserved || name.is_empty() || name.len() > TYPE_BYTES_MAX {
             return Err(MessageTypeError::Name { name: name.to_owned() });
         }
-        Ok(Self { name: name.into(), access: Access::Authenticated, quota: None, schema, is_retired: false })
+        let print = key_print(name.as_bytes());
+        Ok(Self { name: name.into(), print, access: Access::Authenticated, quota: None, schema, is_retired: false })
     }
 
     fn retired(name: &str) -> Result<Self, MessageTypeError> {
         let schema = CompiledSchema::compile(name, "false")?;
-        Ok(Self { name: name.into(), access: Access::Nobody, quota: None, schema, is_retired: true })
+        let print = key_print(name.as_bytes());
+        Ok(Self { name: name.into(), print, access: Access::Nobody, quota: None, schema, is_retired: true })
     }
 
     /// Who may send it.
@@ -200,7 +204,7 @@ pub struct Policy {
     /// Rooms by role and scope.
     pub rooms: Vec<RoomRule>,
     messages: Vec<MessageType>,
-    /// Numbers of the types, sorted by name.
+    /// Numbers of the types, sorted by the prints of their names.
     by_name: Vec<u16>,
 }
 
@@ -308,9 +312,11 @@ impl Policy {
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {
+        let print = key_print(name.as_bytes());
+        // Prints are compared first, since they are numbers; a client can make them coincide, so the names decide.
         self.by_name.binary_search_by(|number| {
-            let known = self.messages.get(usize::from(*number)).map_or("", |message| &*message.name);
-            (known.len(), known).cmp(&(name.len(), name))
+            let message = self.messages.get(usize::from(*number));
+            message.map_or(Ordering::Less, |message| message.print.cmp(&print).then_with(|| (*message.name).cmp(name)))
         })
     }
 }

@@ -1,15 +1,15 @@
 //! The built-in application: `echo`, rooms, `chat`. A user of the library like any other.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use serde::Deserialize;
 use wsguard::core::control::session::SessionId;
 use wsguard::core::effect::Message;
-use wsguard::core::json::write_string;
+use wsguard::core::effect::write_number;
+use wsguard::core::json::{Value, write_string};
 use wsguard::protocol::ErrorCode;
-use wsguard::{Encoded, Handled, Handler, Outbox, Peer};
+use wsguard::{Encoded, Handled, Handler, Outbox, OwnFrame, Peer};
 
 /// The room that every connection enters at its welcome, and where `chat` without a room goes.
 const LOBBY: &str = "lobby";
@@ -26,10 +26,10 @@ pub struct Rooms {
     rooms: Mutex<HashMap<Box<str>, Arc<Room>>>,
 }
 
-/// One room: its own lock, so that a busy one does not hold up the others.
+/// One room: its own lock, so that a busy one does not hold up the others, and one that those who talk share.
 #[derive(Debug, Default)]
 struct Room {
-    members: Mutex<HashMap<SessionId, Outbox>>,
+    members: RwLock<HashMap<SessionId, Outbox>>,
 }
 
 impl Rooms {
@@ -39,14 +39,14 @@ impl Rooms {
             return None;
         }
         let room = Arc::clone(rooms.entry(name.into()).or_default());
-        room.lock().insert(session, outbox.clone());
+        room.write().insert(session, outbox.clone());
         Some(room)
     }
 
     fn leave(&self, name: &str, session: SessionId) {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         let empty = rooms.get(name).is_some_and(|room| {
-            let mut members = room.lock();
+            let mut members = room.write();
             members.remove(&session);
             members.is_empty()
         });
@@ -57,8 +57,12 @@ impl Rooms {
 }
 
 impl Room {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Outbox>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<SessionId, Outbox>> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<SessionId, Outbox>> {
+        self.members.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,19 +74,6 @@ pub struct App {
     joined: Vec<(Box<str>, Arc<Room>)>,
     /// The subject as JSON text: it stands in every message of this peer.
     from: Vec<u8>,
-}
-
-#[derive(Deserialize)]
-struct AboutRoom {
-    room: String,
-}
-
-#[derive(Deserialize)]
-struct Chat<'a> {
-    #[serde(borrow)]
-    message: &'a serde_json::value::RawValue,
-    #[serde(default)]
-    room: Option<String>,
 }
 
 impl App {
@@ -106,6 +97,8 @@ impl App {
         }
         match self.rooms.enter(name, session, peer.outbox()) {
             Some(room) => {
+                // Most are in one room and stay there.
+                self.joined.reserve_exact(1);
                 self.joined.push((name.into(), room));
                 Handled::Done
             }
@@ -121,30 +114,36 @@ impl App {
         Handled::Done
     }
 
-    fn chat(&self, payload: &str, peer: &mut Peer<'_>) -> Handled {
-        let Ok(chat) = serde_json::from_str::<Chat<'_>>(payload) else {
+    /// Sends a chat to the members of its room, the sender among them.
+    fn chat(&self, payload: Value<'_>, peer: &mut Peer<'_>) -> Handled {
+        let Some(text) = payload.get("message") else {
             return Handled::Refused(ErrorCode::InvalidMessage, "chat_payload");
         };
-        let name = chat.room.as_deref().unwrap_or(LOBBY);
+        let name = payload.get("room").map_or(LOBBY.into(), Value::to_text);
         let Some((_, room)) = self.joined.iter().find(|(joined, _)| **joined == *name) else {
             return Handled::Refused(ErrorCode::Forbidden, "room_not_joined");
         };
-        let mut text = Vec::with_capacity(payload.len().saturating_add(self.from.len()).saturating_add(64));
-        text.extend_from_slice(br#"{"from":"#);
-        text.extend_from_slice(&self.from);
-        text.extend_from_slice(br#","room":"#);
-        write_string(name, &mut text);
-        text.extend_from_slice(br#","message":"#);
-        text.extend_from_slice(chat.message.get().as_bytes());
-        text.extend_from_slice(br#","at":"#);
-        text.extend_from_slice(unix_ms().to_string().as_bytes());
-        text.push(b'}');
-        let Ok(text) = std::str::from_utf8(&text) else {
-            return Handled::Refused(ErrorCode::Internal, "chat_not_utf8");
+        let (at, text) = (peer.now().unix, text.raw());
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(br#"{"from":"#);
+            out.extend_from_slice(&self.from);
+            out.extend_from_slice(br#","room":"#);
+            write_string(&name, out);
+            out.extend_from_slice(br#","message":"#);
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(br#","at":"#);
+            write_number(out, at.0);
+            out.push(b'}');
         };
+        let expected = [self.from.len(), name.len(), text.len(), 56].into_iter().fold(0, usize::saturating_add);
+        let members = room.read();
+        if members.len() <= 1 {
+            peer.send_written(OwnFrame { kind: "chat", room: Some(&name), expected }, write);
+            return Handled::Done;
+        }
         // Encoded once for all; only the sequence number differs from member to member.
-        let message = Encoded::in_room(name, "chat", text);
-        for (member, outbox) in room.lock().iter() {
+        let message = Encoded::write(Some(&name), "chat", expected, write);
+        for (member, outbox) in members.iter() {
             if Some(*member) != self.session {
                 let _ = outbox.send(&message);
             }
@@ -165,15 +164,15 @@ impl Handler for App {
 
     fn message(&mut self, message: Message<'_>, peer: &mut Peer<'_>) -> Handled {
         match message.kind {
-            "chat" => self.chat(message.payload, peer),
+            "chat" => self.chat(message.value, peer),
             "echo" => {
                 peer.send("echo", message.payload);
                 Handled::Done
             }
-            "join" | "leave" => match serde_json::from_str::<AboutRoom>(message.payload) {
-                Ok(AboutRoom { room }) if message.kind == "join" => self.join(&room, peer),
-                Ok(AboutRoom { room }) => self.leave(&room),
-                Err(_) => Handled::Refused(ErrorCode::InvalidMessage, "room_payload"),
+            "join" | "leave" => match message.value.get("room").map(Value::to_text) {
+                Some(room) if message.kind == "join" => self.join(&room, peer),
+                Some(room) => self.leave(&room),
+                None => Handled::Refused(ErrorCode::InvalidMessage, "room_payload"),
             },
             _ => Handled::Refused(ErrorCode::UnknownType, "type_without_application"),
         }

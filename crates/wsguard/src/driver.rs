@@ -134,7 +134,14 @@ where
 }
 
 /// As [`run`], behind a `head` that is still to be written: it leaves with the first frames, in one write.
-pub async fn run_behind<S, E>(stream: S, head: Vec<u8>, early: Option<Box<[u8]>>, outbox: Outbox, endpoint: E)
+// Not an `async fn`, which would hold its arguments and the driver made of them side by side for as long as it runs.
+pub fn run_behind<S, E>(
+    stream: S,
+    head: Vec<u8>,
+    early: Option<Box<[u8]>>,
+    outbox: Outbox,
+    endpoint: E,
+) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     E: Endpoint,
@@ -153,19 +160,29 @@ where
         early,
         peer_done: false,
     };
-    driver.open();
-    let sleep = tokio::time::sleep(FAR);
-    let mut sleep = pin!(sleep);
-    driver.arm(sleep.as_mut());
-    poll_fn(|cx| driver.turn(cx, sleep.as_mut())).await;
-    driver.outbox.lives_on = driver.endpoint.ended();
-    if !driver.outbox.lives_on {
-        driver.outbox.outbox.shut();
+    async move {
+        driver.open();
+        {
+            let mut sleep = pin!(tokio::time::sleep(FAR));
+            driver.arm(sleep.as_mut());
+            poll_fn(|cx| driver.turn(cx, sleep.as_mut())).await;
+        }
+        driver.outbox.lives_on = driver.endpoint.ended();
+        if !driver.outbox.lives_on {
+            driver.outbox.outbox.shut();
+        }
+        // Boxed: what only the end of a connection needs, the others do not carry along.
+        let Driver { stream, unsent, sent, peer_done, .. } = driver;
+        Box::pin(linger(stream, unsent, sent, peer_done)).await;
     }
+}
 
-    let Driver { mut stream, unsent, sent, peer_done, .. } = driver;
-    // The close frame is on its way: give the peer time to read it before the kernel answers with a reset. Who sent a
-    // close frame first has nothing under way that a reset could answer (RFC 6455 section 7.1.1).
+/// Writes what is left, and gives the peer time to read it before the kernel answers with a reset. Who sent a close frame
+/// first has nothing under way that a reset could answer (RFC 6455 section 7.1.1).
+async fn linger<S>(mut stream: S, unsent: Vec<u8>, sent: usize, peer_done: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let _ = tokio::time::timeout(LINGER, async {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         stream.write_all(unsent.get(sent..).unwrap_or_default()).await?;

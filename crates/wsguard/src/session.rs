@@ -11,7 +11,7 @@ use wsguard_core::control::delivery::Encoded;
 use wsguard_core::control::session::SessionId;
 use wsguard_core::effect::{Effects, Message};
 use wsguard_core::frame::{FrameError, FrameLimits};
-use wsguard_core::guard::{Connection, Resumption, Snapshot};
+use wsguard_core::guard::{Connection, OwnFrame, Resumption, Snapshot};
 use wsguard_core::handshake::Admission;
 use wsguard_core::in_force::InForce;
 use wsguard_core::policy::Identity;
@@ -67,7 +67,6 @@ pub struct Peer<'a> {
     connection: &'a mut Connection,
     out: &'a mut Vec<u8>,
     outbox: &'a Outbox,
-    tail: &'a mut Vec<u8>,
 }
 
 impl Peer<'_> {
@@ -86,9 +85,20 @@ impl Peer<'_> {
         self.outbox
     }
 
+    /// The time of this call, which was read once for all that it concerns.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
     /// Sends a message whose payload is the JSON text `payload`, with the writes of this turn.
     pub fn send(&mut self, kind: &str, payload: &str) {
-        self.connection.write_own(self.now, kind, payload, self.tail, self.out);
+        let own = OwnFrame { kind, room: None, expected: payload.len() };
+        self.send_written(own, |out| out.extend_from_slice(payload.as_bytes()));
+    }
+
+    /// As [`Peer::send`]; `write` appends the payload, JSON text, straight to what is sent.
+    pub fn send_written(&mut self, own: OwnFrame<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+        self.connection.write_own(self.now, own, write, self.out);
     }
 
     /// Sends a message that was encoded for many.
@@ -207,9 +217,9 @@ impl<H: Handler> Guarded<H> {
             return;
         }
         self.shared.stats.sessions_total.fetch_add(1, Ordering::Relaxed);
-        let Effects { out, tail, .. } = effects;
+        let Effects { out, .. } = effects;
         if let Some(handler) = &mut self.handler {
-            handler.opened(&mut Peer { now, connection, out, outbox: &self.outbox, tail });
+            handler.opened(&mut Peer { now, connection, out, outbox: &self.outbox });
         }
         self.follow(now, effects);
     }
@@ -226,9 +236,9 @@ impl<H: Handler> Guarded<H> {
         self.policy = Arc::clone(connection.policy());
         if let (Some(session), Some(identity)) = (self.registered, connection.identity()) {
             self.shared.sessions.renew(session, identity);
-            let Effects { out, tail, .. } = effects;
+            let Effects { out, .. } = effects;
             if let Some(handler) = &mut self.handler {
-                handler.reconsidered(&mut Peer { now, connection, out, outbox: &self.outbox, tail });
+                handler.reconsidered(&mut Peer { now, connection, out, outbox: &self.outbox });
             }
         }
     }
@@ -288,9 +298,9 @@ impl<H: Handler> Guarded<H> {
         if !matches!(outcome, Resumption::Resumed { .. }) {
             return self.announce(now, effects);
         }
-        let Effects { out, tail, .. } = effects;
+        let Effects { out, .. } = effects;
         if let (State::Running(connection), Some(handler)) = (&mut self.state, &mut self.handler) {
-            handler.resumed(&mut Peer { now, connection, out, outbox: &self.outbox, tail });
+            handler.resumed(&mut Peer { now, connection, out, outbox: &self.outbox });
         }
         self.follow(now, effects);
     }
@@ -372,8 +382,8 @@ impl<H: Handler> Guarded<H> {
         debug_assert!(Arc::ptr_eq(&self.policy, connection.policy()), "a number is named by the policy it is of");
         let message = accepted.message(&self.policy);
         let id = message.id;
-        let Effects { out, tail, .. } = effects;
-        let answer = handler.message(message, &mut Peer { now, connection, out, outbox: &self.outbox, tail });
+        let Effects { out, .. } = effects;
+        let answer = handler.message(message, &mut Peer { now, connection, out, outbox: &self.outbox });
         match answer {
             Handled::Done => {
                 if let Some(id) = id {

@@ -13,7 +13,7 @@ use wsguard_core::control::rate::Mode;
 use wsguard_core::effect::Effects;
 use wsguard_core::guard::Connection;
 use wsguard_core::handshake::{HandshakeRequest, Header, Step, admit};
-use wsguard_core::json::{self, ScanLimits, Tape};
+use wsguard_core::json::{self, ScanLimits, Tape, Value};
 use wsguard_core::markup::is_harmless;
 use wsguard_core::policy::{Context, Policy, Random, Secrets, StaticToken, built_in_messages};
 use wsguard_core::probe::NoProbe;
@@ -101,6 +101,10 @@ fn judge(connection: &Connection, effects: &Effects) {
     let mut canonical = Vec::new();
     json::write_canonical(document.root(), &mut canonical);
     assert_eq!(canonical, message.payload.as_bytes(), "not canonical");
+    if message.payload != "null" {
+        let parts = |value: Value<'_>| value.subtree().map(|part| (part.span(), part.kind())).collect::<Vec<_>>();
+        assert_eq!(parts(message.value), parts(document.root()), "the cursor reads something else than the text");
+    }
     if message.neutralised == 0 {
         // Where `<` became `&lt;`, a string may have grown beyond its `maxLength`.
         assert_eq!(kind.schema().check(document, document.root()), Ok(()), "not of its schema");

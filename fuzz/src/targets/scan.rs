@@ -1,4 +1,5 @@
-//! The JSON scanner: it accepts nothing that `serde_json` refuses, reads the same value, and what it writes is read the same.
+//! The JSON scanner: it accepts nothing that `serde_json` refuses, reads the same value, what it writes is read the same, and
+//! what it remembers of one text changes nothing for another.
 //!
 //! Input: the text of a message.
 
@@ -21,6 +22,7 @@ pub fn run(data: &[u8]) {
     };
     let judged = judged.expect("accepted by the scanner alone");
     assert_eq!(tree(document.root()), judged, "another value");
+    recalled(text, &judged);
     assert!(document.root().subtree().all(|node| !(node.is_key() && node.str_eq("__proto__"))), "a prototype passed");
 
     let mut once = Vec::new();
@@ -32,6 +34,24 @@ pub fn run(data: &[u8]) {
     let mut twice = Vec::new();
     json::write_canonical(reread.root(), &mut twice);
     assert_eq!(twice, once.as_bytes(), "the canonical form is no fixed point");
+}
+
+/// A tape that remembers `text` reads it, and texts that differ from it in a byte, as a new one does.
+fn recalled(text: &str, judged: &Tree) {
+    let limits = ScanLimits::default();
+    let mut warm = Tape::new();
+    for _ in 0..2 {
+        let document = json::scan(text, &limits, &mut warm).expect("it passed before");
+        assert_eq!(tree(document.root()), *judged, "recalled as another value");
+    }
+    for byte in ['7', 'x', '"', '\\', ',', '<'] {
+        for part in 1..8 {
+            let (before, after) = text.split_at(text.floor_char_boundary(text.len() * part / 8));
+            let other = format!("{before}{byte}{after}");
+            let outcome = |tape: &mut Tape| json::scan(&other, &limits, tape).map(|document| tree(document.root()));
+            assert_eq!(outcome(&mut warm), outcome(&mut Tape::new()), "{other}");
+        }
+    }
 }
 
 /// What the tape says, as a tree; numbers are read by `serde_json` from the same digits.

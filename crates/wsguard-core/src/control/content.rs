@@ -6,8 +6,8 @@
 //! # Specification
 //! docs/protocol.md section 4
 
-use crate::effect::Effects;
-use crate::json::{self, Document, NodeId, Value};
+use crate::effect::{Accepted, Scratch};
+use crate::json::{Document, NodeId, Value};
 use crate::markup::{self, Cleaned, Neutralised};
 use crate::policy::MessageType;
 use crate::schema::ContentClass;
@@ -15,21 +15,24 @@ use crate::verdict::Reason;
 
 /// Writes a payload that its schema's classes would have refused, every string with markup neutralised as `text`: what a
 /// content control in shadow lets pass. Markup in a key cannot be made harmless and is refused even so.
-pub(crate) fn write_neutralised(payload: Value<'_>, effects: &mut Effects) -> Result<(), Reason> {
+pub(crate) fn write_neutralised(
+    payload: Value<'_>,
+    (accepted, scratch): (&mut Accepted, &mut Scratch),
+) -> Result<(), Reason> {
     let mut replaced: Vec<(NodeId, String)> = Vec::new();
     for value in payload.subtree().filter(|value| value.has_markup()) {
-        effects.text.clear();
-        value.unescape_into(&mut effects.text);
-        if markup::neutralise(&effects.text, &mut effects.cleaned) == Neutralised::Changed {
+        scratch.text.clear();
+        value.unescape_into(&mut scratch.text);
+        if markup::neutralise(&scratch.text, &mut scratch.cleaned) == Neutralised::Changed {
             if value.is_key() {
                 return Err(Reason::from("markup_in_key"));
             }
-            replaced.push((value.id(), effects.cleaned.clone()));
+            replaced.push((value.id(), scratch.cleaned.clone()));
         }
     }
     replaced.sort_unstable_by_key(|(node, _)| *node);
-    effects.message.neutralised = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
-    json::write_canonical_with(payload, &replaced, &mut effects.message.canonical);
+    accepted.neutralised = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
+    accepted.payload.set(payload, &replaced);
     Ok(())
 }
 
@@ -39,50 +42,50 @@ pub(crate) fn write_checked(
     message: &MessageType,
     document: Document<'_>,
     payload: Value<'_>,
-    effects: &mut Effects,
+    (accepted, scratch): (&mut Accepted, &mut Scratch),
 ) -> Result<(), Reason> {
     if document.markup_strings() == 0 && document.markup_keys() == 0 {
-        json::write_canonical(payload, &mut effects.message.canonical);
+        accepted.payload.set::<&str>(payload, &[]);
         return Ok(());
     }
     if document.markup_keys() > 0 {
         for key in payload.subtree().filter(|value| value.is_key() && value.has_markup()) {
-            effects.text.clear();
-            key.unescape_into(&mut effects.text);
-            if !markup::is_harmless(&effects.text) {
+            scratch.text.clear();
+            key.unescape_into(&mut scratch.text);
+            if !markup::is_harmless(&scratch.text) {
                 return Err(Reason::from("markup_in_key"));
             }
         }
     }
-    effects.classes.clear();
-    message.schema().content_classes(payload, default, &mut effects.classes);
+    scratch.classes.clear();
+    message.schema().content_classes(payload, default, &mut scratch.classes);
     let mut replaced: Vec<(NodeId, String)> = Vec::new();
-    for (node, class) in &effects.classes {
+    for (node, class) in &scratch.classes {
         let Some(value) = document.value(*node) else {
             return Err(Reason::from("markup_unplaced"));
         };
-        effects.text.clear();
-        value.unescape_into(&mut effects.text);
+        scratch.text.clear();
+        value.unescape_into(&mut scratch.text);
         match class {
             ContentClass::Raw => {}
-            ContentClass::Reject if markup::is_harmless(&effects.text) => {}
+            ContentClass::Reject if markup::is_harmless(&scratch.text) => {}
             ContentClass::Reject => {
                 return Err(Reason::with("markup_refused", payload.pointer_to(*node)));
             }
             ContentClass::Text => {
-                if markup::neutralise(&effects.text, &mut effects.cleaned) == Neutralised::Changed {
-                    replaced.push((*node, effects.cleaned.clone()));
+                if markup::neutralise(&scratch.text, &mut scratch.cleaned) == Neutralised::Changed {
+                    replaced.push((*node, scratch.cleaned.clone()));
                 }
             }
-            ContentClass::Html => match markup::clean_html(&effects.text, &mut effects.cleaned) {
+            ContentClass::Html => match markup::clean_html(&scratch.text, &mut scratch.cleaned) {
                 Ok(Cleaned::Untouched) => {}
-                Ok(Cleaned::Changed) => replaced.push((*node, effects.cleaned.clone())),
+                Ok(Cleaned::Changed) => replaced.push((*node, scratch.cleaned.clone())),
                 Err(_) => return Err(Reason::with("html_too_complex", payload.pointer_to(*node))),
             },
         }
     }
     replaced.sort_unstable_by_key(|(node, _)| *node);
-    effects.message.neutralised = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
-    json::write_canonical_with(payload, &replaced, &mut effects.message.canonical);
+    accepted.neutralised = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
+    accepted.payload.set(payload, &replaced);
     Ok(())
 }

@@ -49,8 +49,10 @@ impl Connection {
         let (anomalies, conduct) = (&self.cx.anomalies, &mut session.conduct);
         match &verdict {
             Verdict::Allow => {
-                let (number, payload) = effects.message.number_and_payload();
-                anomalies.passed(now.tick, conduct, number, bytes, payload);
+                if let Some(accepted) = &effects.accepted {
+                    let (number, payload) = accepted.number_and_payload();
+                    anomalies.passed(now.tick, conduct, number, bytes, payload);
+                }
             }
             Verdict::Refuse(_) => conduct.refused(now.tick, bytes),
             Verdict::Answered if effects.duplicates > duplicates => conduct.duplicate(now.tick, bytes),

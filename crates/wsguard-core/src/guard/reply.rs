@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::control::csrf::Csrf;
+use crate::control::delivery::Encoded;
 use crate::control::session::SessionId;
 use crate::effect::{frame_into, write_number};
 use crate::json::{self, Value};
@@ -11,17 +12,28 @@ use crate::time::UnixMs;
 use crate::token::Claims;
 use crate::verdict::Refusal;
 
-/// The rest of an application frame after `{"seq":N`: the same for every receiver.
-pub fn tail_of(kind: &str, id: Option<&str>, payload: &str, out: &mut Vec<u8>) {
+/// The rest of an application frame after `{"seq":N`, the same for every receiver; `write` appends the payload.
+pub(crate) fn write_tail(kind: &str, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(br#","type":"#);
     json::write_string(kind, out);
-    if let Some(id) = id {
-        out.extend_from_slice(br#","id":"#);
-        out.extend_from_slice(id.as_bytes());
-    }
     out.extend_from_slice(br#","payload":"#);
-    out.extend_from_slice(payload.as_bytes());
+    write(out);
     out.push(b'}');
+}
+
+/// Writes an application frame that was encoded for many: `{"seq":N` and its tail.
+pub(super) fn write_application(out: &mut Vec<u8>, seq: u64, frame: &Encoded) {
+    let tail = frame.tail();
+    write_numbered(out, seq, tail.len(), |out| out.extend_from_slice(tail));
+}
+
+/// Writes an application frame whose tail `write` appends, about `expected` bytes.
+pub(super) fn write_numbered(out: &mut Vec<u8>, seq: u64, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    frame_into(out, expected.saturating_add(12), |out| {
+        out.extend_from_slice(br#"{"seq":"#);
+        write_number(out, seq);
+        write(out);
+    });
 }
 
 /// Writes `welcome`.

@@ -16,7 +16,7 @@ use crate::control::authorization;
 use crate::control::delivery::{Claim, Delivery, Encoded, Look, Replay, ReplayLimits, ResumeRequest, resume_token};
 use crate::control::rate::Bucket;
 use crate::control::session::{Seat, SessionId, Taken};
-use crate::effect::{Effects, frame_into, write_number};
+use crate::effect::{Accepted, Effects};
 use crate::fault::{self, Fault};
 use crate::handshake::{claim_of, too_many_sessions};
 use crate::in_force::InForce;
@@ -188,7 +188,7 @@ pub(super) fn deduplicate<'t>(
     id: Option<Value<'t>>,
     effects: &mut Effects,
 ) -> Result<Option<Passed>, Refused<'t>> {
-    let (Some(delivery), Some(text)) = (&session.delivery, effects.message.id()) else {
+    let (Some(delivery), Some(text)) = (&session.delivery, effects.accepted.as_deref().and_then(Accepted::id)) else {
         return Ok(None);
     };
     match delivery.seen.look(&cx.ids, text) {
@@ -326,7 +326,7 @@ impl Connection {
         reply::write_welcome(&mut effects.out, *id, &identity.claims, csrf, &policy, token.as_deref(), true);
         let mut replayed = 0_usize;
         for kept in session.replay().into_iter().flat_map(Replay::frames) {
-            write_frame(&mut effects.out, kept.seq, kept.frame.tail());
+            reply::write_application(&mut effects.out, kept.seq, &kept.frame);
             replayed = replayed.saturating_add(1);
         }
         (self.bytes, self.held) = (bytes, held);
@@ -526,12 +526,4 @@ impl Suspended {
         }
         true
     }
-}
-
-pub(super) fn write_frame(out: &mut Vec<u8>, seq: u64, tail: &[u8]) {
-    frame_into(out, tail.len().saturating_add(12), |out| {
-        out.extend_from_slice(br#"{"seq":"#);
-        write_number(out, seq);
-        out.extend_from_slice(tail);
-    });
 }

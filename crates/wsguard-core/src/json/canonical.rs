@@ -6,8 +6,8 @@
 //! script engines before ECMAScript 2019 end a line at them. `<` stays: the form is JSON, not safe inside a script element,
 //! whose page must encode for that place itself.
 
-use super::string::Unescaped;
-use super::tape::{NodeId, REWRITE, Tag};
+use super::string::plain_end;
+use super::tape::{ESCAPED, MARKUP, Node, NodeId, REWRITE, Tag};
 use super::value::Value;
 
 /// Appends the canonical form of `value` to `out`.
@@ -29,33 +29,149 @@ pub fn write_canonical_with<T: AsRef<str>>(value: Value<'_>, replacements: &[(No
 
 /// Appends `text` as a canonical JSON string, with its quotes.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    write_plain(text, out);
-    out.push(b'"');
+    write_quoted(text, out);
 }
 
-struct Writer<'r, 'o, T> {
+fn write_quoted(text: &str, out: &mut impl Out) {
+    out.text("\"");
+    write_plain(text, out);
+    out.text("\"");
+}
+
+/// A value in its canonical form, and the tape of that form: what was checked can be read without another parser.
+///
+/// Its memory serves one value after another.
+#[derive(Debug, Default)]
+pub(crate) struct Canonical {
+    text: String,
+    nodes: Vec<Node>,
+}
+
+impl Canonical {
+    /// Takes the place of what was there before by the canonical form of `value`, see [`write_canonical_with`].
+    ///
+    /// Cost: one copy of text and nodes when the text of `value` is canonical already.
+    pub(crate) fn set<T: AsRef<str>>(&mut self, value: Value<'_>, replacements: &[(NodeId, T)]) {
+        self.text.clear();
+        self.nodes.clear();
+        let from = replacements.partition_point(|(id, _)| *id < value.id());
+        Writer { replacements: replacements.get(from..).unwrap_or_default(), out: self }.value(value);
+    }
+
+    /// Nothing: not even `null`.
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.nodes.clear();
+    }
+
+    /// The text; empty after [`Canonical::clear`].
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The value; `null` after [`Canonical::clear`].
+    pub(crate) fn value(&self) -> Value<'_> {
+        Value::first(&self.text, &self.nodes)
+    }
+}
+
+/// What a canonical form is written to. The writer tells each node when its text is there; containers before their content.
+trait Out {
+    fn text(&mut self, text: &str);
+    /// The text of `value` is about to be written as it stands, with everything in it.
+    fn copied(&mut self, _value: Value<'_>) {}
+    /// `value`, a container or string, is about to be written anew. Returns what [`Out::end`] is to be told.
+    fn begin(&mut self, _value: Value<'_>) -> usize {
+        0
+    }
+    /// The value for which [`Out::begin`] returned `place` was written.
+    fn end(&mut self, _place: usize) {}
+}
+
+impl Out for Vec<u8> {
+    #[inline]
+    fn text(&mut self, text: &str) {
+        self.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Offsets in a scanned text fit: it is shorter than 4 GiB, and its canonical form is bounded by the limit of a message.
+fn narrow(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
+impl Out for Canonical {
+    #[inline]
+    fn text(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    #[inline]
+    fn copied(&mut self, value: Value<'_>) {
+        // The nodes of `value` move to the end of these, its text to the end of this text.
+        let text_by = narrow(self.text.len()).wrapping_sub(narrow(value.span().0));
+        let nodes_by = narrow(self.nodes.len()).wrapping_sub(value.id().0);
+        self.nodes.extend(value.own_nodes().iter().map(|node| Node {
+            start: node.start.wrapping_add(text_by),
+            end: node.end.wrapping_add(text_by),
+            // The print of a key stays.
+            next: node.next.wrapping_add(if node.is_key() { 0 } else { nodes_by }),
+            ..*node
+        }));
+    }
+
+    fn begin(&mut self, value: Value<'_>) -> usize {
+        let place = self.nodes.len();
+        self.nodes.push(Node { start: narrow(self.text.len()), ..value.node() });
+        place
+    }
+
+    fn end(&mut self, place: usize) {
+        let (text, next) = (&self.text, narrow(self.nodes.len()));
+        let Some(node) = self.nodes.get_mut(place) else {
+            return;
+        };
+        node.end = narrow(text.len());
+        node.flags &= !REWRITE;
+        if !node.is_key() {
+            node.next = next;
+        }
+        if node.tag == Tag::String {
+            // Without its quotes; another text than before may have escapes or markup.
+            (node.start, node.end) = (node.start.saturating_add(1), node.end.saturating_sub(1));
+            let content = text.get(node.start as usize..node.end as usize).unwrap_or_default();
+            node.flags &= !(ESCAPED | MARKUP);
+            node.flags |= if content.contains('\\') { ESCAPED } else { 0 };
+            node.flags |= if content.contains('<') { MARKUP } else { 0 };
+        }
+    }
+}
+
+struct Writer<'r, 'o, T, O> {
     /// Those that were not yet passed.
     replacements: &'r [(NodeId, T)],
-    out: &'o mut Vec<u8>,
+    out: &'o mut O,
 }
 
-impl<T: AsRef<str>> Writer<'_, '_, T> {
+impl<T: AsRef<str>, O: Out> Writer<'_, '_, T, O> {
     // Recursion is as deep as the value, which `ScanLimits::depth` bounds.
     fn value(&mut self, value: Value<'_>) {
-        if !self.replaced_within(value) {
-            self.unreplaced(value);
+        // Nothing in it differs from its canonical form.
+        if !value.node().has(REWRITE) && !self.replaced_within(value) {
+            self.out.copied(value);
+            self.out.text(value.raw());
             return;
         }
-        match value.node().tag {
-            Tag::String => {
-                if let Some(((_, text), rest)) = self.replacements.split_first() {
-                    self.replacements = rest;
-                    write_string(text.as_ref(), self.out);
-                }
+        let place = self.out.begin(value);
+        match (value.node().tag, self.replacements.split_first()) {
+            (Tag::String, Some(((id, text), rest))) if *id == value.id() => {
+                self.replacements = rest;
+                write_quoted(text.as_ref(), self.out);
             }
+            (Tag::String, _) => self.string(value),
             _ => self.container(value),
         }
+        self.out.end(place);
     }
 
     /// Whether the next replacement lies in `value`.
@@ -63,88 +179,73 @@ impl<T: AsRef<str>> Writer<'_, '_, T> {
         self.replacements.first().is_some_and(|(id, _)| *id < value.end_id())
     }
 
-    fn unreplaced(&mut self, value: Value<'_>) {
-        if value.node().has(REWRITE) {
-            match value.node().tag {
-                Tag::String => self.string(value),
-                _ => self.container(value),
-            }
-        } else {
-            let (start, end) = value.span();
-            self.out.extend_from_slice(value.source().as_bytes().get(start..end).unwrap_or_default());
-        }
-    }
-
     fn container(&mut self, value: Value<'_>) {
         if value.is_object() {
-            self.out.push(b'{');
+            self.out.text("{");
             for (at, member) in value.members().enumerate() {
                 if at > 0 {
-                    self.out.push(b',');
+                    self.out.text(",");
                 }
+                let place = self.out.begin(member.key);
                 self.string(member.key);
-                self.out.push(b':');
+                self.out.end(place);
+                self.out.text(":");
                 self.value(member.value);
             }
-            self.out.push(b'}');
+            self.out.text("}");
         } else {
-            self.out.push(b'[');
+            self.out.text("[");
             for (at, item) in value.items().enumerate() {
                 if at > 0 {
-                    self.out.push(b',');
+                    self.out.text(",");
                 }
                 self.value(item);
             }
-            self.out.push(b']');
+            self.out.text("]");
         }
     }
 
     fn string(&mut self, string: Value<'_>) {
-        self.out.push(b'"');
+        self.out.text("\"");
         if string.node().has(REWRITE) {
-            write_escaped(string.chars(), self.out);
+            for character in string.chars() {
+                write_char(character, self.out);
+            }
         } else {
-            self.out.extend_from_slice(string.content_bytes());
+            self.out.text(string.content());
         }
-        self.out.push(b'"');
+        self.out.text("\"");
     }
 }
 
-fn write_escaped(chars: Unescaped<'_>, out: &mut Vec<u8>) {
-    for character in chars {
-        write_char(character, out);
-    }
-}
-
-fn write_plain(text: &str, out: &mut Vec<u8>) {
+fn write_plain(text: &str, out: &mut impl Out) {
     // Nearly every text is its own canonical form and copied whole. 0xE2 begins U+2028 and U+2029, among others.
-    if text.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\' | 0x7f | 0xe2)) {
-        out.extend_from_slice(text.as_bytes());
-        return;
+    let plain = plain_end(text.as_bytes(), 0);
+    if text.bytes().skip(plain).all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\' | 0x7f | 0xe2)) {
+        return out.text(text);
     }
-    out.reserve(text.len());
     for character in text.chars() {
         write_char(character, out);
     }
 }
 
-fn write_char(character: char, out: &mut Vec<u8>) {
+fn write_char(character: char, out: &mut impl Out) {
     match character {
-        '"' => out.extend_from_slice(br#"\""#),
-        '\\' => out.extend_from_slice(br"\\"),
-        '\n' => out.extend_from_slice(br"\n"),
-        '\r' => out.extend_from_slice(br"\r"),
-        '\t' => out.extend_from_slice(br"\t"),
-        '\u{c}' => out.extend_from_slice(br"\f"),
+        '"' => out.text(r#"\""#),
+        '\\' => out.text(r"\\"),
+        '\n' => out.text(r"\n"),
+        '\r' => out.text(r"\r"),
+        '\t' => out.text(r"\t"),
+        '\u{c}' => out.text(r"\f"),
         '\0'..='\u{1f}' | '\u{7f}' | '\u{2028}' | '\u{2029}' => {
             let code = u32::from(character);
-            out.extend_from_slice(br"\u");
+            out.text(r"\u");
             for shift in [12, 8, 4, 0] {
                 let digit = char::from_digit(code >> shift & 0xf, 16).unwrap_or('0');
-                out.extend_from_slice(digit.encode_utf8(&mut [0; 4]).as_bytes());
+                out.text(digit.encode_utf8(&mut [0; 4]));
             }
         }
-        other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        other => out.text(other.encode_utf8(&mut [0; 4])),
     }
 }
 
@@ -229,5 +330,34 @@ mod tests {
         let mut other = Vec::new();
         write_canonical_with(root.get("c").unwrap(), &replacements, &mut other);
         assert_eq!(other, br#""z""#);
+    }
+
+    #[test]
+    fn the_canonical_tape_is_that_of_a_scan() {
+        let mut tape = Tape::new();
+        let mut canonical = Canonical::default();
+        for text in [
+            r#"{"a":[1,-0.5e+7,true,null],"b":"x\n\"\\","a longer key than a word holds":{}}"#,
+            " { \"a\" : [ 1 ,\t{\"x\": [] } , [\"\"] ] ,\n\"\\u0062\" : { } }\r\n",
+            r#"[["\/","\ud83d\ude00",{"\u0061":"<b>"}],"plain",{"k":["<y>",7]},[]]"#,
+            r#"  "only a string \u003c"  "#,
+            "12",
+        ] {
+            let document = scan(text, &ScanLimits::default(), &mut tape).unwrap();
+            let strings: Vec<NodeId> =
+                document.root().subtree().filter(|value| value.is_string() && !value.is_key()).map(Value::id).collect();
+            let replaced: Vec<(NodeId, &str)> = strings.into_iter().step_by(2).map(|id| (id, "new\n<text>")).collect();
+            for replacements in [&[][..], &replaced] {
+                for part in document.root().subtree().filter(|value| !value.is_key()) {
+                    canonical.set(part, replacements);
+                    let mut plain = Vec::new();
+                    write_canonical_with(part, replacements, &mut plain);
+                    assert_eq!(canonical.text().as_bytes(), plain, "{text}");
+                    let mut again = Tape::new();
+                    scan(canonical.text(), &ScanLimits::default(), &mut again).unwrap();
+                    assert_eq!(format!("{:?}", canonical.nodes), format!("{:?}", again.nodes), "{text}");
+                }
+            }
+        }
     }
 }

@@ -27,6 +27,7 @@
 mod canonical;
 mod error;
 mod limits;
+mod recall;
 mod scan;
 mod string;
 mod tape;
@@ -40,5 +41,6 @@ pub use string::Unescaped;
 pub use tape::{NodeId, Tape};
 pub use value::{Document, Items, Kind, Member, Members, Value};
 
+pub(crate) use canonical::Canonical;
 pub(crate) use string::key_print;
 pub(crate) use tape::{ESCAPED, Node, Tag};

@@ -2,8 +2,9 @@
 
 use super::error::{Limit, ScanError, ScanErrorKind};
 use super::limits::ScanLimits;
-use super::string::{self, FirstWord};
-use super::tape::{Container, ESCAPED, Frame, INTEGER, KEY, KeyRef, MARKUP, Node, REWRITE, Tag, Tape, WIDE};
+use super::recall::{recall, remember};
+use super::string::{self, KEY_WORD_BYTES, Window, key_word, word_print};
+use super::tape::{ESCAPED, INTEGER, KEY, KeyRef, MARKUP, Node, REWRITE, Tag, Tape, WIDE};
 use super::value::Document;
 use crate::fault::{self, Fault};
 
@@ -28,32 +29,46 @@ const COMPARED_KEYS: usize = 8;
 /// RFC 8259; RFC 7493 (I-JSON) §2; OWASP ASVS 5.0 1.5.3
 pub fn scan<'a>(text: &'a str, limits: &ScanLimits, tape: &'a mut Tape) -> Result<Document<'a>, ScanError> {
     tape.clear();
-    if u32::try_from(text.len()).is_err() {
-        return Err(ScanError { kind: ScanErrorKind::Limit(Limit::Text), offset: u32::MAX });
+    if recall(text, limits, tape) {
+        return Ok(Document::new(text, tape));
     }
-    let scanner = Scanner { bytes: text.as_bytes(), text, pos: 0, frame: Frame::ROOT, limits, tape: &mut *tape };
-    scanner.run()?;
-    Ok(Document::new(text, tape))
+    tape.clear();
+    let mut scanner = Scanner { bytes: text.as_bytes(), text, limits, tape: &mut *tape, error: None };
+    let whole = if u32::try_from(text.len()).is_ok() {
+        scanner.whole()
+    } else {
+        scanner.refuse(u32::MAX as usize, ScanErrorKind::Limit(Limit::Text))
+    };
+    match (whole, scanner.error) {
+        (Some(()), None) => {
+            remember(text, limits, tape);
+            Ok(Document::new(text, tape))
+        }
+        (_, error) => Err(error.unwrap_or(ScanError { kind: ScanErrorKind::Grammar, offset: 0 })),
+    }
 }
 
+/// Functions take the place in the text at which they begin and return the one behind what they read; `None` when the text
+/// is refused, which `error` tells. Places in the text are arguments and not a field, so that they live in registers.
 struct Scanner<'a, 't> {
     bytes: &'a [u8],
     text: &'a str,
-    pos: usize,
-    /// The innermost open container; those around it are in `tape.open`.
-    frame: Frame,
     limits: &'a ScanLimits,
     tape: &'t mut Tape,
+    error: Option<ScanError>,
 }
 
-/// The content of a string, without its quotes.
-#[derive(Clone, Copy)]
-struct Span {
-    start: usize,
-    end: usize,
-    flags: u8,
-    /// Its [`string::key_print`], when that came for free.
-    print: Option<u32>,
+/// The container that is being read.
+struct Frame {
+    /// Its node.
+    node: u32,
+    depth: u8,
+    /// An object that stands under a key `constructor`.
+    of_constructor: bool,
+    /// Members or items so far.
+    count: u16,
+    /// A bit for the print of each key: where none is set twice, no key is there twice.
+    keys: u64,
 }
 
 /// `offset` as the tape keeps it: [`scan`] has checked that the whole text is short enough.
@@ -61,267 +76,273 @@ struct Span {
     clippy::cast_possible_truncation,
     reason = "scan refuses texts of 4 GiB, and a tape has fewer nodes than its text bytes"
 )]
-const fn narrow(offset: usize) -> u32 {
+pub(super) const fn narrow(offset: usize) -> u32 {
     offset as u32
 }
 
 impl Scanner<'_, '_> {
-    fn run(mut self) -> Result<(), ScanError> {
-        loop {
-            // Whether the value is a container with something in it, which begins here.
-            let mut begun = false;
-            match self.token() {
-                Some(b'"') => {
-                    let span = self.string()?;
-                    self.push(Tag::String, span.flags, span.start, span.end)?;
-                    if span.flags & MARKUP != 0 {
-                        self.tape.counters.markup_strings = self.tape.counters.markup_strings.wrapping_add(1);
-                    }
-                }
-                Some(bracket @ (b'{' | b'[')) => {
-                    let (tag, container, end) = if bracket == b'{' {
-                        (Tag::Object, Container::Object, b'}')
-                    } else {
-                        (Tag::Array, Container::Array, b']')
-                    };
-                    self.open(tag, container)?;
-                    begun = self.token() != Some(end);
-                }
-                Some(b'-' | b'0'..=b'9') => self.number()?,
-                Some(b't') => self.literal(Tag::True, b"true")?,
-                Some(b'f') => self.literal(Tag::False, b"false")?,
-                Some(b'n') => self.literal(Tag::Null, b"null")?,
-                _ => return self.refuse(ScanErrorKind::Grammar),
-            }
-            // Otherwise the value has ended: what follows ends the containers around it or begins their next value.
-            while !begun {
-                match (self.token(), self.frame.container) {
-                    (Some(b','), Container::Object | Container::Array) => {
-                        self.pos = self.pos.wrapping_add(1);
-                        self.token();
-                        begun = true;
-                    }
-                    (Some(b'}'), Container::Object) | (Some(b']'), Container::Array) => {
-                        self.close()?;
-                    }
-                    (None, Container::Nothing) => return Ok(()),
-                    _ => return self.refuse(ScanErrorKind::Grammar),
-                }
-            }
-            if self.frame.container == Container::Object {
-                self.key()?;
-            } else {
-                self.item()?;
-            }
+    fn whole(&mut self) -> Option<()> {
+        let (at, _) = self.token(0);
+        let end = self.value(at, 0, false)?;
+        match self.token(end) {
+            (_, None) => Some(()),
+            (at, Some(_)) => self.refuse(at, ScanErrorKind::Grammar),
         }
     }
 
-    // Takes no reference out of this function, so that the scanner's fields may live in registers.
-    #[inline]
-    fn refuse<T>(&self, kind: ScanErrorKind) -> Result<T, ScanError> {
-        Err(ScanError { kind, offset: narrow(self.pos) })
+    #[cold]
+    fn refuse<T>(&mut self, at: usize, kind: ScanErrorKind) -> Option<T> {
+        self.error = Some(ScanError { kind, offset: narrow(at) });
+        None
     }
 
+    /// Passes white space from `at` on; returns the place and the byte there.
     #[inline]
-    fn refuse_at<T>(&mut self, at: usize, kind: ScanErrorKind) -> Result<T, ScanError> {
-        self.pos = at;
-        self.refuse(kind)
-    }
-
-    /// Skips white space and returns the byte behind it, at `pos`.
-    #[inline]
-    fn token(&mut self) -> Option<u8> {
-        loop {
-            let byte = *self.bytes.get(self.pos)?;
-            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.pos = self.pos.wrapping_add(1);
-            self.tape.rewrite_to = self.pos;
+    fn token(&mut self, at: usize) -> (usize, Option<u8>) {
+        match self.bytes.get(at) {
+            Some(&byte) if byte > b' ' => (at, Some(byte)),
+            _ => self.token_behind_space(at),
         }
     }
 
-    #[inline]
-    fn push(&mut self, tag: Tag, flags: u8, start: usize, end: usize) -> Result<(), ScanError> {
-        let next = narrow(self.tape.nodes.len()).wrapping_add(1);
-        self.push_with(tag, flags, start, end, next)
+    #[inline(never)]
+    fn token_behind_space(&mut self, mut at: usize) -> (usize, Option<u8>) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(at) {
+            at = at.wrapping_add(1);
+            self.tape.rewrite_to = at;
+        }
+        (at, self.bytes.get(at).copied())
     }
 
     #[inline]
-    fn push_with(&mut self, tag: Tag, flags: u8, start: usize, end: usize, next: u32) -> Result<(), ScanError> {
+    fn push(&mut self, at: usize, node: Node) -> Option<()> {
         if self.tape.nodes.len() >= self.limits.nodes as usize {
-            return self.refuse(ScanErrorKind::Limit(Limit::Nodes));
+            return self.refuse(at, ScanErrorKind::Limit(Limit::Nodes));
         }
-        let (start, end) = (narrow(start), narrow(end));
-        self.tape.nodes.push(Node { tag, flags, count: 0, start, end, next });
-        Ok(())
+        self.tape.nodes.push(node);
+        Some(())
     }
 
-    // Its only caller: inlined, it keeps the scanner out of memory.
+    /// The node of a value that is complete once it is on the tape.
     #[inline]
-    fn open(&mut self, tag: Tag, container: Container) -> Result<(), ScanError> {
-        if self.tape.open.len() >= usize::from(self.limits.depth) {
-            return self.refuse(ScanErrorKind::Limit(Limit::Depth));
+    fn node(&self, tag: Tag, flags: u8, start: usize, end: usize) -> Node {
+        let next = narrow(self.tape.nodes.len()).wrapping_add(1);
+        Node { tag, flags, count: 0, start: narrow(start), end: narrow(end), next }
+    }
+
+    /// Reads the value at `at`, inside of `depth` containers.
+    // Recursion: as deep as `ScanLimits::depth`.
+    #[inline]
+    fn value(&mut self, at: usize, depth: u8, of_constructor: bool) -> Option<usize> {
+        match self.bytes.get(at) {
+            Some(b'"') => self.string_value(at),
+            Some(b'{') => self.object(at, depth, of_constructor),
+            _ => self.other_value(at, depth),
+        }
+    }
+
+    #[inline(never)]
+    fn other_value(&mut self, at: usize, depth: u8) -> Option<usize> {
+        match self.bytes.get(at) {
+            Some(b'[') => self.array(at, depth),
+            Some(b'-' | b'0'..=b'9') => self.number(at),
+            Some(b't') => self.literal(at, Tag::True, b"true"),
+            Some(b'f') => self.literal(at, Tag::False, b"false"),
+            Some(b'n') => self.literal(at, Tag::Null, b"null"),
+            _ => self.refuse(at, ScanErrorKind::Grammar),
+        }
+    }
+
+    #[inline]
+    fn string_value(&mut self, at: usize) -> Option<usize> {
+        let window = Window::at(self.bytes, at.wrapping_add(1));
+        let (end, flags) = self.string(at, window)?;
+        if flags & MARKUP != 0 {
+            self.tape.counters.markup_strings = self.tape.counters.markup_strings.wrapping_add(1);
+        }
+        let behind = end.wrapping_add(1);
+        self.push(behind, self.node(Tag::String, flags, at.wrapping_add(1), end))?;
+        Some(behind)
+    }
+
+    /// Puts the container whose bracket is at `at` on the tape.
+    #[inline]
+    fn open(&mut self, at: usize, tag: Tag, depth: u8) -> Option<Frame> {
+        if depth >= self.limits.depth {
+            return self.refuse(at, ScanErrorKind::Limit(Limit::Depth));
         }
         let node = narrow(self.tape.nodes.len());
-        self.push(tag, 0, self.pos, self.pos)?;
-        self.tape.open.push(self.frame);
-        self.frame = Frame {
-            container,
-            of_constructor: node == self.tape.constructor_value,
-            count: 0,
-            node,
-            keys_from: narrow(self.tape.keys.len()),
-        };
-        self.pos = self.pos.wrapping_add(1);
-        Ok(())
+        self.push(at, self.node(tag, 0, at, at))?;
+        Some(Frame { node, depth: depth.wrapping_add(1), of_constructor: false, count: 0, keys: 0 })
     }
 
-    /// Ends the innermost container with the bracket at `pos`.
-    fn close(&mut self) -> Result<(), ScanError> {
-        let keys_from = self.frame.keys_from as usize;
-        let many = self.tape.keys.len().wrapping_sub(keys_from) > COMPARED_KEYS;
-        if many && !all_differ(self.text, self.tape, keys_from) {
-            return self.refuse(ScanErrorKind::DuplicateKey);
-        }
-        self.tape.keys.truncate(keys_from);
-        self.pos = self.pos.wrapping_add(1);
-        let next = narrow(self.tape.nodes.len());
-        if let Some(node) = self.tape.nodes.get_mut(self.frame.node as usize) {
-            node.count = self.frame.count;
-            node.end = narrow(self.pos);
-            node.next = next;
-            if self.tape.rewrite_to > node.start as usize {
+    /// Completes the container that ends with the bracket at `at`.
+    #[inline]
+    fn close(&mut self, at: usize, frame: &Frame) -> usize {
+        let (behind, next) = (at.wrapping_add(1), narrow(self.tape.nodes.len()));
+        let rewrite_to = self.tape.rewrite_to;
+        if let Some(node) = self.tape.nodes.get_mut(frame.node as usize) {
+            (node.count, node.end, node.next) = (frame.count, narrow(behind), next);
+            if rewrite_to > node.start as usize {
                 node.flags |= REWRITE;
             }
         }
-        self.frame = self.tape.open.pop().unwrap_or(Frame::ROOT);
-        Ok(())
+        behind
     }
 
-    /// Counts an item of the innermost array.
-    #[inline]
-    fn item(&mut self) -> Result<(), ScanError> {
-        if self.frame.count >= self.limits.items {
-            return self.refuse(ScanErrorKind::Limit(Limit::Items));
+    #[inline(never)]
+    fn object(&mut self, open: usize, depth: u8, of_constructor: bool) -> Option<usize> {
+        let mut frame = self.open(open, Tag::Object, depth)?;
+        frame.of_constructor = of_constructor;
+        let (mut at, mut token) = self.token(open.wrapping_add(1));
+        if token != Some(b'}') {
+            loop {
+                let (colon, kind) = self.key(at, &mut frame)?;
+                let (value, _) = self.token(colon.wrapping_add(1));
+                let behind = self.value(value, frame.depth, matches!(kind, NameKind::Constructor))?;
+                (at, token) = self.token(behind);
+                match token {
+                    Some(b',') => (at, _) = self.token(at.wrapping_add(1)),
+                    Some(b'}') => break,
+                    _ => return self.refuse(at, ScanErrorKind::Grammar),
+                }
+            }
+            let many = usize::from(frame.count) > COMPARED_KEYS;
+            if many && !all_differ(self.text, self.tape, frame.node) {
+                return self.refuse(at, ScanErrorKind::DuplicateKey);
+            }
         }
-        self.frame.count = self.frame.count.wrapping_add(1);
-        Ok(())
+        Some(self.close(at, &frame))
     }
 
-    /// Reads a key and its colon from `pos` on.
+    #[inline(never)]
+    fn array(&mut self, open: usize, depth: u8) -> Option<usize> {
+        let mut frame = self.open(open, Tag::Array, depth)?;
+        let (mut at, mut token) = self.token(open.wrapping_add(1));
+        if token != Some(b']') {
+            loop {
+                if frame.count >= self.limits.items {
+                    return self.refuse(at, ScanErrorKind::Limit(Limit::Items));
+                }
+                frame.count = frame.count.wrapping_add(1);
+                let behind = self.value(at, frame.depth, false)?;
+                (at, token) = self.token(behind);
+                match token {
+                    Some(b',') => (at, _) = self.token(at.wrapping_add(1)),
+                    Some(b']') => break,
+                    _ => return self.refuse(at, ScanErrorKind::Grammar),
+                }
+            }
+        }
+        Some(self.close(at, &frame))
+    }
+
+    /// Reads the key at `at`; returns the place of its colon.
     #[inline]
-    fn key(&mut self) -> Result<(), ScanError> {
-        if self.bytes.get(self.pos) != Some(&b'"') {
-            return self.refuse(ScanErrorKind::Grammar);
+    fn key(&mut self, at: usize, frame: &mut Frame) -> Option<(usize, NameKind)> {
+        if self.bytes.get(at) != Some(&b'"') {
+            return self.refuse(at, ScanErrorKind::Grammar);
         }
-        if self.frame.count >= self.limits.members {
-            return self.refuse(ScanErrorKind::Limit(Limit::Members));
+        if frame.count >= self.limits.members {
+            return self.refuse(at, ScanErrorKind::Limit(Limit::Members));
         }
-        self.frame.count = self.frame.count.wrapping_add(1);
-        let span = self.string()?;
-        let length = span.end.wrapping_sub(span.start);
-        let print = match span.print {
-            // Too short for a name that `name_kind` looks for.
-            Some(print) if length <= usize::from(self.limits.key_bytes) => print,
-            _ if span.flags & ESCAPED == 0 => {
-                let key = self.bytes.get(span.start..span.end).unwrap_or_default();
-                let kind = name_kind(key, self.frame.of_constructor);
-                self.judge_key(length, kind)?;
-                string::key_print(key)
-            }
-            _ => {
-                let mut key = std::mem::take(&mut self.tape.scratch);
-                key.clear();
-                string::unescape(self.text.get(span.start..span.end).unwrap_or_default(), &mut key);
-                let kind = name_kind(key.as_bytes(), self.frame.of_constructor);
-                let (length, print) = (key.len(), string::key_print(key.as_bytes()));
-                self.tape.scratch = key;
-                self.judge_key(length, kind)?;
-                print
-            }
+        frame.count = frame.count.wrapping_add(1);
+        let start = at.wrapping_add(1);
+        let window = Window::at(self.bytes, start);
+        let (end, flags) = self.string(at, window)?;
+        let behind = end.wrapping_add(1);
+        let length = end.wrapping_sub(start);
+        let (length, print, kind) = if flags & ESCAPED != 0 {
+            self.escaped_key(start, end, frame)
+        } else if length <= KEY_WORD_BYTES {
+            let word = window.first(length);
+            (length, word_print(word), name_kind(word, length, frame.of_constructor))
+        } else {
+            let print = string::key_print(self.bytes.get(start..end).unwrap_or_default());
+            (length, print, NameKind::Plain)
         };
-        self.refuse_repeated(print, span)?;
-        let node = narrow(self.tape.nodes.len());
-        self.push_with(Tag::String, span.flags | KEY, span.start, span.end, print)?;
-        self.tape.keys.push(KeyRef { print, node });
-        if span.flags & MARKUP != 0 {
+        if length > usize::from(self.limits.key_bytes) {
+            return self.refuse(behind, ScanErrorKind::Limit(Limit::KeyBytes));
+        }
+        if matches!(kind, NameKind::Prototype) && !fault::is_on(Fault::KeysUnchecked) {
+            return self.refuse(behind, ScanErrorKind::PrototypeKey);
+        }
+        let bit = 1 << (print & 63);
+        if frame.keys & bit != 0 && self.is_repeated(print, (start, end, flags), frame) {
+            return self.refuse(behind, ScanErrorKind::DuplicateKey);
+        }
+        frame.keys |= bit;
+        let node = Node { next: print, ..self.node(Tag::String, flags | KEY, start, end) };
+        self.push(behind, node)?;
+        if flags & MARKUP != 0 {
             self.tape.counters.markup_keys = self.tape.counters.markup_keys.wrapping_add(1);
         }
-        if self.token() != Some(b':') {
-            return self.refuse(ScanErrorKind::Grammar);
+        match self.token(behind) {
+            (colon, Some(b':')) => Some((colon, kind)),
+            (at, _) => self.refuse(at, ScanErrorKind::Grammar),
         }
-        self.pos = self.pos.wrapping_add(1);
-        Ok(())
     }
 
-    #[inline]
-    fn judge_key(&mut self, length: usize, kind: NameKind) -> Result<(), ScanError> {
-        if length > usize::from(self.limits.key_bytes) {
-            return self.refuse(ScanErrorKind::Limit(Limit::KeyBytes));
-        }
-        match kind {
-            NameKind::Plain => {}
-            NameKind::Constructor => {
-                self.tape.constructor_value = narrow(self.tape.nodes.len()).wrapping_add(1);
-            }
-            NameKind::Prototype if fault::is_on(Fault::KeysUnchecked) => {}
-            NameKind::Prototype => return self.refuse(ScanErrorKind::PrototypeKey),
-        }
-        Ok(())
+    /// Length, print and kind of a key by what it reads without its escapes.
+    #[cold]
+    fn escaped_key(&mut self, start: usize, end: usize, frame: &Frame) -> (usize, u32, NameKind) {
+        let key = &mut self.tape.scratch;
+        key.clear();
+        string::unescape(self.text.get(start..end).unwrap_or_default(), key);
+        let kind = if key.len() <= KEY_WORD_BYTES {
+            name_kind(key_word(key.as_bytes()), key.len(), frame.of_constructor)
+        } else {
+            NameKind::Plain
+        };
+        (key.len(), string::key_print(key.as_bytes()), kind)
     }
 
-    /// Compares a key with those before it, as long as they are few; [`all_differ`] judges larger objects.
-    #[inline]
-    fn refuse_repeated(&self, print: u32, span: Span) -> Result<(), ScanError> {
-        let earlier = self.tape.keys.get(self.frame.keys_from as usize..).unwrap_or_default();
-        if earlier.len() >= COMPARED_KEYS || earlier.iter().all(|key| key.print != print) {
-            return Ok(());
+    /// Whether one of the first [`COMPARED_KEYS`] keys reads like the one at `start..end`; [`all_differ`] judges larger objects.
+    #[cold]
+    fn is_repeated(&self, print: u32, (start, end, flags): (usize, usize, u8), frame: &Frame) -> bool {
+        if usize::from(frame.count) > COMPARED_KEYS {
+            return false;
         }
-        let content = self.text.get(span.start..span.end).unwrap_or_default();
-        let this = (content, span.flags & ESCAPED != 0);
-        let mut alike = earlier.iter().filter(|key| key.print == print);
-        if alike.any(|key| string::compare(content_of(self.text, &self.tape.nodes, key.node), this).is_eq()) {
-            return self.refuse(ScanErrorKind::DuplicateKey);
-        }
-        Ok(())
+        let this = (self.text.get(start..end).unwrap_or_default(), flags & ESCAPED != 0);
+        keys_of(&self.tape.nodes, frame.node)
+            .filter(|key| key.print == print)
+            .any(|key| string::compare(content_of(self.text, &self.tape.nodes, key.node), this).is_eq())
     }
 
-    /// Reads the string whose opening quote is at `pos`. Most keys and many values end in the first word.
+    /// Reads the string whose opening quote is at `at`; returns the place of its closing quote, and flags. Most keys and many
+    /// values end in their first `window`.
     #[inline]
-    fn string(&mut self) -> Result<Span, ScanError> {
-        let start = self.pos.wrapping_add(1);
-        let mut from = start;
-        if let Some(word) = self.bytes.get(start..).and_then(<[u8]>::first_chunk::<8>) {
-            match FirstWord::read(u64::from_le_bytes(*word)) {
-                FirstWord::All(content, length) => {
-                    let end = start.wrapping_add(length);
-                    self.pos = end.wrapping_add(1);
-                    let print = Some(string::short_print(content, length));
-                    return Ok(Span { start, end, flags: 0, print });
+    fn string(&mut self, at: usize, window: Window) -> Option<(usize, u8)> {
+        let plain = at.wrapping_add(1).wrapping_add(window.plain());
+        match self.bytes.get(plain) {
+            Some(b'"') => Some((plain, 0)),
+            _ => self.long_string(plain),
+        }
+    }
+
+    #[inline(never)]
+    fn long_string(&mut self, plain: usize) -> Option<(usize, u8)> {
+        match long::read(self.bytes, plain, &mut self.tape.counters) {
+            Ok((end, flags)) => {
+                if flags & REWRITE != 0 {
+                    self.tape.rewrite_to = end;
                 }
-                FirstWord::Plain => from = from.wrapping_add(8),
-                FirstWord::Other => {}
+                Some((end, flags))
             }
+            Err(ScanError { kind, offset }) => self.refuse(offset as usize, kind),
         }
-        let (end, flags) = long::read(self.bytes, from, self.tape)?;
-        self.pos = end.wrapping_add(1);
-        Ok(Span { start, end, flags, print: None })
     }
 
-    fn literal(&mut self, tag: Tag, word: &[u8]) -> Result<(), ScanError> {
-        let start = self.pos;
-        let end = start.wrapping_add(word.len());
-        if self.bytes.get(start..end) != Some(word) {
-            return self.refuse(ScanErrorKind::Grammar);
+    fn literal(&mut self, at: usize, tag: Tag, word: &[u8]) -> Option<usize> {
+        let end = at.wrapping_add(word.len());
+        if self.bytes.get(at..end) != Some(word) {
+            return self.refuse(at, ScanErrorKind::Grammar);
         }
-        self.push(tag, 0, start, end)?;
-        self.pos = end;
-        Ok(())
+        self.push(at, self.node(tag, 0, at, end))?;
+        Some(end)
     }
 
-    fn number(&mut self) -> Result<(), ScanError> {
-        let start = self.pos;
+    fn number(&mut self, start: usize) -> Option<usize> {
         let mut at = start;
         if self.bytes.get(at) == Some(&b'-') {
             at = at.wrapping_add(1);
@@ -330,7 +351,7 @@ impl Scanner<'_, '_> {
         at = self.digits(at)?;
         let whole = at.wrapping_sub(first);
         if whole > 1 && self.bytes.get(first) == Some(&b'0') {
-            return self.refuse_at(first, ScanErrorKind::Grammar);
+            return self.refuse(first, ScanErrorKind::Grammar);
         }
         let mut flags = INTEGER;
         if self.bytes.get(at) == Some(&b'.') {
@@ -348,28 +369,27 @@ impl Scanner<'_, '_> {
             at = self.digits(at)?;
         }
         if at.wrapping_sub(start) > usize::from(self.limits.number_bytes) {
-            return self.refuse(ScanErrorKind::Limit(Limit::NumberBytes));
+            return self.refuse(start, ScanErrorKind::Limit(Limit::NumberBytes));
         }
         if far {
             let Some(wide) = judge_number(self.text.get(start..at).unwrap_or_default()) else {
-                return self.refuse(ScanErrorKind::NumberNotFinite);
+                return self.refuse(start, ScanErrorKind::NumberNotFinite);
             };
             flags |= wide;
             self.tape.counters.wide_numbers = self.tape.counters.wide_numbers.wrapping_add(u32::from(wide != 0));
         }
-        self.push(Tag::Number, flags, start, at)?;
-        self.pos = at;
-        Ok(())
+        self.push(start, self.node(Tag::Number, flags, start, at))?;
+        Some(at)
     }
 
     /// Skips one digit or more.
     #[inline]
-    fn digits(&mut self, mut at: usize) -> Result<usize, ScanError> {
-        let start = at;
+    fn digits(&mut self, start: usize) -> Option<usize> {
+        let mut at = start;
         while let Some(b'0'..=b'9') = self.bytes.get(at) {
             at = at.wrapping_add(1);
         }
-        if at == start { self.refuse_at(at, ScanErrorKind::Grammar) } else { Ok(at) }
+        if at == start { self.refuse(at, ScanErrorKind::Grammar) } else { Some(at) }
     }
 }
 
@@ -381,26 +401,44 @@ enum NameKind {
     Prototype,
 }
 
-fn name_kind(key: &[u8], of_constructor: bool) -> NameKind {
-    match key {
-        b"__proto__" => NameKind::Prototype,
-        b"prototype" if of_constructor => NameKind::Prototype,
-        b"constructor" => NameKind::Constructor,
+/// Judges a key of up to [`KEY_WORD_BYTES`] by its word; longer ones are none of these names.
+#[inline]
+fn name_kind(word: u128, length: usize, of_constructor: bool) -> NameKind {
+    const PROTO: u128 = key_word(b"__proto__");
+    const PROTOTYPE: u128 = key_word(b"prototype");
+    const CONSTRUCTOR: u128 = key_word(b"constructor");
+    match length {
+        9 if word == PROTO || (word == PROTOTYPE && of_constructor) => NameKind::Prototype,
+        11 if word == CONSTRUCTOR => NameKind::Constructor,
         _ => NameKind::Plain,
     }
 }
 
-/// Whether the keys from `keys_from` on differ from one another.
+/// The keys of the object at `node`, as far as it is on the tape. Its values must be complete.
+fn keys_of(nodes: &[Node], node: u32) -> impl Iterator<Item = KeyRef> {
+    let mut at = node.wrapping_add(1);
+    std::iter::from_fn(move || {
+        let key = nodes.get(at as usize)?;
+        let found = KeyRef { print: key.next, node: at };
+        let value = at.wrapping_add(1);
+        // A value ends behind itself; the key that is being read has none yet, and ends the walk.
+        at = nodes.get(value as usize).map_or(u32::MAX, |node| node.next.max(value.wrapping_add(1)));
+        Some(found)
+    })
+}
+
+/// Whether the keys of the object at `node` differ from one another.
 #[cold]
-fn all_differ(text: &str, tape: &mut Tape, keys_from: usize) -> bool {
+fn all_differ(text: &str, tape: &mut Tape, node: u32) -> bool {
     let Tape { nodes, keys, .. } = tape;
-    let own = keys.get_mut(keys_from..).unwrap_or_default();
+    keys.clear();
+    keys.extend(keys_of(nodes, node));
     let order = |a: &KeyRef, b: &KeyRef| {
         let contents = || string::compare(content_of(text, nodes, a.node), content_of(text, nodes, b.node));
         a.print.cmp(&b.print).then_with(contents)
     };
-    own.sort_unstable_by(order);
-    own.is_sorted_by(|a, b| order(a, b).is_lt())
+    keys.sort_unstable_by(order);
+    keys.is_sorted_by(|a, b| order(a, b).is_lt())
 }
 
 /// The content of the string at `node`, and whether it holds escapes.
@@ -417,6 +455,6 @@ fn judge_number(number: &str) -> Option<u8> {
     Some(if value.abs() <= SAFE_MAX { 0 } else { WIDE })
 }
 
-mod long;
+pub(super) mod long;
 #[cfg(test)]
 mod tests;

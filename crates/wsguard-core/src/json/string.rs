@@ -3,62 +3,124 @@
 use std::cmp::Ordering;
 use std::iter::FusedIterator;
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+use wide::u8x16;
 
-const fn repeat(byte: u8) -> u64 {
-    (byte as u64).wrapping_mul(ONES)
+/// Bytes that are looked at together.
+pub(super) const WINDOW: usize = 16;
+
+/// The bytes of a text from some place on, and which of them are not plain: printable ASCII other than `"`, `\` and `<`.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    /// In little endian; zeros behind the end of the text.
+    word: u128,
+    /// A bit for each byte that is not plain, the first in the lowest; the end of the text counts as one.
+    stops: u32,
 }
 
-/// The first index from `at` on whose byte is not plain (see [`is_plain`]), or the length of `bytes`.
-///
-/// Keys and short strings end in the first word; long ones go on in chunks that the compiler turns into vector code.
+impl Window {
+    /// The window of `bytes` from `at` on.
+    #[inline]
+    pub(super) fn at(bytes: &[u8], at: usize) -> Self {
+        match bytes.get(at..).and_then(<[u8]>::first_chunk::<WINDOW>) {
+            Some(chunk) => Self { word: u128::from_le_bytes(*chunk), stops: stops(*chunk) },
+            None => Self::at_end(bytes, at),
+        }
+    }
+
+    /// A window that the text does not fill.
+    #[inline(never)]
+    fn at_end(bytes: &[u8], at: usize) -> Self {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let word = match bytes.last_chunk::<WINDOW>() {
+            Some(last) if !rest.is_empty() => {
+                let before = WINDOW.wrapping_sub(rest.len()) & (WINDOW - 1);
+                u128::from_le_bytes(*last) >> before.wrapping_mul(8)
+            }
+            _ => key_word(rest),
+        };
+        // Zeros are not plain, so that the end of the text is a stop.
+        Self { word, stops: stops(word.to_le_bytes()) }
+    }
+
+    /// How many plain bytes it begins with; [`WINDOW`] when all are.
+    #[inline]
+    pub(super) const fn plain(self) -> usize {
+        (self.stops | 1 << WINDOW).trailing_zeros() as usize
+    }
+
+    /// Its first `length` bytes as a word, zeros behind them.
+    #[inline]
+    pub(super) const fn first(self, length: usize) -> u128 {
+        if length >= WINDOW { self.word } else { self.word & !(u128::MAX << length.wrapping_mul(8)) }
+    }
+}
+
+/// A bit for each byte that is not plain.
 #[inline]
+#[expect(clippy::arithmetic_side_effects, reason = "each of the sixteen bytes wraps by itself, which is meant")]
+fn stops(chunk: [u8; WINDOW]) -> u32 {
+    let bytes = u8x16::new(chunk);
+    // Control characters, DEL and everything outside of ASCII, at once: they wrap to 0x5f and more.
+    let from_space = bytes - u8x16::splat(b' ');
+    let stops = from_space.max(u8x16::splat(0x7f - b' ')).simd_eq(from_space)
+        | bytes.simd_eq(u8x16::splat(b'"'))
+        | bytes.simd_eq(u8x16::splat(b'\\'))
+        | bytes.simd_eq(u8x16::splat(b'<'));
+    stops.to_bitmask()
+}
+
+/// The first index from `at` on whose byte is not plain, or the length of `bytes`.
 pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let hits = not_plain(u64::from_le_bytes(*word));
-        if hits != 0 {
-            return at.wrapping_add((hits.trailing_zeros() / 8) as usize);
+    loop {
+        let plain = Window::at(bytes, at).plain();
+        at = at.wrapping_add(plain);
+        if plain < WINDOW {
+            return at;
         }
-        at = at.wrapping_add(8);
-        while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>)
-            && all_plain(chunk)
+        // A long text: two windows at once.
+        while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<{ 2 * WINDOW }>)
+            && let (Some(first), Some(last)) = (chunk.first_chunk(), chunk.last_chunk())
         {
-            at = at.wrapping_add(32);
+            let stops = stops(*first) | stops(*last) << WINDOW;
+            if stops != 0 {
+                return at.wrapping_add(stops.trailing_zeros() as usize);
+            }
+            at = at.wrapping_add(2 * WINDOW);
         }
     }
-    while bytes.get(at).is_some_and(|&byte| is_plain(byte)) {
-        at = at.wrapping_add(1);
+}
+
+/// At most [`WINDOW`] bytes that a text must hold somewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Matcher {
+    bytes: [u8; WINDOW],
+    length: u8,
+}
+
+impl Matcher {
+    /// The first [`WINDOW`] bytes of `bytes`.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut matcher = Self { bytes: [0; WINDOW], length: 0 };
+        for (place, byte) in matcher.bytes.iter_mut().zip(bytes) {
+            *place = *byte;
+            matcher.length = matcher.length.wrapping_add(1);
+        }
+        matcher
     }
-    at
-}
 
-/// Printable ASCII other than `"`, `\` and `<`.
-const fn is_plain(byte: u8) -> bool {
-    !matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | 0x7f..)
-}
-
-/// The high bit of each byte that is not plain. Exact for the lowest such byte: a borrow only spreads to bytes above it.
-const fn not_plain(word: u64) -> u64 {
-    let control = word.wrapping_sub(repeat(0x20));
-    let quote = (word ^ repeat(b'"')).wrapping_sub(ONES);
-    let backslash = (word ^ repeat(b'\\')).wrapping_sub(ONES);
-    let less = (word ^ repeat(b'<')).wrapping_sub(ONES);
-    // Also every byte outside of ASCII; there is no carry, since UTF-8 has no byte 0xff.
-    let delete = word.wrapping_add(ONES);
-    (control | quote | backslash | less | delete) & HIGHS
-}
-
-/// Without an early end, so that all 32 bytes are judged at once.
-fn all_plain(chunk: &[u8; 32]) -> bool {
-    let found = chunk.iter().fold(0, |found, &byte| {
-        found
-            | u8::from(byte.wrapping_sub(0x20) >= 0x5f)
-            | u8::from(byte == b'"')
-            | u8::from(byte == b'\\')
-            | u8::from(byte == b'<')
-    });
-    found == 0
+    /// What of `text` stands behind the bytes, when it begins with them.
+    #[inline]
+    pub(super) fn behind<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        let length = usize::from(self.length) & (2 * WINDOW - 1);
+        let same = match text.first_chunk::<WINDOW>() {
+            Some(chunk) => {
+                let different = !u8x16::new(*chunk).simd_eq(u8x16::new(self.bytes)).to_bitmask();
+                different & !(u32::MAX << length) == 0
+            }
+            None => text.get(..length) == self.bytes.get(..length),
+        };
+        if same { text.get(length..) } else { None }
+    }
 }
 
 /// Four hexadecimal digits at `at`.
@@ -77,49 +139,38 @@ pub(super) const fn is_bidi_control(code: u32) -> bool {
     matches!(code, 0x061c | 0x200e | 0x200f | 0x202a..=0x202e | 0x2066..=0x2069)
 }
 
+/// A key of up to 16 bytes as one word: two of them are the same key exactly when their words and lengths are equal.
+pub(super) const KEY_WORD_BYTES: usize = WINDOW;
+
+/// The bytes of `key`, at most [`KEY_WORD_BYTES`], as a word.
+pub(super) const fn key_word(key: &[u8]) -> u128 {
+    let mut word = 0;
+    let mut rest = key;
+    while let [before @ .., last] = rest {
+        word = word << 8 | *last as u128;
+        rest = before;
+    }
+    word
+}
+
 /// A fingerprint of a key: equal keys have equal prints. Different keys usually differ, but a peer can make them collide,
 /// so that it may only ever save a comparison.
 #[inline]
-pub(crate) fn key_print(key: &[u8]) -> u32 {
-    let word = if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-        u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(20)
-    } else {
-        key.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
-    };
-    short_print(word, key.len())
-}
-
-/// [`key_print`] of a key of less than 8 bytes, which `word` holds in little endian, followed by zeros.
-#[inline]
-pub(super) const fn short_print(word: u64, length: usize) -> u32 {
-    let mixed = (word ^ (length as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 32) as u32
-}
-
-/// What the first word of a string's content, with what follows it, tells.
-pub(super) enum FirstWord {
-    /// The string ends in it and is plain: the content followed by zeros, and its length.
-    All(u64, usize),
-    /// It is plain and the string goes on.
-    Plain,
-    /// It holds a byte that needs a look.
-    Other,
-}
-
-impl FirstWord {
-    #[inline]
-    pub(super) const fn read(word: u64) -> Self {
-        let hits = not_plain(word);
-        if hits == 0 {
-            return Self::Plain;
+pub(crate) const fn key_print(key: &[u8]) -> u32 {
+    match (key.first_chunk::<KEY_WORD_BYTES>(), key.last_chunk::<KEY_WORD_BYTES>()) {
+        (Some(first), Some(last)) if key.len() > KEY_WORD_BYTES => {
+            word_print(u128::from_le_bytes(*first) ^ u128::from_le_bytes(*last).rotate_left(52) ^ key.len() as u128)
         }
-        let bits = hits.trailing_zeros() & !7;
-        if (word >> bits) & 0xff == b'"' as u64 {
-            Self::All(word & !(u64::MAX << bits), (bits >> 3) as usize)
-        } else {
-            Self::Other
-        }
+        _ => word_print(key_word(key)),
     }
+}
+
+/// [`key_print`] of the key with this [`key_word`].
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of the word, and the upper half of their product")]
+pub(super) const fn word_print(word: u128) -> u32 {
+    let mixed = (word as u64 ^ ((word >> 64) as u64).rotate_left(23)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as u32
 }
 
 /// The characters of a scanned string's content.
@@ -213,8 +264,26 @@ mod tests {
                 }
             }
         }
-        let every_plain: Vec<u8> = (0..=u8::MAX).filter(|&byte| is_plain(byte)).collect();
+        let is_plain = |byte: &u8| !matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | 0x7f..);
+        let every_plain: Vec<u8> = (0..=u8::MAX).filter(is_plain).collect();
         assert_eq!(plain_end(&every_plain, 0), every_plain.len());
+    }
+
+    #[test]
+    fn windows_hold_the_text_and_zeros_behind_it() {
+        let text: Vec<u8> = (0..40).map(|at| b'a' + at % 26).collect();
+        for length in 0..=text.len() {
+            let text = &text[..length];
+            for at in 0..=length {
+                let window = Window::at(text, at);
+                let rest = &text[at..length.min(at + WINDOW)];
+                assert_eq!(window.plain(), rest.len(), "{length} {at}");
+                assert_eq!(window.first(WINDOW), key_word(rest), "{length} {at}");
+                for kept in 0..=rest.len() {
+                    assert_eq!(window.first(kept), key_word(&rest[..kept]), "{length} {at} {kept}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -236,15 +305,16 @@ mod tests {
 
     #[test]
     fn equal_keys_have_equal_prints_and_similar_ones_do_not() {
+        let sixteen = "a key of 16 byte";
+        let long = ["a key of seventeen", "a key of seventee", "b key of seventeen", "a key of seventeem"];
         let keys = ["", "a", "b", "ab", "ba", "id", "type", "typf", "payload", "csrfToken", "csrfTokens", "csrfTokem"];
+        let keys: Vec<&str> = keys.into_iter().chain([sixteen]).chain(long).collect();
         for (at, key) in keys.iter().enumerate() {
-            let mut padded = [b'"'; 8];
-            let short = key.len().min(7);
-            padded[..short].copy_from_slice(&key.as_bytes()[..short]);
-            let FirstWord::All(word, length) = FirstWord::read(u64::from_le_bytes(padded)) else {
-                panic!("{key} ends in its first word");
-            };
-            assert_eq!(short_print(word, length), key_print(&key.as_bytes()[..short]));
+            if key.len() <= KEY_WORD_BYTES {
+                let text = format!("{key}\": and so on, beyond a window");
+                let word = Window::at(text.as_bytes(), 0).first(key.len());
+                assert_eq!(word_print(word), key_print(key.as_bytes()));
+            }
             for other in &keys[at + 1..] {
                 assert_ne!(key_print(key.as_bytes()), key_print(other.as_bytes()), "{key} {other}");
             }

@@ -11,7 +11,7 @@ impl NodeId {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Tag {
     Null,
@@ -58,23 +58,25 @@ impl Node {
     pub(crate) const fn has(self, flag: u8) -> bool {
         self.flags & flag != 0
     }
+
+    pub(crate) const fn is_key(self) -> bool {
+        self.has(KEY)
+    }
 }
 
 /// The memory of a scan, used again from text to text. One per thread is enough.
 #[derive(Debug, Default)]
 pub struct Tape {
     pub(super) nodes: Vec<Node>,
-    /// Containers around the one being scanned.
-    pub(super) open: Vec<Frame>,
-    /// Keys of the objects being scanned, the outermost object's first.
+    /// The keys of one large object.
     pub(super) keys: Vec<KeyRef>,
     /// An escaped key, unescaped.
     pub(super) scratch: String,
     pub(super) counters: Counters,
+    /// How earlier texts were built; nothing before the first one.
+    pub(super) memory: Option<Box<super::recall::Memory>>,
     /// Behind the last byte that the canonical form would not keep.
     pub(super) rewrite_to: usize,
-    /// Where the value of the latest key `constructor` stands; `u32::MAX` without one.
-    pub(super) constructor_value: u32,
 }
 
 /// What the scanner counted, so that a clean text costs the controls behind it nothing.
@@ -92,30 +94,6 @@ pub(super) struct KeyRef {
     pub(super) node: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Container {
-    /// Around the root value.
-    Nothing,
-    Array,
-    Object,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Frame {
-    pub(super) container: Container,
-    /// The object stands under a key `constructor`.
-    pub(super) of_constructor: bool,
-    pub(super) count: u16,
-    pub(super) node: u32,
-    /// Where this object's keys begin in [`Tape::keys`].
-    pub(super) keys_from: u32,
-}
-
-impl Frame {
-    pub(super) const ROOT: Self =
-        Self { container: Container::Nothing, of_constructor: false, count: 0, node: 0, keys_from: 0 };
-}
-
 impl Tape {
     /// An empty tape; it grows with the first texts and keeps its memory.
     pub fn new() -> Self {
@@ -129,10 +107,7 @@ impl Tape {
 
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
-        self.open.clear();
-        self.keys.clear();
         self.counters = Counters::default();
         self.rewrite_to = 0;
-        self.constructor_value = u32::MAX;
     }
 }

@@ -1,5 +1,7 @@
 //! Cursors over a scanned text.
 
+use std::borrow::Cow;
+
 use super::string::{self, Unescaped};
 use super::tape::{ESCAPED, INTEGER, KEY, MARKUP, Node, NodeId, REWRITE, Tag, Tape, WIDE};
 
@@ -91,11 +93,28 @@ impl<'a> Document<'a> {
     }
 }
 
+impl Value<'_> {
+    /// `null`, of no document.
+    pub(crate) const NULL: Self = Self { text: "", nodes: &[], node: &Node::NULL, index: 0 };
+}
+
 impl<'a> Value<'a> {
     #[inline]
     fn at(text: &'a str, nodes: &'a [Node], index: u32) -> Self {
         let node = nodes.get(index as usize).unwrap_or(&Node::NULL);
         Self { text, nodes, node, index }
+    }
+
+    /// The first value of `nodes`, which are of `text`; `null` where there are none.
+    #[inline]
+    pub(super) fn first(text: &'a str, nodes: &'a [Node]) -> Self {
+        Self::at(text, nodes, 0)
+    }
+
+    /// The nodes of this value and of everything in it.
+    #[inline]
+    pub(super) fn own_nodes(self) -> &'a [Node] {
+        self.nodes.get(self.index as usize..self.node.next as usize).unwrap_or_default()
     }
 
     /// The value or key at `index` of the same document.
@@ -113,6 +132,12 @@ impl<'a> Value<'a> {
     #[inline]
     pub(crate) const fn node(self) -> Node {
         *self.node
+    }
+
+    /// The print of a key; nothing of use for any other value.
+    #[inline]
+    pub(crate) const fn print(self) -> u32 {
+        self.node.next
     }
 
     /// The whole document's text.
@@ -199,6 +224,14 @@ impl<'a> Value<'a> {
             self.is_string() && self.chars().eq(text.chars())
         } else {
             self.is_string() && self.content_bytes() == text.as_bytes()
+        }
+    }
+
+    /// A string after unescaping, borrowed where it has no escapes; empty for any other value.
+    pub fn to_text(self) -> Cow<'a, str> {
+        match self.as_plain_str() {
+            Some(plain) => Cow::Borrowed(plain),
+            None => Cow::Owned(self.chars().collect()),
         }
     }
 
@@ -360,9 +393,21 @@ impl<'a> Value<'a> {
         Items(if matches!(self.node.tag, Tag::Array) { self.inside() } else { Cursor::END })
     }
 
-    /// The member of an object with this key. Cost: O(members); to read several, walk [`Self::members`] once.
+    /// The member of an object with this key. Cost: O(members), a few instructions each.
+    #[inline]
     pub fn get(self, key: &str) -> Option<Value<'a>> {
-        self.members().find(|member| member.key.str_eq(key)).map(|member| member.value)
+        self.get_printed(string::key_print(key.as_bytes()), key)
+    }
+
+    fn get_printed(self, print: u32, key: &str) -> Option<Value<'a>> {
+        let mut cursor = if self.is_object() { self.inside() } else { Cursor::END };
+        loop {
+            let at = cursor.next;
+            if cursor.print()? == print && cursor.key()?.str_eq(key) {
+                return cursor.value();
+            }
+            cursor.skip_member(at);
+        }
     }
 
     #[inline]
@@ -392,6 +437,19 @@ impl<'a> Cursor<'a> {
         // INVARIANT: a value ends behind itself; `max` keeps the walk finite should that ever be broken.
         self.next = value.node.next.max(self.next.wrapping_add(1));
         Some(value)
+    }
+
+    /// The print of the key at the cursor.
+    #[inline]
+    fn print(&self) -> Option<u32> {
+        if self.next < self.end { self.nodes.get(self.next as usize).map(|key| key.next) } else { None }
+    }
+
+    /// Moves behind the member whose key is at `from`.
+    #[inline]
+    fn skip_member(&mut self, from: u32) {
+        let value = from.wrapping_add(1);
+        self.next = self.nodes.get(value as usize).map_or(self.end, |node| node.next.max(value.wrapping_add(1)));
     }
 
     /// The key at the cursor, which moves to its value.

@@ -99,8 +99,20 @@ impl CsrfToken {
     /// Returns whether `offered` is this token. Takes the same time wherever they differ; a wrong length, which tells
     /// nothing, is answered at once.
     pub fn matches(&self, offered: &str) -> bool {
-        self.0.ct_eq(offered.as_bytes()).into()
+        let offered: Result<&[u8; CSRF_TOKEN_CHARS], _> = offered.as_bytes().try_into();
+        offered.is_ok_and(|offered| {
+            let (mine, theirs) = (words(&self.0), words(offered));
+            let differences = mine.iter().zip(theirs).fold(0, |found, (mine, theirs)| found | (mine ^ theirs));
+            differences.ct_eq(&0).into()
+        })
     }
+}
+
+/// A token as three words, the last two overlapping: compared like its bytes, in an eighth of the steps.
+#[inline]
+fn words(token: &[u8; CSRF_TOKEN_CHARS]) -> [u64; 3] {
+    let word = |from: usize| token.get(from..).and_then(<[u8]>::first_chunk).copied().map_or(0, u64::from_le_bytes);
+    [word(0), word(8), word(CSRF_TOKEN_CHARS - 8)]
 }
 
 impl fmt::Debug for CsrfKey {

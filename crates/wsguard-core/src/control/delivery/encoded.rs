@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::guard::tail_of;
+use crate::guard::write_tail;
 
 /// An application message, encoded once for all its receivers, their queues and their replay buffers: a clone is one
 /// more reference.
@@ -18,18 +18,19 @@ struct Parts {
 impl Encoded {
     /// Encodes a message of type `kind` whose payload is the JSON text `payload`.
     pub fn new(kind: &str, payload: &str) -> Self {
-        Self::encode(None, kind, payload)
+        Self::write(None, kind, payload.len(), |out| out.extend_from_slice(payload.as_bytes()))
     }
 
     /// As [`Encoded::new`], for the members of `room`: a member that loses the room is not sent it again after a resume.
     pub fn in_room(room: &str, kind: &str, payload: &str) -> Self {
-        Self::encode(Some(room.into()), kind, payload)
+        Self::write(Some(room), kind, payload.len(), |out| out.extend_from_slice(payload.as_bytes()))
     }
 
-    fn encode(room: Option<Box<str>>, kind: &str, payload: &str) -> Self {
-        let mut tail = Vec::with_capacity(payload.len().saturating_add(kind.len()).saturating_add(32));
-        tail_of(kind, None, payload, &mut tail);
-        Self(Arc::new(Parts { tail, room }))
+    /// Encodes a message whose payload, JSON text of about `expected` bytes, `write` appends where it is to stand.
+    pub fn write(room: Option<&str>, kind: &str, expected: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut tail = Vec::with_capacity(expected.saturating_add(kind.len()).saturating_add(32));
+        write_tail(kind, &mut tail, write);
+        Self(Arc::new(Parts { tail, room: room.map(Into::into) }))
     }
 
     /// The frame after its number: everything that is the same for all receivers.

@@ -2,16 +2,16 @@
 
 use super::{ScanError, ScanErrorKind, narrow};
 use crate::json::string;
-use crate::json::tape::{ESCAPED, MARKUP, REWRITE, Tape};
+use crate::json::tape::{Counters, ESCAPED, MARKUP, REWRITE};
 
 /// Reads the string whose content before `start` is plain; returns where it ends, and its flags.
-pub(super) fn read(bytes: &[u8], start: usize, tape: &mut Tape) -> Result<(usize, u8), ScanError> {
-    LongString { bytes, tape, flags: 0 }.read(start)
+pub(in crate::json) fn read(bytes: &[u8], start: usize, counters: &mut Counters) -> Result<(usize, u8), ScanError> {
+    LongString { bytes, counters, flags: 0 }.read(start)
 }
 
-struct LongString<'a, 't> {
+struct LongString<'a, 'c> {
     bytes: &'a [u8],
-    tape: &'t mut Tape,
+    counters: &'c mut Counters,
     flags: u8,
 }
 
@@ -45,17 +45,12 @@ impl LongString<'_, '_> {
         match self.bytes.get(at.wrapping_add(1)) {
             // As the canonical form writes them.
             Some(b'"' | b'\\' | b'f' | b'n' | b'r' | b't') => return Ok(end),
-            Some(b'/') => self.rewrite(end),
+            Some(b'/') => self.flags |= REWRITE,
             Some(b'u') => return self.unicode_escape(at),
             Some(b'b') => return refuse(at, ScanErrorKind::UnsafeCharacter),
             _ => return refuse(at, ScanErrorKind::Grammar),
         }
         Ok(end)
-    }
-
-    fn rewrite(&mut self, end: usize) {
-        self.flags |= REWRITE;
-        self.tape.rewrite_to = end;
     }
 
     fn unicode_escape(&mut self, at: usize) -> Result<usize, ScanError> {
@@ -80,12 +75,12 @@ impl LongString<'_, '_> {
             _ if string::is_bidi_control(unit) => self.count_bidi(),
             _ => {}
         }
-        self.rewrite(end);
+        self.flags |= REWRITE;
         Ok(end)
     }
 
     fn count_bidi(&mut self) {
-        self.tape.counters.bidi_controls = self.tape.counters.bidi_controls.wrapping_add(1);
+        self.counters.bidi_controls = self.counters.bidi_controls.wrapping_add(1);
     }
 
     /// Walks the bytes outside ASCII from `at` on and returns where they end.
@@ -96,7 +91,7 @@ impl LongString<'_, '_> {
                 (0xd8, Some(0x9c), _)
                 | (0xe2, Some(0x80), Some(0x8e | 0x8f | 0xaa..=0xae))
                 | (0xe2, Some(0x81), Some(0xa6..=0xa9)) => self.count_bidi(),
-                (0xe2, Some(0x80), Some(0xa8 | 0xa9)) => self.rewrite(at.wrapping_add(3)),
+                (0xe2, Some(0x80), Some(0xa8 | 0xa9)) => self.flags |= REWRITE,
                 _ => {}
             }
             at = at.wrapping_add(1);

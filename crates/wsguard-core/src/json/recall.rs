@@ -1,0 +1,342 @@
+//! Texts that are built like an earlier one: their strings and integers are read, everything else is compared.
+//!
+//! Messages of one client and type rarely differ in more than the content of some strings and integers. A tape remembers
+//! how a few texts that passed the scan were built: their bytes outside of those values, and their nodes. Where another
+//! text has the very same bytes in the same order, it has the same tokens, keys, depth and counts, so that the grammar
+//! and every limit but those of the values themselves hold for it as they held for the first; what is between is read by
+//! the scanner's own rules. At the first byte that differs the text is scanned from its beginning as if nothing were
+//! known: recalling can only save time, never let anything pass.
+
+use super::limits::ScanLimits;
+use super::scan::{long, narrow};
+use super::string::{self, Matcher, WINDOW};
+use super::tape::{Counters, INTEGER, Node, Tag, Tape};
+
+/// Skeletons that a tape remembers, by how their texts begin. 8: the few shapes that the peers of one thread send mostly.
+const SKELETONS: usize = 8;
+/// Values that are read, at most; one less than a power of two. 31: a flat message; larger ones cost much more than their structure.
+const VALUES_MAX: usize = 31;
+/// Nodes, at most: 6 KiB a skeleton.
+const NODES_MAX: usize = 256;
+/// Bytes outside of those values, at most.
+const FIXED_BYTES_MAX: u32 = 1_024;
+/// Texts in a row that begin like a skeleton and are built otherwise before another takes its place: two shapes that
+/// alternate do not displace each other each time.
+const MISSES_MAX: u8 = 3;
+/// Bytes of a text that choose its skeleton: `{"type":"chat","id":`.
+const BEGINNING_BYTES: usize = 20;
+/// Digits that no double rounds, whatever they are.
+const DIGITS_MAX: usize = 15;
+
+/// How far the text between two values has moved, against the text that is remembered.
+type Moves = [u32; VALUES_MAX + 1];
+
+/// How a text was built.
+#[derive(Debug, Default)]
+pub(super) struct Skeleton {
+    /// `None`: nothing is remembered.
+    limits: Option<ScanLimits>,
+    misses: u8,
+    steps: Vec<Step>,
+    nodes: Vec<Placed>,
+}
+
+/// Some bytes that must be the same, and what comes behind them.
+#[derive(Debug)]
+struct Step {
+    fixed: Matcher,
+    then: Then,
+    /// Where the bytes behind the value began.
+    behind: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The next step.
+    Fixed,
+    /// The content of a string.
+    String,
+    /// An integer.
+    Integer,
+}
+
+/// A node, and behind how many values it begins and ends.
+#[derive(Debug)]
+struct Placed {
+    node: Node,
+    begins: u8,
+    ends: u8,
+}
+
+/// The skeletons of a tape.
+pub(super) type Memory = [Skeleton; SKELETONS];
+
+/// The place in [`Memory`] of texts that begin like `bytes`; `None` for a text too short to be worth it.
+#[inline]
+fn place_of(bytes: &[u8]) -> Option<usize> {
+    let beginning = bytes.first_chunk::<BEGINNING_BYTES>()?;
+    let (first, last) = (beginning.first_chunk()?, beginning.last_chunk()?);
+    let last = u32::from_le_bytes(*last).wrapping_mul(0x9e37_79b9);
+    Some(((string::word_print(u128::from_le_bytes(*first)) ^ last) >> 16) as usize & (SKELETONS - 1))
+}
+
+/// Fills `tape` from `text` if it is built like one that is remembered. Otherwise the tape holds nothing of use.
+#[inline]
+pub(super) fn recall(text: &str, limits: &ScanLimits, tape: &mut Tape) -> bool {
+    let Some(place) = place_of(text.as_bytes()).filter(|_| u32::try_from(text.len()).is_ok()) else {
+        return false;
+    };
+    let Tape { memory, nodes, counters, .. } = tape;
+    let Some(skeleton) = memory.as_deref_mut().and_then(|memory| memory.get_mut(place)) else {
+        return false;
+    };
+    let recalled =
+        skeleton.limits.as_ref() == Some(limits) && skeleton.read(text.as_bytes(), limits, nodes, counters).is_some();
+    skeleton.misses = if recalled { 0 } else { skeleton.misses.saturating_add(1) };
+    recalled
+}
+
+/// Remembers how `text` is built, which passed the scan onto `tape`.
+pub(super) fn remember(text: &str, limits: &ScanLimits, tape: &mut Tape) {
+    // Strings with escapes or markup are never recalled, so that a text with them says nothing about how often others come.
+    let plain =
+        tape.counters == Counters::default() && tape.nodes.len() <= NODES_MAX && !tape.nodes.iter().any(is_noted);
+    let Some(place) = place_of(text.as_bytes()).filter(|_| plain) else {
+        return;
+    };
+    let Tape { nodes, memory, .. } = tape;
+    let memory = memory.get_or_insert_default();
+    if let Some(skeleton) = memory.get_mut(place).filter(|skeleton| skeleton.gives_way()) {
+        let built = skeleton.build(text.as_bytes(), nodes);
+        (skeleton.limits, skeleton.misses) = (built.map(|()| *limits), 0);
+    }
+}
+
+impl Skeleton {
+    fn gives_way(&self) -> bool {
+        self.limits.is_none() || self.misses >= MISSES_MAX
+    }
+
+    /// `None` where a text like this is not worth it.
+    fn build(&mut self, bytes: &[u8], nodes: &[Node]) -> Option<()> {
+        self.steps.clear();
+        self.nodes.clear();
+        let (mut done, mut fixed) = (0, 0_u32);
+        let values: Vec<Node> = nodes.iter().filter(|node| differs(bytes, node)).copied().collect();
+        for value in &values {
+            fixed = fixed.saturating_add(value.start.wrapping_sub(done));
+            if values.len() > VALUES_MAX || fixed > FIXED_BYTES_MAX {
+                return None;
+            }
+            let then = if value.tag == Tag::String { Then::String } else { Then::Integer };
+            self.step(bytes.get(done as usize..value.start as usize)?, then, value.end);
+            done = value.end;
+        }
+        let rest = bytes.get(done as usize..).filter(|rest| rest.len() <= FIXED_BYTES_MAX as usize)?;
+        self.step(rest, Then::Fixed, 0);
+        let behind = |at: u32| u8::try_from(values.partition_point(|value| value.end <= at)).unwrap_or(u8::MAX);
+        self.nodes.extend(nodes.iter().map(|node| Placed {
+            node: *node,
+            begins: behind(node.start),
+            ends: behind(node.end),
+        }));
+        // An empty string begins where the value before it does not yet end: it is placed by its own.
+        let mut number = 0_u8;
+        for placed in self.nodes.iter_mut().filter(|placed| differs(bytes, &placed.node)) {
+            placed.begins = number;
+            number = number.saturating_add(1);
+            placed.ends = number;
+        }
+        Some(())
+    }
+
+    fn step(&mut self, fixed: &[u8], then: Then, behind: u32) {
+        let mut rest = fixed;
+        while let Some((piece, others)) = rest.split_at_checked(WINDOW).filter(|(_, others)| !others.is_empty()) {
+            self.steps.push(Step { fixed: Matcher::of(piece), then: Then::Fixed, behind: 0 });
+            rest = others;
+        }
+        self.steps.push(Step { fixed: Matcher::of(rest), then, behind });
+    }
+
+    /// Reads a text that is built like this; `None` at the first difference.
+    fn read(&self, bytes: &[u8], limits: &ScanLimits, nodes: &mut Vec<Node>, counters: &mut Counters) -> Option<()> {
+        let mut moves: Moves = [0; VALUES_MAX + 1];
+        let (mut rest, mut value) = (bytes, 0_usize);
+        for step in &self.steps {
+            rest = step.fixed.behind(rest)?;
+            let at = bytes.len().wrapping_sub(rest.len());
+            let end = match step.then {
+                Then::Fixed => continue,
+                Then::String => string_end(bytes, at, counters)?,
+                Then::Integer => at.wrapping_add(integer_length(rest, limits)?),
+            };
+            rest = bytes.get(end..)?;
+            value = value.wrapping_add(1);
+            *moves.get_mut(value)? = narrow(end).wrapping_sub(step.behind);
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+        let by = |values: u8| moves.get(usize::from(values) & VALUES_MAX).copied().unwrap_or_default();
+        nodes.extend(self.nodes.iter().map(|Placed { node, begins, ends }| Node {
+            start: node.start.wrapping_add(by(*begins)),
+            end: node.end.wrapping_add(by(*ends)),
+            ..*node
+        }));
+        Some(())
+    }
+}
+
+/// Whether a string value differs from its canonical form, or has escapes.
+fn is_noted(node: &Node) -> bool {
+    node.tag == Tag::String && !node.is_key() && node.flags != 0
+}
+
+/// Whether a value is read rather than compared.
+fn differs(bytes: &[u8], node: &Node) -> bool {
+    match node.tag {
+        Tag::String => !node.is_key(),
+        Tag::Number => node.flags == INTEGER && bytes.get(node.start as usize).is_some_and(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+/// The end of the string content that begins at `at`. One with escapes or markup is left to the scan, which notes them.
+#[inline]
+fn string_end(bytes: &[u8], at: usize, counters: &mut Counters) -> Option<usize> {
+    let plain = string::plain_end(bytes, at);
+    match bytes.get(plain) {
+        Some(b'"') => Some(plain),
+        _ => long::read(bytes, plain, counters).ok().filter(|(_, flags)| *flags == 0).map(|(end, _)| end),
+    }
+}
+
+/// Length of an integer that `rest` begins with, without a sign, that no double rounds. What follows it is compared.
+#[inline]
+fn integer_length(rest: &[u8], limits: &ScanLimits) -> Option<usize> {
+    let digits = rest.iter().take(DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    let zero_first = digits > 1 && rest.first() == Some(&b'0');
+    let good = (1..=DIGITS_MAX).contains(&digits) && digits <= usize::from(limits.number_bytes) && !zero_first;
+    good.then_some(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{ScanError, scan};
+
+    /// Nodes and counters, or the error.
+    fn outcome(text: &str, limits: &ScanLimits, tape: &mut Tape) -> Result<String, ScanError> {
+        scan(text, limits, tape).map(|_| ())?;
+        Ok(format!("{:?} {:?}", tape.nodes, tape.counters))
+    }
+
+    const SHAPES: [&str; 5] = [
+        r#"{"type":"chat","csrfToken":"0123456789012345678901","payload":{"message":"hello there","room":"lobby"}}"#,
+        r#"{"type":"chat","id":17,"payload":{"a":[1,"x",{"b":null}],"c":{},"d":[]},"csrfToken":"t"}"#,
+        r#"{"type":"move","payload":[[0,1],[22,333],{"x":-1,"y":2.5,"at":1700000000000}]}"#,
+        "{ \"type\" : \"chat\" ,\n\"id\":\"a\", \"payload\" : [ 1 , \"\" ] }",
+        r#"["a string that is longer than a window",{"constructor":{"x":"y"}},true]"#,
+    ];
+
+    const VALUES: [&str; 22] = [
+        "",
+        "x",
+        "a\\nb",
+        "a\\u0041",
+        "\\/",
+        "<b>",
+        "é\u{202e}",
+        "\u{2028}",
+        "\\ud83d",
+        "\u{7f}",
+        "\\b",
+        "a\"b",
+        "\\",
+        "0",
+        "00",
+        "7",
+        "1.5",
+        "-3",
+        "123456789012345",
+        "1234567890123456",
+        "1e5",
+        "a much longer string than the one that stood here before, by far",
+    ];
+
+    #[test]
+    fn a_recalled_text_is_read_as_the_scan_reads_it() {
+        let mut recalled = 0;
+        for limits in [ScanLimits::default(), ScanLimits { number_bytes: 8, nodes: 20, ..ScanLimits::default() }] {
+            for shape in SHAPES {
+                let mut tape = Tape::new();
+                if outcome(shape, &limits, &mut tape).is_err() {
+                    continue;
+                }
+                let spans: Vec<(usize, usize)> = tape
+                    .nodes
+                    .iter()
+                    .filter(|node| node.tag < Tag::Array)
+                    .map(|n| (n.start as usize, n.end as usize))
+                    .collect();
+                for (start, end) in spans {
+                    for value in VALUES {
+                        let text = format!("{}{value}{}", &shape[..start], &shape[end..]);
+                        let want = outcome(&text, &limits, &mut Tape::new());
+                        tape.clear();
+                        recalled += u32::from(recall(&text, &limits, &mut tape));
+                        assert_eq!(outcome(&text, &limits, &mut tape), want, "{text}");
+                    }
+                }
+            }
+        }
+        assert!(recalled > 200, "{recalled} were recalled");
+    }
+
+    #[test]
+    fn every_cut_and_every_changed_byte_is_noticed() {
+        let limits = ScanLimits::default();
+        for shape in SHAPES {
+            let mut tape = Tape::new();
+            outcome(shape, &limits, &mut tape).unwrap();
+            for at in 0..shape.len() {
+                let mut texts = vec![shape[..at].to_owned(), format!("{shape}{}", &shape[at..])];
+                texts.extend(
+                    ["\"", "{", "}", ",", ":", " ", "0", "a", "[", "]"]
+                        .map(|byte| format!("{}{byte}{}", &shape[..at], &shape[at + 1..])),
+                );
+                for text in texts {
+                    let want = outcome(&text, &limits, &mut Tape::new());
+                    assert_eq!(outcome(&text, &limits, &mut tape), want, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_limits_are_other_texts() {
+        let mut tape = Tape::new();
+        assert!(outcome(SHAPES[0], &ScanLimits::default(), &mut tape).is_ok());
+        let tight = ScanLimits { depth: 1, ..ScanLimits::default() };
+        assert!(outcome(SHAPES[0], &tight, &mut tape).is_err());
+    }
+
+    #[test]
+    fn what_comes_often_takes_the_place_of_what_does_not() {
+        let mut tape = Tape::new();
+        let recalls = |text: &str, tape: &mut Tape| {
+            tape.clear();
+            let recalled = recall(text, &ScanLimits::default(), tape);
+            outcome(text, &ScanLimits::default(), tape).unwrap();
+            recalled
+        };
+        let (one, other) = (r#"{"type":"chat","payload":{"a":"x"}}"#, r#"{"type":"chat","payload":{"b":"x"}}"#);
+        assert!(!recalls(one, &mut tape) && recalls(one, &mut tape));
+        assert!(!recalls(other, &mut tape) && recalls(one, &mut tape), "one of another shape changes nothing");
+        for _ in 0..MISSES_MAX {
+            recalls(other, &mut tape);
+        }
+        assert!(recalls(other, &mut tape));
+    }
+}
