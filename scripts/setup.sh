@@ -28,5 +28,9 @@ for package in packages/client packages/demo; do
 done
 say "packing the client and installing it in examples/react, as its users do"
 examples/react/install.sh
+if ! command -v valgrind >/dev/null; then
+  say "installing Debian's valgrind, which counts instructions"
+  apt_install valgrind
+fi
 testkit/peers/install.sh
 testkit/suites/install.sh

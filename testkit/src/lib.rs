@@ -3,6 +3,7 @@
 
 pub mod evaluation;
 pub mod log_table;
+pub mod path;
 pub mod peer;
 pub mod proxy;
 pub mod scripted;

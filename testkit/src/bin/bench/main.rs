@@ -5,6 +5,7 @@
 //! on a time. It fails when something could not be measured, and says what.
 #![expect(clippy::arithmetic_side_effects, reason = "counters of a benchmark; an overflow stops it, which is right")]
 
+mod growth;
 mod report;
 mod server;
 
@@ -15,6 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Parser;
 use serde_json::Value;
 
+use crate::growth::Growth;
 use crate::report::Report;
 use crate::server::{Kind, Server};
 
@@ -42,6 +44,9 @@ struct Args {
     /// Leave out the instruction counts, which run the server under valgrind.
     #[arg(long)]
     no_instructions: bool,
+    /// Leave out how cost grows with connections, rooms, types and keys.
+    #[arg(long)]
+    no_growth: bool,
     /// A tenth of the work, to see that everything runs.
     #[arg(long)]
     quick: bool,
@@ -81,14 +86,26 @@ const CALLGRIND_MESSAGES: (u32, u32) = (250, 1_500);
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut report = Report::default();
-    let run = match Bench::new(&args) {
-        Ok(bench) => bench.run(&mut report),
-        Err(failure) => Err(failure),
+    let mut growth = Growth::default();
+    let run = Bench::new(&args).and_then(|bench| {
+        bench.run(&mut report)?;
+        if !args.no_growth && args.servers.contains(&Kind::Wsguard) {
+            growth = Growth::measure(&bench);
+        }
+        Ok(())
+    });
+    let text = if args.json {
+        let mut json = report.to_json();
+        if let Some(json) = json.as_object_mut() {
+            json.insert("growth".to_owned(), growth.to_json());
+        }
+        json.to_string()
+    } else {
+        format!("{}\n{}", report.to_tables(), growth.to_tables())
     };
-    let text = if args.json { report.to_json().to_string() } else { report.to_tables() };
     let written = writeln!(std::io::stdout(), "{text}");
     match run {
-        Ok(()) if written.is_ok() && report.failures().is_empty() => ExitCode::SUCCESS,
+        Ok(()) if written.is_ok() && report.failures().is_empty() && growth.failures.is_empty() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("bench: {failure}");
@@ -113,6 +130,10 @@ impl<'a> Bench<'a> {
             bench.build()?;
         }
         Ok(bench)
+    }
+
+    fn repository(&self) -> &Path {
+        &self.repository
     }
 
     fn build(&self) -> Result<(), String> {

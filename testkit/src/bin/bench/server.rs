@@ -19,13 +19,21 @@ const END_MAX: Duration = Duration::from_secs(40);
 /// Half of what `session.per_subject` allows, since a session that closes may still count for a moment.
 const SESSIONS_PER_SUBJECT: u32 = 16;
 
-/// Limits count but refuse nothing and one thread serves, so that the numbers are those of the work.
-const WSGUARD_ENVIRONMENT: [(&str, &str); 4] = [
+/// Every control is on. Quotas are the largest that the configuration permits, so that messages pass them as they do in
+/// service; what exceeds even these is let pass. One thread serves, so that the numbers are those of the work.
+const WSGUARD_ENVIRONMENT: [(&str, &str); 8] = [
     ("WSGUARD_RATE__MODE", "shadow"),
-    ("WSGUARD_PENALTY__MODE", "shadow"),
-    ("WSGUARD_ANOMALY__MODE", "shadow"),
+    ("WSGUARD_RATE__MESSAGES_PER_SECOND", "100000"),
+    ("WSGUARD_RATE__BURST", "100000"),
+    ("WSGUARD_RATE__BYTES_PER_SECOND", "1GiB"),
+    ("WSGUARD_RATE__PREFIX_FACTOR", "1024"),
+    ("WSGUARD_RATE__HANDSHAKES", "100000"),
+    ("WSGUARD_RATE__GLOBAL_MESSAGES_PER_SECOND", "100000000"),
     ("WSGUARD_SERVER__WORKERS", "1"),
 ];
+
+/// Subjects that the connections of a run with messages take in turn: one each, or a few would share a quota.
+const SUBJECTS: u32 = 8;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -94,7 +102,9 @@ impl Server {
         server.wait_until_it_listens(listen)?;
         server.tokens = match kind {
             Kind::Raw => Vec::new(),
-            Kind::Wsguard => vec![development_token(listen, 0)?],
+            Kind::Wsguard => {
+                (0..SUBJECTS).map(|subject| development_token(listen, subject)).collect::<Result<_, _>>()?
+            }
             Kind::Node => vec![server.announced_token()?],
         };
         Ok(server)

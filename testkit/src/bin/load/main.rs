@@ -71,6 +71,13 @@ struct Args {
     /// Send messages without an id, which asks for no acknowledgement.
     #[arg(long)]
     no_id: bool,
+    /// Connections that are held open beside those that send, and say nothing.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    beside: u32,
+    /// All connections are members of one room: the first one sends, the others read what it says. Instead of the load of
+    /// each connection for itself.
+    #[arg(long, conflicts_with_all = ["handshakes", "idle"])]
+    one_room: bool,
     /// Process of the server, on this machine: what the run cost it is read from /proc.
     #[arg(long)]
     pid: Option<u32>,
@@ -98,6 +105,7 @@ async fn main() -> ExitCode {
     let outcome = match (args.handshakes, args.idle) {
         (Some(count), _) => handshakes(&args, &target, count).await,
         (_, Some(count)) => idle(&args, &target, count).await,
+        _ if args.one_room => room(&args, &target).await,
         _ => messages(&args, &target).await,
     };
     match outcome {
@@ -121,6 +129,10 @@ async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
     let total = args.messages;
     let barrier = Arc::new(Barrier::new(usize::try_from(args.connections).unwrap_or(usize::MAX) + 1));
 
+    let mut beside = Vec::new();
+    for index in 0..args.beside {
+        beside.push(Peer::open(target, args.connections + index).await?);
+    }
     let mut running = JoinSet::new();
     for index in 0..args.connections {
         let (target, barrier) = (Arc::clone(target), Arc::clone(&barrier));
@@ -172,6 +184,56 @@ async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
     }))
 }
 
+/// One member of a room of `--connections` talks, all hear it. Reports what each delivered message cost the server.
+async fn room(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
+    let shape = Shape { mode: Mode::Chat, with_id: false, message_bytes: args.payload_bytes };
+    let warm_up = args.warm_up.unwrap_or(args.messages / 10);
+    let (total, in_flight) = (args.messages, args.in_flight.max(1));
+    let name = format!("load-{}", std::process::id());
+    let mut speaker = join(target, 0, &name).await?;
+    let mut hearers = JoinSet::new();
+    let barrier = Arc::new(Barrier::new(usize::try_from(args.connections).unwrap_or(usize::MAX)));
+    for index in 1..args.connections {
+        let (mut peer, barrier) = (join(target, index, &name).await?, Arc::clone(&barrier));
+        hearers.spawn(async move {
+            peer.hear(warm_up).await?;
+            barrier.wait().await;
+            peer.hear(total).await?;
+            barrier.wait().await;
+            peer.close().await
+        });
+    }
+    let mut script = Script::new(shape, &name, speaker.csrf_token());
+    speaker.exchange(&mut script, warm_up, in_flight, &mut Vec::new()).await?;
+    barrier.wait().await;
+    let before = args.pid.map(server_cost::cpu_ns).transpose()?;
+    let started = Instant::now();
+    speaker.exchange(&mut script, total, in_flight, &mut Vec::new()).await?;
+    barrier.wait().await;
+    let seconds = started.elapsed().as_secs_f64();
+    let after = args.pid.map(server_cost::cpu_ns).transpose()?;
+    while let Some(joined) = hearers.join_next().await {
+        joined.map_err(|e| Failure::Misbehaved(e.to_string()))??;
+    }
+    speaker.close().await?;
+    let delivered = f64::from(total) * f64::from(args.connections);
+    Ok(json!({
+        "mode": "room",
+        "members": args.connections,
+        "messages": total,
+        "messageBytes": script.message_bytes(),
+        "deliveredPerSecond": delivered / seconds,
+        "serverCpuUsPerDelivered": before.zip(after).map(|(before, after)| us_each(after.saturating_sub(before), delivered)),
+    }))
+}
+
+async fn join(target: &Target, index: u32, room: &str) -> Result<Peer, Failure> {
+    let mut peer = Peer::open(target, index).await?;
+    peer.request("join", &json!({ "room": room })).await?;
+    peer.request("leave", &json!({ "room": "lobby" })).await?;
+    Ok(peer)
+}
+
 /// Opens a connection, gives it its room and sends the messages that are not measured.
 async fn prepare(
     target: &Target,
@@ -180,13 +242,10 @@ async fn prepare(
     warm_up: u32,
     in_flight: u32,
 ) -> Result<(Peer, Script), Failure> {
-    let mut peer = Peer::open(target, index).await?;
     // The name holds the process, so that two runs against one server never share a room.
     let room = format!("load-{}-{index}", std::process::id());
-    if shape.mode == Mode::Chat {
-        peer.request("join", &json!({ "room": room })).await?;
-        peer.request("leave", &json!({ "room": "lobby" })).await?;
-    }
+    let mut peer =
+        if shape.mode == Mode::Chat { join(target, index, &room).await? } else { Peer::open(target, index).await? };
     let mut script = Script::new(shape, &room, peer.csrf_token());
     peer.exchange(&mut script, warm_up, in_flight, &mut Vec::new()).await?;
     Ok((peer, script))

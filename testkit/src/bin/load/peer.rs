@@ -196,6 +196,30 @@ impl Peer {
         }
     }
 
+    /// Reads until `count` text frames have come, whatever they say.
+    pub(crate) async fn hear(&mut self, count: u32) -> Result<(), Failure> {
+        let mut heard = 0;
+        while heard < count {
+            let mut taken = 0;
+            while heard < count
+                && let Some(frame) =
+                    self.inbox.get(taken..).map_or(Ok(None), first_frame).map_err(Failure::Misbehaved)?
+            {
+                taken += frame.length;
+                match frame.opcode {
+                    opcode::TEXT => heard += 1,
+                    opcode::PING | opcode::PONG => {}
+                    other => return Err(unexpected(other, frame.payload)),
+                }
+            }
+            self.inbox.advance(taken);
+            if heard < count {
+                self.read_some(1024).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Says good-bye and waits until the server has closed the connection (RFC 6455 section 7.1.1).
     pub(crate) async fn close(mut self) -> Result<(), Failure> {
         let frame = MaskedFrame::new(opcode::CLOSE, &1000_u16.to_be_bytes());
