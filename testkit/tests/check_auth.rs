@@ -189,7 +189,8 @@ async fn messages_of_somebody_else() {
     let second = "token-b-0123456789";
     let give = move |options: &mut Options| {
         options.token_b = Some(second.into());
-        options.send = Some(r#"{"type":"echo","id":"{id}","payload":"{marker}"}"#.into());
+        options.send = Some(r#"{"type":"echo","id":"{id}","payload":"for ann alone"}"#.into());
+        options.expect = Some("for ann alone".into());
     };
     let both = move || bearer(move |token| token == TOKEN || token == second);
     let authorises =
@@ -197,6 +198,12 @@ async fn messages_of_somebody_else() {
     is("good", &verdict_with(authorises, id, give).await, Pass);
     is("bad", &verdict_with(both(), id, give).await, Fail);
     is("silent", &verdict_with(Script::silent(), id, give).await, Unknown);
+    let echo = move |options: &mut Options| {
+        give(options);
+        options.send = Some(r#"{"type":"echo","id":"{id}","payload":"{marker}"}"#.into());
+        options.expect = Some("{marker}".into());
+    };
+    is("trap: an echo is everybody's", &verdict_with(both(), id, echo).await, Unknown);
     is("trap: the second does not get in", &verdict_with(Script::good(), id, give).await, Unknown);
 }
 

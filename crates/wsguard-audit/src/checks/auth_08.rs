@@ -30,6 +30,16 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         None => bait.clone(),
     };
     let own = probe.options().token.clone().filter(|token| offered.contains(token.as_str()));
+    if let Some(token) = &own {
+        // Where the token itself is an entry, what comes back to the good handshake decides.
+        if let Handshake::Opened(socket) = probe.handshake(&good.anew()).await {
+            let chosen = socket.subprotocol().map(str::to_owned);
+            socket.close().await;
+            if chosen.is_some_and(|chosen| chosen.contains(token.as_str())) {
+                return Outcome::fail("the token itself came back as the chosen subprotocol");
+            }
+        }
+    }
     match probe.handshake(&good.set("Sec-WebSocket-Protocol", &offered)).await {
         Handshake::Opened(socket) => {
             let chosen = socket.subprotocol().map(str::to_owned);

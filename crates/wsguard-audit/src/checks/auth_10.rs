@@ -38,6 +38,8 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
 
 async fn guess(probe: &Probe, token: &str) -> Outcome {
     let mut first_ms = None;
+    // One slow answer is chance.
+    let mut slow = 0_u32;
     for count in 1..=ATTEMPTS {
         let guess = invented(token);
         let started = Instant::now();
@@ -62,7 +64,8 @@ async fn guess(probe: &Probe, token: &str) -> Outcome {
         };
         let took = started.elapsed().as_secs_f64() * 1_000.0;
         let first = *first_ms.get_or_insert(took.max(20.0));
-        if took > first * 5.0 && took > 500.0 {
+        slow = if took > first * 5.0 && took > 500.0 { slow.saturating_add(1) } else { 0 };
+        if slow == 3 {
             return Outcome::pass(format!("attempt {count} took {took:.0} ms, the first {first:.0} ms")).probable();
         }
         if count == ATTEMPTS {

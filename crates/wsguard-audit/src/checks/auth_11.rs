@@ -25,6 +25,10 @@ pub(super) const META: Meta = Meta {
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
     let Some(token_b) = probe.options().token_b.clone() else { return Outcome::unknown("needs a second identity") };
+    if probe.way().template.as_ref().is_some_and(|template| template.echoes) {
+        return Outcome::unknown("the answer is what was sent: everybody may have that")
+            .settled_by("--send and --expect of something that belongs to the first identity alone");
+    }
     let own = probe.enter_as_self(&probe.request()).await;
     if !matches!(own, Entry::Served { .. }) {
         return Outcome::unknown(format!("the first identity itself is not served: {}", own.shown()))

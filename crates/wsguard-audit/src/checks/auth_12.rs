@@ -84,7 +84,7 @@ async fn xhr(probe: &Probe) -> Outcome {
         Ok(response) if response.is_limit() => Outcome::unknown(format!("the target limits the audit: {response}")),
         Ok(response) => {
             let seen = format!("xhr without a credential: {response} {:?}", crate::probe::shortened(&response.text()));
-            if response.status == 200 && response.text().starts_with('o') {
+            if response.status == 200 && response.text().contains("o\n") {
                 // As far as the WebSocket goes before it refuses, if it refuses by a message.
                 if probe.way().placement.is_in_handshake() { Outcome::fail(seen) } else { Outcome::unknown(seen) }
             } else {

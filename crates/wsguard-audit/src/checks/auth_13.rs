@@ -12,7 +12,7 @@ pub(super) const META: Meta = Meta {
     category: Category::Authentication,
     severity: Severity::Critical,
     needs: &[Need::Baseline, Need::Credential],
-    turn: Turn::Quiet,
+    turn: Turn::Alone,
     intrusive: false,
     since: "0.1.0",
     refs: Refs { cwe: &[1392, 798], asvs: &["6.3.2"], url: "https://cwe.mitre.org/data/definitions/1392.html" },
@@ -24,8 +24,7 @@ pub(super) const META: Meta = Meta {
 };
 
 /// Few, since each costs the target a refusal.
-const WELL_KNOWN: [&str; 10] =
-    ["test_token", "admin", "changeme", "test", "token", "secret", "password", "demo", "dev", "guest"];
+const WELL_KNOWN: [&str; 7] = ["test_token", "admin", "changeme", "test", "token", "secret", "dev"];
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
     if let Some(own) = probe.options().token.as_deref().filter(|own| WELL_KNOWN.contains(own)) {

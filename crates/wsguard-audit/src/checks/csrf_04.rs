@@ -87,6 +87,7 @@ fn look_alikes(own: &str) -> Vec<String> {
         format!("{scheme}://{host}{port}@wsguard-audit.invalid"),
         format!("{scheme}://{host}`wsguard-audit.invalid{port}"),
         format!("{scheme}://wsguard-audit.invalid/{host}"),
+        format!("{own}, {FOREIGN}"),
         "http://127.wsguard-audit.invalid".to_owned(),
         "http://localhost.wsguard-audit.invalid".to_owned(),
     ];

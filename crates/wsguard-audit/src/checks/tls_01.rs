@@ -59,6 +59,12 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             Ok(response) if matches!(response.status, 429 | 502..=504) => {
                 seen.push(format!("port {port} without TLS: {response}"));
             }
+            // What asks for a credential would be content with one in clear text.
+            Ok(response) if port == target.port && matches!(response.status, 401 | 403 | 426) => {
+                return Outcome::warn(format!("port {port} without TLS: {response}, by the application"))
+                    .and("no credential was sent in clear text to find out what comes next")
+                    .and_all(seen);
+            }
             Ok(response) => {
                 decided = true;
                 redirected |= matches!(response.status, 301 | 302 | 307 | 308);
