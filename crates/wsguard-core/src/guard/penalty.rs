@@ -109,7 +109,9 @@ impl Connection {
         let weight = weight.unwrap_or(Weight::of(refusal.control));
         let step = self.penalize(now, weight, refusal.control, effects);
         let enforced = self.judged.policy.penalty.mode == Mode::Enforce;
-        let mut close = close;
+        // One try: a first message that cannot be read is no better than a wrong one.
+        let unread = refusal.control == ControlId::Scan && !matches!(self.phase, Phase::Open(_));
+        let mut close = close.or(unread.then_some(CloseCode::Unauthenticated));
         if let (None, Some(length)) = (close, step.kept_out()) {
             close = Some(CloseCode::RateLimited);
             let reason = Reason::with("penalties_used_up", format!("last: {}", refusal.reason.word));
