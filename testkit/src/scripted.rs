@@ -125,6 +125,8 @@ pub struct Script {
     is_strict: bool,
     /// Close a connection that said nothing for so long.
     idle: Option<Duration>,
+    /// Largest message, in bytes.
+    size: u64,
 }
 
 impl fmt::Debug for Script {
@@ -153,6 +155,7 @@ impl Script {
             on_text: Arc::new(|_, text| answer(text)),
             is_strict: true,
             idle: None,
+            size: 65_536,
         }
     }
 
@@ -193,6 +196,13 @@ impl Script {
     #[must_use]
     pub fn idle(mut self, after: Duration) -> Self {
         self.idle = Some(after);
+        self
+    }
+
+    /// Takes messages of so many bytes rather than 64 KiB; at most 4 MiB.
+    #[must_use]
+    pub fn size(mut self, bytes: u64) -> Self {
+        self.size = bytes;
         self
     }
 
@@ -310,7 +320,7 @@ impl Script {
         if is_wrong && self.is_strict {
             return vec![Out::Close(1002)];
         }
-        if got.announced > 65_536 || whole.len() + got.payload.len() > 65_536 {
+        if got.announced > self.size || (whole.len() + got.payload.len()) as u64 > self.size {
             return vec![Out::Close(1009)];
         }
         match got.opcode {
@@ -401,7 +411,7 @@ fn take(buffer: &mut Vec<u8>) -> Option<Got> {
         mask = *buffer.get(head..)?.first_chunk::<4>()?;
         head += 4;
     }
-    let fits = usize::try_from(announced).ok().filter(|size| *size <= 1 << 20);
+    let fits = usize::try_from(announced).ok().filter(|size| *size <= 4 << 20);
     let payload = match fits {
         Some(size) => {
             buffer.get(head..head + size)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()

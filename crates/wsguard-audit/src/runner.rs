@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::CHECKS;
 use crate::check::{Check, Need, Severity, Turn};
-use crate::discover::dialect::Dialect;
+use crate::discover::dialect::{Dialect, Template};
 use crate::discover::discover;
 use crate::outcome::{Outcome, Status};
 use crate::probe::budget::{Budget, Limits};
@@ -402,7 +402,11 @@ impl Runner<'_> {
                 Need::Tls if !self.shared.target.tls => {
                     Some(Outcome::skipped("the target does not use TLS (WSA-TLS-01 says so)"))
                 }
-                Need::Json if !way.dialect.is_json() && !matches!(way.dialect, Dialect::SocketIo(_)) => {
+                Need::Json
+                    if !(way.dialect.is_json()
+                        || matches!(way.dialect, Dialect::SocketIo(_) | Dialect::EngineIo(_))
+                        || (options.send.is_some() && way.template.as_ref().is_some_and(Template::is_json))) =>
+                {
                     Some(Outcome::skipped(format!("the messages of the target are not JSON: {}", way.dialect.name())))
                 }
                 Need::Full if !options.full => missing("more time", "--full"),

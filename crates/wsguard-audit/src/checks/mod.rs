@@ -25,6 +25,19 @@ mod csrf_08;
 mod csrf_09;
 mod csrf_10;
 mod in_01;
+mod in_02;
+mod in_03;
+mod in_04;
+mod in_05;
+mod in_06;
+mod in_07;
+mod in_08;
+mod in_09;
+mod in_10;
+mod in_11;
+mod in_12;
+mod input;
+mod internals;
 mod proto_05;
 mod rate_02;
 mod tls;
@@ -68,6 +81,17 @@ pub const ALL: &[Check] = &[
     Check { meta: &csrf_09::META, run: |probe| Box::pin(csrf_09::run(probe)) },
     Check { meta: &csrf_10::META, run: |probe| Box::pin(csrf_10::run(probe)) },
     Check { meta: &in_01::META, run: |probe| Box::pin(in_01::run(probe)) },
+    Check { meta: &in_02::META, run: |probe| Box::pin(in_02::run(probe)) },
+    Check { meta: &in_03::META, run: |probe| Box::pin(in_03::run(probe)) },
+    Check { meta: &in_04::META, run: |probe| Box::pin(in_04::run(probe)) },
+    Check { meta: &in_05::META, run: |probe| Box::pin(in_05::run(probe)) },
+    Check { meta: &in_06::META, run: |probe| Box::pin(in_06::run(probe)) },
+    Check { meta: &in_07::META, run: |probe| Box::pin(in_07::run(probe)) },
+    Check { meta: &in_08::META, run: |probe| Box::pin(in_08::run(probe)) },
+    Check { meta: &in_09::META, run: |probe| Box::pin(in_09::run(probe)) },
+    Check { meta: &in_10::META, run: |probe| Box::pin(in_10::run(probe)) },
+    Check { meta: &in_11::META, run: |probe| Box::pin(in_11::run(probe)) },
+    Check { meta: &in_12::META, run: |probe| Box::pin(in_12::run(probe)) },
     Check { meta: &proto_05::META, run: |probe| Box::pin(proto_05::run(probe)) },
     Check { meta: &rate_02::META, run: |probe| Box::pin(rate_02::run(probe)) },
     Check { meta: &tls_01::META, run: |probe| Box::pin(tls_01::run(probe)) },

@@ -112,6 +112,11 @@ impl Template {
         Self { send: send.to_owned(), expect: expect.to_owned(), echoes }
     }
 
+    /// It is an object of JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        serde_json::from_str::<Value>(&self.message("1", "c", "m")).is_ok_and(|value| value.is_object())
+    }
+
     /// The message with its places filled.
     pub(crate) fn message(&self, id: &str, csrf: &str, marker: &str) -> String {
         self.send.replace("{id}", id).replace("{csrf}", csrf).replace("{marker}", marker)
