@@ -277,7 +277,7 @@ fn judge(texts: &[Value]) {
     let script = modules.join(".hostile-markup-judge.mjs");
     fs::copy(root.join("testkit/browser/markup-judge.mjs"), &script).unwrap();
     let mut node = Command::new("node").arg(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let lines: String = texts.iter().map(|text| format!("{text}\n")).collect();
+    let lines = texts.iter().map(|text| format!("{text}\n")).collect::<Vec<_>>().concat();
     node.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
     let output = node.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

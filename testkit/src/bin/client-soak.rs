@@ -34,7 +34,7 @@ const REPORT: Duration = Duration::from_secs(5);
 /// How much the memory of the second half may be above that of the first, in KiB: an arena more or less.
 const GROWTH_KIB_MAX: u64 = 4_096;
 /// Longest time for what is on its way at the end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Numbers that look random and are the same for each seed.
 struct Dice(u64);

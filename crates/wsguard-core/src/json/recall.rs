@@ -282,7 +282,7 @@ mod tests {
                     .collect();
                 for (start, end) in spans {
                     for value in VALUES {
-                        let text = format!("{}{value}{}", &shape[..start], &shape[end..]);
+                        let text = format!("{}{value}{}", shape.split_at(start).0, shape.split_at(end).1);
                         let want = outcome(&text, &limits, &mut Tape::new());
                         tape.clear();
                         recalled += u32::from(recall(&text, &limits, &mut tape));
@@ -301,10 +301,11 @@ mod tests {
             let mut tape = Tape::new();
             outcome(shape, &limits, &mut tape).unwrap();
             for at in 0..shape.len() {
-                let mut texts = vec![shape[..at].to_owned(), format!("{shape}{}", &shape[at..])];
+                let (head, tail) = shape.split_at(at);
+                let behind = shape.split_at(at + 1).1;
+                let mut texts = vec![head.to_owned(), format!("{shape}{tail}")];
                 texts.extend(
-                    ["\"", "{", "}", ",", ":", " ", "0", "a", "[", "]"]
-                        .map(|byte| format!("{}{byte}{}", &shape[..at], &shape[at + 1..])),
+                    ["\"", "{", "}", ",", ":", " ", "0", "a", "[", "]"].map(|byte| format!("{head}{byte}{behind}")),
                 );
                 for text in texts {
                     let want = outcome(&text, &limits, &mut Tape::new());

@@ -147,8 +147,7 @@ fn judged_ns(types: usize) -> f64 {
 }
 
 fn charged_ns(keys: u32) -> f64 {
-    let mut charge = rate_keys(keys);
-    quickest_ns(100_000, || charge())
+    quickest_ns(100_000, rate_keys(keys))
 }
 
 fn validated_ns() -> f64 {
