@@ -324,9 +324,9 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let file = File { path: "generated.txt".into(), text: "now\n".to_owned() };
         assert!(file.is_stale(&folder), "missing");
-        std::fs::write(folder.join(file.path), "before\n").unwrap();
+        std::fs::write(folder.join(&file.path), "before\n").unwrap();
         assert!(file.is_stale(&folder), "changed");
-        std::fs::write(folder.join(file.path), "now\n").unwrap();
+        std::fs::write(folder.join(&file.path), "now\n").unwrap();
         assert!(!file.is_stale(&folder), "same");
         std::fs::remove_dir_all(&folder).unwrap();
     }
