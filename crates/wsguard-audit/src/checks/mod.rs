@@ -38,8 +38,28 @@ mod in_11;
 mod in_12;
 mod input;
 mod internals;
+mod proto;
+mod proto_01;
+mod proto_02;
+mod proto_03;
+mod proto_04;
 mod proto_05;
+mod proto_06;
+mod proto_07;
+mod proto_08;
+mod proto_09;
+mod proto_10;
+mod proto_11;
+mod rate_01;
 mod rate_02;
+mod rate_03;
+mod rate_08;
+mod res_01;
+mod res_02;
+mod res_03;
+mod res_04;
+mod res_05;
+mod res_07;
 mod tls;
 mod tls_01;
 mod tls_02;
@@ -92,8 +112,27 @@ pub const ALL: &[Check] = &[
     Check { meta: &in_10::META, run: |probe| Box::pin(in_10::run(probe)) },
     Check { meta: &in_11::META, run: |probe| Box::pin(in_11::run(probe)) },
     Check { meta: &in_12::META, run: |probe| Box::pin(in_12::run(probe)) },
+    Check { meta: &proto_01::META, run: |probe| Box::pin(proto_01::run(probe)) },
+    Check { meta: &proto_02::META, run: |probe| Box::pin(proto_02::run(probe)) },
+    Check { meta: &proto_03::META, run: |probe| Box::pin(proto_03::run(probe)) },
+    Check { meta: &proto_04::META, run: |probe| Box::pin(proto_04::run(probe)) },
     Check { meta: &proto_05::META, run: |probe| Box::pin(proto_05::run(probe)) },
+    Check { meta: &proto_06::META, run: |probe| Box::pin(proto_06::run(probe)) },
+    Check { meta: &proto_07::META, run: |probe| Box::pin(proto_07::run(probe)) },
+    Check { meta: &proto_08::META, run: |probe| Box::pin(proto_08::run(probe)) },
+    Check { meta: &proto_09::META, run: |probe| Box::pin(proto_09::run(probe)) },
+    Check { meta: &proto_10::META, run: |probe| Box::pin(proto_10::run(probe)) },
+    Check { meta: &proto_11::META, run: |probe| Box::pin(proto_11::run(probe)) },
+    Check { meta: &rate_01::META, run: |probe| Box::pin(rate_01::run(probe)) },
     Check { meta: &rate_02::META, run: |probe| Box::pin(rate_02::run(probe)) },
+    Check { meta: &rate_03::META, run: |probe| Box::pin(rate_03::run(probe)) },
+    Check { meta: &rate_08::META, run: |probe| Box::pin(rate_08::run(probe)) },
+    Check { meta: &res_01::META, run: |probe| Box::pin(res_01::run(probe)) },
+    Check { meta: &res_02::META, run: |probe| Box::pin(res_02::run(probe)) },
+    Check { meta: &res_03::META, run: |probe| Box::pin(res_03::run(probe)) },
+    Check { meta: &res_04::META, run: |probe| Box::pin(res_04::run(probe)) },
+    Check { meta: &res_05::META, run: |probe| Box::pin(res_05::run(probe)) },
+    Check { meta: &res_07::META, run: |probe| Box::pin(res_07::run(probe)) },
     Check { meta: &tls_01::META, run: |probe| Box::pin(tls_01::run(probe)) },
     Check { meta: &tls_02::META, run: |probe| Box::pin(tls_02::run(probe)) },
     Check { meta: &tls_03::META, run: |probe| Box::pin(tls_03::run(probe)) },

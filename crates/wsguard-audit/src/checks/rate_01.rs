@@ -1,0 +1,76 @@
+//! Many messages at once.
+
+use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
+use crate::outcome::Outcome;
+use crate::probe::Probe;
+use crate::probe::session::Answer;
+use crate::probe::socket::Event;
+
+pub(super) const META: Meta = Meta {
+    id: "WSA-RATE-01",
+    title: "Messages rate limited",
+    category: Category::RateLimiting,
+    severity: Severity::Medium,
+    needs: &[Need::Baseline, Need::Template],
+    turn: Turn::Alone,
+    intrusive: false,
+    since: "0.1.0",
+    refs: Refs { cwe: &[770], asvs: &["2.4.1"], url: "https://cwe.mitre.org/data/definitions/770.html" },
+    what: "Sends the good message 120 times (with `--full` 1000 times) within 10 s on one connection, each as soon as the \
+           one before it is answered, and stops at the first that is limited.",
+    why: "A message costs the sender nothing and the server a parse, a lookup, a write; one peer without a limit works \
+          for thousands.",
+    remedy: "Limit messages by identity with a bucket, answer an error with a time to wait, and close who goes on.",
+    traps: "Answers are counted: messages that are dropped without a word are a limit as well, once the good message is \
+            answered again after a rest. A limit above what is sent is not seen: then `warn`, `fail` only at 1000.",
+};
+
+pub(super) async fn run(probe: &Probe) -> Outcome {
+    let mut session = match probe.session().await {
+        Ok(session) => session,
+        Err(outcome) => return outcome,
+    };
+    let messages = if probe.options().full { 1_000_u32 } else { 120 };
+    let began = session.socket.age();
+    for number in 1..=messages {
+        match session.ask().await {
+            Answer::Served(_) => {}
+            Answer::Limited(text) => {
+                return Outcome::pass(format!("message {number}: {}", crate::probe::shortened(&text)));
+            }
+            Answer::Ended(end @ Event::Close { code: Some(1008 | 1013 | 4000..=4999), .. }) => {
+                return Outcome::pass(format!("message {number}: {end}"));
+            }
+            // The first messages of a connection are served in the baseline: an end here may be anything.
+            Answer::Ended(end) if number > 10 => {
+                return Outcome::pass(format!("message {number}: {end}")).probable();
+            }
+            Answer::Refused(text) if number > 10 => {
+                return Outcome::pass(format!("message {number}: {}", crate::probe::shortened(&text))).probable();
+            }
+            Answer::Silent(_) if number > 10 => return dropped(probe, number).await,
+            other => return Outcome::unknown(format!("message {number}: {}", other.shown())),
+        }
+        let took = session.socket.age() - began;
+        if took > 10.0 * f64::from(messages) / 120.0 {
+            return Outcome::unknown(format!("the target answered {number} messages in {took:.0} s: too slow to tell"))
+                .settled_by("a run nearer to the target");
+        }
+    }
+    let seen = format!("{messages} messages in {:.1} s, all answered", session.socket.age() - began);
+    if probe.options().full { Outcome::fail(seen) } else { Outcome::warn(seen) }
+}
+
+/// Dropping without a word is a limit if it ends.
+async fn dropped(probe: &Probe, number: u32) -> Outcome {
+    probe.wait(11.0).await;
+    let serves = match probe.session().await {
+        Ok(mut session) => session.still_serves().await,
+        Err(outcome) => return outcome,
+    };
+    if serves {
+        Outcome::pass(format!("message {number} is not answered; after a rest the next one is")).probable()
+    } else {
+        Outcome::unknown(format!("message {number} is not answered, and none after a rest either"))
+    }
+}

@@ -1,0 +1,85 @@
+//! A message of very many small parts.
+
+use super::proto::{After, after};
+use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
+use crate::outcome::Outcome;
+use crate::probe::Probe;
+use crate::probe::frame::{Frame, Opcode};
+use crate::probe::session::Session;
+use crate::probe::socket::Event;
+
+pub(super) const META: Meta = Meta {
+    id: "WSA-RES-03",
+    title: "Number of fragments limited",
+    category: Category::Resources,
+    severity: Severity::High,
+    needs: &[Need::Baseline],
+    turn: Turn::Alone,
+    intrusive: false,
+    since: "0.1.0",
+    refs: Refs { cwe: &[770], asvs: &["2.2.1"], url: "https://www.rfc-editor.org/rfc/rfc6455#section-5.4" },
+    what: "Sends a good message in two parts with 2048 empty fragments between them (with `--full` 20000), then one with \
+           2048 fragments of one byte; a target without a known message gets a ping behind them.",
+    why: "What a server keeps about a fragment is many times the fragment; empty ones do not even count towards a limit \
+          of bytes. Several libraries were brought down by it.",
+    remedy: "Count fragments, empty ones too, and close with 1008 after a few hundred.",
+    traps: "A close by a limit of frames in time has the same effect: it counts. 2048 that are taken are a `warn`, 20000 a \
+            failure.",
+};
+
+pub(super) async fn run(probe: &Probe) -> Outcome {
+    let count = if probe.options().full { 20_000 } else { 2_048 };
+    let (mut taken, mut seen) = (Vec::new(), Vec::new());
+    for (name, filler) in [("empty fragments", &b""[..]), ("fragments of one byte", b" ")] {
+        let mut session = match probe.session().await {
+            Ok(session) => session,
+            Err(outcome) => return outcome.and_all(taken).and_all(seen),
+        };
+        let after = flood(&mut session, count, filler).await;
+        let shown = format!("{count} {name}: {}", after.shown());
+        match after {
+            After::Ended(_) => seen.push(shown),
+            After::Answered(_) | After::LivesOn(_) => taken.push(shown),
+            After::Stuck | After::Nothing(_) => return Outcome::unknown(shown).and_all(taken).and_all(seen),
+        }
+    }
+    match taken.is_empty() {
+        true => Outcome::pass(seen.join("; ")),
+        false if probe.options().full => Outcome::fail(taken.join("; ")).and_all(seen),
+        false => Outcome::warn(taken.join("; ")).and_all(seen),
+    }
+}
+
+/// A message whose fragments are many. With a template it is finished, so that its answer tells.
+async fn flood(session: &mut Session, count: usize, filler: &[u8]) -> After {
+    let message = session.message();
+    let text = message.as_ref().map_or_else(|| "x".to_owned(), |message| message.text.clone());
+    let mut frames = vec![Frame { fin: false, ..Frame::text(&text) }];
+    frames.resize_with(count, || Frame { fin: false, ..Frame::new(Opcode::CONTINUATION, filler) });
+    match &message {
+        Some(_) => frames.push(Frame::new(Opcode::CONTINUATION, "")),
+        None => frames.push(Frame::ping("taken")),
+    }
+    for part in frames.chunks(256) {
+        if let Err(spent) = session.socket.send_all(part).await {
+            return After::Nothing(Outcome::unknown(spent.to_string()));
+        }
+    }
+    if message.is_some() {
+        return after(session, message.as_ref(), 5.0).await;
+    }
+    loop {
+        match session.socket.next(5.0).await {
+            Event::Pong(_) => {
+                // The pong can overtake the close.
+                return match session.socket.until_end(0.7).await {
+                    end if end.is_end() => After::Ended(end),
+                    _ => After::LivesOn("a ping behind them is answered".into()),
+                };
+            }
+            Event::Quiet => return After::Stuck,
+            end if end.is_end() => return After::Ended(end),
+            _ => {}
+        }
+    }
+}
