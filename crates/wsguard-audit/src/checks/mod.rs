@@ -24,6 +24,13 @@ mod csrf_07;
 mod csrf_08;
 mod csrf_09;
 mod csrf_10;
+mod disc_01;
+mod disc_04;
+mod err_01;
+mod err_02;
+mod err_03;
+mod err_04;
+mod err_05;
 mod in_01;
 mod in_02;
 mod in_03;
@@ -38,6 +45,9 @@ mod in_11;
 mod in_12;
 mod input;
 mod internals;
+mod mon_02;
+mod mon_03;
+mod mon_04;
 mod proto;
 mod proto_01;
 mod proto_02;
@@ -100,6 +110,13 @@ pub const ALL: &[Check] = &[
     Check { meta: &csrf_08::META, run: |probe| Box::pin(csrf_08::run(probe)) },
     Check { meta: &csrf_09::META, run: |probe| Box::pin(csrf_09::run(probe)) },
     Check { meta: &csrf_10::META, run: |probe| Box::pin(csrf_10::run(probe)) },
+    Check { meta: &disc_01::META, run: |probe| Box::pin(disc_01::run(probe)) },
+    Check { meta: &disc_04::META, run: |probe| Box::pin(disc_04::run(probe)) },
+    Check { meta: &err_01::META, run: |probe| Box::pin(err_01::run(probe)) },
+    Check { meta: &err_02::META, run: |probe| Box::pin(err_02::run(probe)) },
+    Check { meta: &err_03::META, run: |probe| Box::pin(err_03::run(probe)) },
+    Check { meta: &err_04::META, run: |probe| Box::pin(err_04::run(probe)) },
+    Check { meta: &err_05::META, run: |probe| Box::pin(err_05::run(probe)) },
     Check { meta: &in_01::META, run: |probe| Box::pin(in_01::run(probe)) },
     Check { meta: &in_02::META, run: |probe| Box::pin(in_02::run(probe)) },
     Check { meta: &in_03::META, run: |probe| Box::pin(in_03::run(probe)) },
@@ -112,6 +129,9 @@ pub const ALL: &[Check] = &[
     Check { meta: &in_10::META, run: |probe| Box::pin(in_10::run(probe)) },
     Check { meta: &in_11::META, run: |probe| Box::pin(in_11::run(probe)) },
     Check { meta: &in_12::META, run: |probe| Box::pin(in_12::run(probe)) },
+    Check { meta: &mon_02::META, run: |probe| Box::pin(mon_02::run(probe)) },
+    Check { meta: &mon_03::META, run: |probe| Box::pin(mon_03::run(probe)) },
+    Check { meta: &mon_04::META, run: |probe| Box::pin(mon_04::run(probe)) },
     Check { meta: &proto_01::META, run: |probe| Box::pin(proto_01::run(probe)) },
     Check { meta: &proto_02::META, run: |probe| Box::pin(proto_02::run(probe)) },
     Check { meta: &proto_03::META, run: |probe| Box::pin(proto_03::run(probe)) },

@@ -99,6 +99,11 @@ impl Shared {
         self.later(self.pace.seconds(seconds).max(Duration::from_millis(1_500)))
     }
 
+    /// The same for something that comes at once or not at all, so that a check may wait for it several times.
+    pub(crate) fn soon(&self, seconds: f64) -> Instant {
+        self.later(self.pace.seconds(seconds).max(Duration::from_millis(250)))
+    }
+
     /// Keeps what the target said for the checks that look at all of it.
     pub(crate) fn heard(&self, check: &'static str, kind: &'static str, text: &str) {
         if text.is_empty() {

@@ -1,0 +1,81 @@
+//! The next peer after a bad one.
+
+use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
+use crate::outcome::Outcome;
+use crate::probe::Probe;
+use crate::probe::entry::Entry;
+use crate::probe::frame::{Frame, Opcode};
+
+pub(super) const META: Meta = Meta {
+    id: "WSA-ERR-05",
+    title: "Survives bad messages",
+    category: Category::Errors,
+    severity: Severity::High,
+    needs: &[Need::Baseline],
+    turn: Turn::Alone,
+    intrusive: false,
+    since: "0.1.0",
+    refs: Refs { cwe: &[755], asvs: &["16.5.4"], url: "https://cwe.mitre.org/data/definitions/755.html" },
+    what: "Sends an unfinished document, `null`, an empty list and bytes that are no UTF-8, each on a good connection of its own, and looks after each whether a new good connection is served. The audit also looks between all its checks: a target that stops answering is reported here.",
+    why: "One message that ends the process ends the service for everybody.",
+    remedy: "Catch errors where messages are handled, close the one connection, and let a supervisor restart what still dies.",
+    traps: "A target that refuses the auditor after his offences protects itself: that is no death, and `unknown`. Whether known and unknown names are told apart at a login is not looked at.",
+};
+
+pub(super) async fn run(probe: &Probe) -> Outcome {
+    judge(probe).await.unwrap_or_else(|outcome| outcome)
+}
+
+async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
+    let prefix: String = probe
+        .way()
+        .template
+        .iter()
+        .flat_map(|template| template.send.chars())
+        .take_while(char::is_ascii_digit)
+        .collect();
+    let bad: [(&str, Vec<u8>); 4] = [
+        ("an unfinished document", format!("{prefix}{{\"a\":").into_bytes()),
+        ("null", format!("{prefix}null").into_bytes()),
+        ("an empty list", format!("{prefix}[]").into_bytes()),
+        ("bytes that are no UTF-8", vec![0xff, 0xfe]),
+    ];
+    let mut seen = Vec::new();
+    for (name, bytes) in bad {
+        let mut session = probe.session().await.map_err(|outcome| outcome.and_all(seen.clone()))?;
+        if let Err(spent) = session.socket.send(&Frame::new(Opcode::TEXT, bytes)).await {
+            return Err(Outcome::unknown(spent.to_string()).and_all(seen));
+        }
+        let deadline = probe.shared().soon(0.7);
+        let event = session.socket.next_until(deadline).await;
+        drop(session);
+        let mut entry = probe.enter_as_self(&probe.request()).await;
+        if !is_served(probe, &entry) {
+            probe.wait(5.0).await;
+            entry = probe.enter_as_self(&probe.request()).await;
+        }
+        let shown = format!("{name}: {event}; then a good connection: {}", entry.shown());
+        if is_served(probe, &entry) {
+            seen.push(shown);
+            continue;
+        }
+        return Ok(match entry {
+            Entry::Unreached(why) if !why.contains("used up") && !why.contains("again and again") => {
+                Outcome::fail(shown)
+            }
+            Entry::Open { .. } => Outcome::fail(shown).probable(),
+            _ => Outcome::unknown(shown).settled_by("another run, later"),
+        }
+        .and_all(seen));
+    }
+    let first = seen.first().cloned().unwrap_or_default();
+    Ok(Outcome::pass(first).and_all(seen.into_iter().skip(1)))
+}
+
+fn is_served(probe: &Probe, entry: &Entry) -> bool {
+    match entry {
+        Entry::Served { .. } => true,
+        Entry::Open { .. } => probe.way().template.is_none(),
+        _ => false,
+    }
+}
