@@ -21,15 +21,17 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLE = ROOT / "testkit/instructions.json"
 TOLERANCE = 0.03
 
-# Part: how often it is done in the two runs, and the messages, frames or texts of one time.
+# Part: how often it is done in the two runs, and the messages, frames or texts of one time. Where the cryptography is
+# started, gathering entropy takes some hundred thousand instructions more or less: there the difference must be large.
 PARTS = {
     "scan": (2_000, 6_000, 1),
     "scan_of_escapes": (2_000, 6_000, 1),
     "scan_and_schema_of_8_kib": (100, 300, 1),
-    "judge": (2_000, 6_000, 1),
-    "path_of_8_chats": (200, 1_000, 8),
-    "chat_to_100_members": (20, 60, 100),
+    "judge": (2_000, 42_000, 1),
+    "path_of_8_chats": (200, 3_200, 8),
 }
+# Counted on request (`--profile`) but not guarded: the order in which a room's members are met is another in each run.
+UNGUARDED = {"chat_to_100_members": (20, 220, 100)}
 
 
 def fail(text, code=1):
@@ -67,7 +69,7 @@ def count(program, part):
 
 def profile(program, part):
     """Own instructions of each function, a time: the difference of two runs."""
-    few, many, units = PARTS[part]
+    few, many, units = (PARTS | UNGUARDED)[part]
     sums = []
     with tempfile.TemporaryDirectory() as scratch:
         for times in (few, many):
