@@ -244,7 +244,7 @@ pub(super) fn usual(quantity: Quantity, column: f32) -> f32 {
     }
 }
 
-/// A profile for each role, made when its first session begins. [`ROLES_MAX`] take 2.2 MiB at most.
+/// A profile for each role, made when its first session begins. `ROLES_MAX` roles take 2.2 MiB at most.
 #[derive(Debug, Default)]
 pub struct Profiles {
     slots: [Slot; ROLES_MAX],
