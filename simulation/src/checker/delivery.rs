@@ -89,9 +89,9 @@ fn replay(trace: &[Entry], found: &mut Vec<Violation>) {
                 }
                 *last = *seq;
                 let of_session = told.get(session.as_str()).unwrap_or(&none);
-                let (list, count) = if *alone { (&of_session.alone, of_alone) } else { (&of_session.to_all, of_all) };
-                let expected = list.get(*count);
-                *count += 1;
+                let (sent, index) = if *alone { (&of_session.alone, of_alone) } else { (&of_session.to_all, of_all) };
+                let expected = sent.get(*index);
+                *index += 1;
                 if expected != tag.as_ref() {
                     wrong(format!("frame {seq} of session {session} is {tag:?} in place of {expected:?}"));
                 }

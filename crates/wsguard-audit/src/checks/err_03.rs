@@ -14,7 +14,7 @@ pub(super) const META: Meta = Meta {
     category: Category::Errors,
     severity: Severity::Low,
     needs: &[Need::Baseline],
-    turn: Turn::Quiet,
+    turn: Turn::Alone,
     intrusive: false,
     since: "0.1.0",
     refs: Refs { cwe: &[209, 117], asvs: &["16.5.1"], url: "https://www.rfc-editor.org/rfc/rfc6455#section-7.1.6" },
