@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench instructions anomaly conformance fuzz lab audit-bench setup demo client-soak client-soak-rust worlds faults soak help
+.PHONY: run test check bench instructions anomaly conformance fuzz lab audit-bench setup demo client-soak client-soak-rust worlds faults soak docs help
 
 help: ## shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,6 +20,9 @@ test: setup ## runs every test
 
 check: ## formatting, lints, documents, generated files, dependency edges
 	scripts/check.sh
+
+docs: ## builds the book into target/book and follows its links
+	scripts/docs.sh
 
 instructions: setup ## counts the instructions of the message path and compares them with the last that were written down
 	scripts/instructions.py $(ARGS)

@@ -26,8 +26,9 @@ for package in packages/client packages/demo; do
     npm ci --prefix "$package" --silent --no-audit --no-fund
   fi
 done
-say "packing the client and installing it in examples/react, as its users do"
+say "packing the client and installing it in examples/react and examples/node, as its users do"
 examples/react/install.sh
+examples/node/install.sh
 if ! command -v valgrind >/dev/null; then
   say "installing Debian's valgrind, which counts instructions"
   apt_install valgrind

@@ -5,6 +5,7 @@ pub mod evaluation;
 pub mod log_table;
 pub mod path;
 pub mod peer;
+pub mod program;
 pub mod proxy;
 pub mod scripted;
 pub mod traces;

@@ -35,7 +35,15 @@ pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let output = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "-p", "wsguard-cli", "-j2", "--message-format=json-render-diagnostics"])
+            .args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--bin",
+                "wsguard",
+                "-j2",
+                "--message-format=json-render-diagnostics",
+            ])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .stderr(Stdio::inherit())
             .output()

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 use crate::codegen::File;
 
@@ -54,19 +53,29 @@ pub(crate) fn registry(root: &Path) -> Result<File, String> {
 /// # Errors
 /// When the crate does not build, or says something else than pages.
 pub(crate) fn pages(root: &Path) -> Result<Vec<File>, String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["run", "--quiet", "--package", "wsguard-audit", "--example", "catalogue"])
-        .current_dir(root)
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .map_err(|error| format!("run the catalogue: {error}"))?;
-    if !output.status.success() {
-        return Err("run the catalogue: wsguard-audit does not build (see above)".into());
-    }
-    let pages: BTreeMap<String, String> =
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("read the catalogue: {error}"))?;
+    let pages: BTreeMap<String, String> = crate::codegen::said_by(root, "catalogue")?;
     Ok(pages.into_iter().map(|(name, text)| File { path: format!("{PAGES}/{name}"), text }).collect())
+}
+
+/// The table of contents of the book, with the checks where it says so.
+///
+/// # Errors
+/// When it cannot be read, or has no such place.
+pub(crate) fn summary(root: &Path, pages: &[File]) -> Result<File, String> {
+    const PATH: &str = "docs/SUMMARY.md";
+    const PLACE: (&str, &str) = ("<!-- made by `cargo xtask codegen` -->\n", "<!-- end -->");
+    let text = std::fs::read_to_string(root.join(PATH)).map_err(|error| format!("read {PATH}: {error}"))?;
+    let place = text.split_once(PLACE.0).and_then(|(before, rest)| Some((before, rest.split_once(PLACE.1)?.1)));
+    let (before, after) = place.ok_or_else(|| format!("read {PATH}: it has no place for the checks"))?;
+    let mut lines = String::new();
+    for page in pages {
+        if let Some(title) = page.text.lines().next().and_then(|line| line.strip_prefix("# WSA-")) {
+            let file = page.path.trim_start_matches("docs/");
+            // Writing to a String does not fail.
+            let _ = writeln!(lines, "    - [WSA-{title}]({file})");
+        }
+    }
+    Ok(File { path: PATH.into(), text: format!("{before}{}{lines}{}{after}", PLACE.0, PLACE.1) })
 }
 
 /// Pages of checks that are gone.

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wsguard_protocol::frames::{CLIENT_FRAMES, FrameKind, SERVER_FRAMES};
 use wsguard_protocol::{
     CloseCode, ENDPOINT_PATH, ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, SUBPROTOCOL_RESUME, limits,
@@ -28,6 +30,25 @@ impl File {
     }
 }
 
+/// What the example `name` of a crate prints, as JSON. The whole workspace is built, so that no crate is built twice with
+/// other features.
+///
+/// # Errors
+/// When the crate does not build, or says something else.
+pub(crate) fn said_by<T: DeserializeOwned>(root: &Path, name: &str) -> Result<T, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["run", "--quiet", "--example", name])
+        .current_dir(root)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("run the example {name}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("run the example {name}: its crate does not build (see above)"));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("read what the example {name} says: {error}"))
+}
+
 /// Every generated file, as it should be.
 ///
 /// # Errors
@@ -42,7 +63,7 @@ pub(crate) fn files() -> Result<Vec<File>, String> {
 /// The limits of the protocol: name, value, and the sentence that generated code carries.
 ///
 /// A module cannot be listed by a program; a test holds this table against the source of the module.
-const LIMITS: [(&str, u64, &str); 12] = [
+pub(crate) const LIMITS: [(&str, u64, &str); 12] = [
     ("MESSAGE_BYTES_MAX", limits::MESSAGE_BYTES_MAX as u64, "Largest message, in bytes of UTF-8."),
     (
         "FIRST_MESSAGE_BYTES_MAX",

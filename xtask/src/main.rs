@@ -1,4 +1,4 @@
-//! Chores of the workspace: `cargo xtask codegen [--check]` and `cargo xtask tidy`.
+//! Chores of the workspace: `cargo xtask codegen [--check]`, `cargo xtask tidy`, `cargo xtask links [--book DIR]`.
 //!
 //! Exit codes as in the rest of wsguard: 0 good, 1 something is stale or forbidden, 2 wrong usage or a tool that
 //! could not do its work.
@@ -7,12 +7,15 @@
 
 mod checks;
 mod codegen;
+mod configuration;
+mod links;
+mod preprocess;
 mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask codegen [--check] | cargo xtask tidy";
+const USAGE: &str = "usage: cargo xtask codegen [--check] | cargo xtask tidy | cargo xtask links [--book DIR]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +25,11 @@ fn main() -> ExitCode {
         ["codegen"] => generate(&root),
         ["codegen", "--check"] => check(&root),
         ["tidy"] => tidy(&root),
+        ["links"] => broken(links::in_sources(&root)),
+        ["links", "--book", book] => broken(links::in_book(Path::new(book))),
+        // mdBook asks for these two: docs/book.toml.
+        ["preprocess"] => preprocess::run(&root).map(|()| true),
+        ["preprocess", "supports", renderer] => Ok(*renderer == "html"),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {
@@ -44,12 +52,28 @@ fn generate(root: &Path) -> Result<bool, String> {
     // The list of the checks comes first: their pages are made by the crate that it is part of.
     write(root, &[checks::registry(root)?])?;
     write(root, &codegen::files()?)?;
-    write(root, &checks::pages(root)?)?;
+    write(root, &pages(root)?)?;
     for stray in checks::strays(root)? {
         std::fs::remove_file(root.join(&stray)).map_err(|error| format!("remove {stray}: {error}"))?;
         println!("removed {stray}");
     }
     Ok(true)
+}
+
+/// What is made by programs of other crates.
+fn pages(root: &Path) -> Result<Vec<codegen::File>, String> {
+    let mut pages = checks::pages(root)?;
+    pages.push(checks::summary(root, &pages)?);
+    pages.push(configuration::page(root)?);
+    Ok(pages)
+}
+
+fn broken(found: Result<Vec<String>, String>) -> Result<bool, String> {
+    let found = found?;
+    for link in &found {
+        println!("broken link: {link}");
+    }
+    Ok(found.is_empty())
 }
 
 fn write(root: &Path, files: &[codegen::File]) -> Result<(), String> {
@@ -69,7 +93,7 @@ fn check(root: &Path) -> Result<bool, String> {
     let mut files = codegen::files()?;
     // Pages of a list that is stale would be of the old one.
     if !registry.is_stale(root) {
-        files.extend(checks::pages(root)?);
+        files.extend(pages(root)?);
     }
     files.push(registry);
     let stale = files.iter().filter(|file| file.is_stale(root)).map(|file| file.path.clone());

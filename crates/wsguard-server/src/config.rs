@@ -26,6 +26,7 @@ mod error;
 mod limit;
 mod penalty;
 mod read;
+mod reference;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub use admin_key::{ADMIN_KEY_CHARS_MAX, ADMIN_KEY_CHARS_MIN, AdminKey};
 pub use error::{ConfigError, ConfigErrors, Place, Warning};
 pub use limit::{LimitRow, Unit};
 use read::Reader;
+pub use reference::{KeyRow, reference};
 use source::Settings;
 pub use source::{FILE_BYTES_MAX, LIST_ENTRIES_MAX};
 

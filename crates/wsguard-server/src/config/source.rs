@@ -26,47 +26,114 @@ enum Shape {
     Table,
 }
 
-struct Key {
-    name: &'static str,
+pub(super) struct Key {
+    pub(super) name: &'static str,
     shape: Shape,
     /// Names a file with a secret: the value is never repeated in an error, and `…_FILE` is a second name of its variable.
     secret: bool,
+    /// What a value looks like.
+    pub(super) form: &'static str,
+    /// What holds where it is not set.
+    pub(super) default: &'static str,
+    pub(super) meaning: &'static str,
+    /// Why the default is what it is.
+    pub(super) reason: &'static str,
 }
 
-const fn key(name: &'static str, shape: Shape, secret: bool) -> Key {
-    Key { name, shape, secret }
+macro_rules! keys {
+    ($($name:literal, $shape:ident, $secret:literal, $form:literal, $default:literal, $meaning:literal, $reason:literal;)*) => {
+        /// The keys that are no limits; [`LIMITS`] has the others.
+        pub(super) const KEYS: &[Key] = &[$(Key {
+            name: $name, shape: Shape::$shape, secret: $secret, form: $form, default: $default, meaning: $meaning,
+            reason: $reason,
+        }),*];
+    };
 }
 
-/// The keys that are no limits; [`LIMITS`] has the others.
-const KEYS: &[Key] = &[
-    key("server.listen", Shape::One, false),
-    key("server.admin", Shape::One, false),
-    key("server.workers", Shape::One, false),
-    key("tls.cert", Shape::One, false),
-    key("tls.key", Shape::One, true),
-    key("proxy.trusted", Shape::List, false),
-    key("admin.key_file", Shape::One, true),
-    key("origin.allow", Shape::List, false),
-    key("host.allow", Shape::List, false),
-    key("auth.keys", Shape::List, true),
-    key("auth.jwks", Shape::One, false),
-    key("auth.jwks_ca", Shape::One, false),
-    key("auth.issuer", Shape::One, false),
-    key("auth.audience", Shape::One, false),
-    key("auth.methods", Shape::List, false),
-    key("auth.allow_query_token", Shape::One, false),
-    key("rate.mode", Shape::One, false),
-    key("penalty.mode", Shape::One, false),
-    key("shadow.controls", Shape::List, false),
-    key("anomaly.mode", Shape::One, false),
-    key("messages.dir", Shape::One, false),
-    key("session.on_cap", Shape::One, false),
-    key("store.path", Shape::One, false),
-    key("log.format", Shape::One, false),
-    key("log.security", Shape::One, false),
-    key("log.key_file", Shape::One, true),
-    key("log.checkpoints", Shape::One, false),
-];
+keys! {
+    "server.listen", One, false, "address and port", "127.0.0.1:3000",
+        "the public listener",
+        "nobody from outside reaches a server that was only tried out";
+    "server.admin", One, false, "address and port", "127.0.0.1:3001",
+        "the admin listener; off loopback it needs `tls.*` and `admin.key_file`",
+        "health, metrics and revocation are the operator's alone";
+    "server.workers", One, false, "count from 1 to 1024", "one per core",
+        "worker threads",
+        "the work is never blocking";
+    "tls.cert", One, false, "path of a PEM file", "none",
+        "the server's certificate first, then its issuers; TLS 1.2 and 1.3",
+        "without TLS here `proxy.trusted` must be set, or production does not start";
+    "tls.key", One, true, "path of a PEM file", "none",
+        "the certificate's private key, without a password",
+        "as `tls.cert`; each asks for the other";
+    "proxy.trusted", List, false, "networks or addresses", "none",
+        "whose forwarding headers are believed; without `tls.*` they must send `X-Forwarded-Proto: https`",
+        "a client that may say where it comes from has as many quotas as it likes";
+    "admin.key_file", One, true, "path of a file", "none",
+        "the bearer key of `/api`: one line of 32 characters or more",
+        "without it `/api` can be read on loopback, and changes nothing";
+    "origin.allow", List, false, "origins as browsers send them", "none: required",
+        "the pages that may connect",
+        "only you know them; a default would let foreign pages in";
+    "host.allow", List, false, "names, with or without a port", "none: required",
+        "the names of this server; without a port any port",
+        "only you know them; a default would let a rebound name in";
+    "auth.keys", List, true, "paths of PEM, JWK or `wsguard keygen` files", "none: required without `auth.jwks`",
+        "the keys that verify tokens",
+        "a built-in key would be everybody's";
+    "auth.jwks", One, false, "`https://` address, or `http://` on loopback", "none",
+        "where the issuer publishes its keys as a JWK set",
+        "files need no network";
+    "auth.jwks_ca", One, false, "path of a PEM file", "the system's authorities",
+        "the authorities to trust for `auth.jwks`",
+        "an issuer inside has an authority of its own";
+    "auth.issuer", One, false, "1 to 256 characters", "not compared",
+        "what `iss` must be",
+        "the key already says who issued a token, where an issuer has a key of its own";
+    "auth.audience", One, false, "1 to 256 characters", "a token with `aud` is refused",
+        "what `aud` must contain",
+        "a token with an audience is meant for another service (RFC 7519 section 4.1.3)";
+    "auth.methods", List, false, "`bearer`, `subprotocol`, `ticket`, `cookie`, `first-message`", "all five",
+        "the ways to bring a credential",
+        "each is safe by itself; switch off what no client of yours uses";
+    "auth.allow_query_token", One, false, "`true` or `false`", "false",
+        "whether `?token=` and `?access_token=` are read",
+        "addresses stand in access logs and histories (CWE-598)";
+    "rate.mode", One, false, "`enforce` or `shadow`", "enforce",
+        "whether quotas refuse, or only count and log",
+        "a protection that is off until somebody remembers it is none";
+    "penalty.mode", One, false, "`enforce` or `shadow`", "enforce",
+        "whether the ladder acts, or only counts and logs",
+        "as `rate.mode`";
+    "shadow.controls", List, false,
+        "`handshake_rate`, `session_cap`, `rate`, `csrf`, `rate_type`, `schema`, `content`", "none",
+        "controls that only count and log",
+        "the others decide who speaks and what can be read at all, and cannot be shadowed";
+    "anomaly.mode", One, false, "`enforce` or `shadow`", "enforce",
+        "whether a high score is charged to the ladder, or only counted and logged",
+        "measured: no honest connection was slowed (docs/anomaly.md)";
+    "messages.dir", One, false, "path of a folder", "the built-in types",
+        "JSON Schemas 2020-12, one file a message type: `chat.json` is the type `chat`",
+        "`echo`, rooms and chat are there to be tried";
+    "session.on_cap", One, false, "`refuse` or `close-oldest`", "refuse",
+        "what becomes of one session more than `session.per_subject`",
+        "a stolen token cannot push its owner out";
+    "store.path", One, false, "path of a file, or `memory`", "wsguard.redb beside the configuration; with `--dev` memory",
+        "where revocations and bans outlive the process",
+        "what was revoked stays revoked after a restart";
+    "log.format", One, false, "`human` or `json`", "human on a terminal, else json",
+        "how log lines look",
+        "people read terminals, programs read files";
+    "log.security", One, false, "`stderr` or a path", "stderr",
+        "where security events go",
+        "process managers collect it";
+    "log.key_file", One, true, "path of a file", "security.key beside security.jsonl",
+        "the key that signs the log's checkpoints; made at the first start where the log is a file",
+        "a chain without signatures can be written anew";
+    "log.checkpoints", One, false, "`stdout` or a path", "none",
+        "where checkpoints go besides the log",
+        "only you know a place that the server cannot change afterwards";
+}
 
 /// A value before it is given a type.
 #[derive(Clone, Debug)]
