@@ -1,6 +1,7 @@
 //! Peers, worlds and traces for the tests of wsguard: the built binary on loopback sockets, clients that send any bytes, a
 //! network between them that fails when told to, and characters in virtual time.
 
+mod documents;
 pub mod evaluation;
 pub mod log_table;
 pub mod path;

@@ -137,6 +137,15 @@ fn markdown(text: &str) -> Document {
                 let before = text.get(..range.start).unwrap_or_default();
                 document.links.push((before.matches('\n').count().saturating_add(1), dest_url.into_string()));
             }
+            // A picture for light and dark is written as HTML.
+            Event::Html(html) | Event::InlineHtml(html) => {
+                let before = text.get(..range.start).unwrap_or_default();
+                let line = before.matches('\n').count().saturating_add(1);
+                for attribute in ["src=\"", "srcset=\"", "href=\""] {
+                    let addresses = html.split(attribute).skip(1).filter_map(|rest| rest.split('"').next());
+                    document.links.extend(addresses.map(|address| (line, address.to_owned())));
+                }
+            }
             _ => {}
         }
     }
