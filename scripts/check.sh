@@ -8,3 +8,4 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 simulation/run.sh lint
 cargo xtask codegen --check
 cargo xtask tidy
+cargo xtask links

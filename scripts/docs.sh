@@ -14,6 +14,6 @@ cargo xtask links
 rm -rf target/book
 "$tool/bin/mdbook" build docs
 # What only the sources need.
-rm -rf target/book/book.toml target/book/theme
+rm -f target/book/book.toml
 cargo xtask links --book target/book
 echo "docs: target/book/index.html"

