@@ -46,12 +46,13 @@ pub(crate) fn page(root: &Path) -> Result<File, String> {
         if of != section {
             section = of;
             // Writing to a String does not fail.
-            let _ = write!(text, "\n## {of}\n\n| key | unit, form | default | | why this default |\n");
-            text.push_str("| --- | --- | --- | --- | --- |\n");
+            let _ = write!(text, "\n## {of}\n\n| key | unit, form | default | what it is, *and why this default* |\n");
+            text.push_str("| --- | --- | --- | --- |\n");
         }
         let mark = if row.needs_restart { " †" } else { "" };
         let Row { form, default, meaning, reason, .. } = row;
-        let _ = writeln!(text, "| `{of}.{name}`{mark} | {form} | {default} | {} | {} |", plain(meaning), plain(reason));
+        let (meaning, reason) = (plain(meaning), plain(reason));
+        let _ = writeln!(text, "| `{of}.{name}`{mark} | {form} | {default} | {meaning}<br>*{reason}* |");
     }
     text.push_str("\n## Limits without a key\n\nParts of the protocol, the same for every server and client.\n\n");
     text.push_str("| limit | value | |\n| --- | --: | --- |\n");
