@@ -190,9 +190,19 @@ struct Session {
 }
 
 impl Session {
-    fn new() -> Self {
+    fn new(document: &str) -> Self {
         let folder = Scratch::new();
         fixtures(folder.path());
+        // What an example's README says is said in its folder.
+        if let Some(example) = document.strip_prefix("examples/").and_then(|path| path.strip_suffix("/README.md")) {
+            for entry in fs::read_dir(root().join("examples").join(example)).unwrap() {
+                let entry = entry.unwrap();
+                let there = folder.path().join(entry.file_name());
+                if !there.exists() {
+                    std::os::unix::fs::symlink(fs::canonicalize(entry.path()).unwrap(), there).unwrap();
+                }
+            }
+        }
         std::os::unix::fs::symlink(binary(), folder.path().join("wsguard")).unwrap();
         Self { folder: Some(folder), world: None }
     }
@@ -233,6 +243,7 @@ impl Session {
         command.env("PATH", format!("{}:{search}", path.display())).env("NO_PROXY", "localhost,127.0.0.1");
         command
             .env("TOKEN", "test_token")
+            .env("PYTHONPATH", root().join(".cache/peers"))
             .args(["-euo", "pipefail", "-c", &script])
             .current_dir(&path)
             .stdin(Stdio::null());
@@ -280,9 +291,18 @@ impl Session {
 
 #[test]
 fn every_shell_block_runs() {
+    // setup.sh installs these; alone, this test needs them once.
+    for (place, script) in [
+        ("examples/node/node_modules/@wsguard/client", "examples/node/install.sh"),
+        (".cache/peers/websockets", "testkit/peers/install.sh"),
+    ] {
+        if !root().join(place).exists() {
+            assert!(Command::new("bash").arg(root().join(script)).status().unwrap().success(), "{script} failed");
+        }
+    }
     let mut ran = 0;
     for document in documents() {
-        let mut session = Session::new();
+        let mut session = Session::new(&document);
         for block in blocks_of(&document).iter().filter(|block| block.excuse.is_none()) {
             match block.language.as_str() {
                 "sh" => {
