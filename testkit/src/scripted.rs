@@ -40,6 +40,10 @@ pub struct Ask {
     pub headers: Vec<(String, String)>,
     /// The server's own address.
     pub address: SocketAddr,
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// What stood behind the head of the request when it was read.
+    pub body: String,
 }
 
 impl Ask {
@@ -125,6 +129,8 @@ pub struct Script {
     is_strict: bool,
     /// Close a connection that said nothing for so long.
     idle: Option<Duration>,
+    /// Ping so often, and whether a peer that did not answer the last is closed.
+    heartbeat: Option<(Duration, bool)>,
     /// Largest message, in bytes.
     size: u64,
 }
@@ -155,6 +161,7 @@ impl Script {
             on_text: Arc::new(|_, text| answer(text)),
             is_strict: true,
             idle: None,
+            heartbeat: None,
             size: 65_536,
         }
     }
@@ -199,6 +206,13 @@ impl Script {
         self
     }
 
+    /// Pings connections that say nothing for so long; `removes` those that did not answer the ping before.
+    #[must_use]
+    pub fn heartbeat(mut self, every: Duration, removes: bool) -> Self {
+        self.heartbeat = Some((every, removes));
+        self
+    }
+
     /// Takes messages of so many bytes rather than 64 KiB; at most 4 MiB.
     #[must_use]
     pub fn size(mut self, bytes: u64) -> Self {
@@ -218,10 +232,10 @@ impl Script {
                     accepted = listener.accept() => accepted,
                     _ = ended.recv() => return,
                 };
-                let Ok((stream, _)) = stream else { return };
+                let Ok((stream, peer)) = stream else { return };
                 let (script, end, number) = (self.clone(), end.clone(), count.fetch_add(1, Ordering::Relaxed) + 1);
                 tokio::spawn(async move {
-                    if script.serve(stream, address, number).await.is_some_and(|out| matches!(out, Out::Die)) {
+                    if script.serve(stream, address, peer, number).await.is_some_and(|out| matches!(out, Out::Die)) {
                         let _ = end.send(()).await;
                     }
                 });
@@ -230,7 +244,7 @@ impl Script {
         Scripted { address, task }
     }
 
-    async fn serve(&self, mut stream: TcpStream, address: SocketAddr, number: u32) -> Option<Out> {
+    async fn serve(&self, mut stream: TcpStream, address: SocketAddr, peer: SocketAddr, number: u32) -> Option<Out> {
         let mut buffer = Vec::new();
         let head = loop {
             if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -247,7 +261,8 @@ impl Script {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
             .collect();
-        let ask = Ask { number, line, headers, address };
+        let body = String::from_utf8_lossy(&buffer).into_owned();
+        let ask = Ask { number, line, headers, address, peer, body };
         let (more, first) = match (self.on_request)(&ask) {
             Greet::Open => (Vec::new(), Vec::new()),
             Greet::OpenWith(more, first) => (more, first),
@@ -284,8 +299,10 @@ impl Script {
             return Some(end);
         }
         let mut whole = Vec::new();
+        let mut is_answered = true;
         loop {
             while let Some(got) = take(&mut buffer) {
+                is_answered |= got.opcode == 10;
                 let outs = match (self.on_frame)(&ask, &got) {
                     Some(outs) => outs,
                     None => self.read(&ask, &got, &mut whole),
@@ -295,9 +312,18 @@ impl Script {
                 }
             }
             let read = stream.read_buf(&mut buffer);
-            let count = match self.idle {
-                None => read.await.ok()?,
-                Some(idle) => match tokio::time::timeout(idle, read).await {
+            let count = match (self.idle, self.heartbeat) {
+                (None, None) => read.await.ok()?,
+                (None, Some((every, removes))) => match tokio::time::timeout(every, read).await {
+                    Ok(count) => count.ok()?,
+                    Err(_) if removes && !is_answered => return put(&mut stream, vec![Out::Close(4408)]).await,
+                    Err(_) => {
+                        is_answered = false;
+                        put(&mut stream, vec![Out::Raw(frame(9, b""))]).await;
+                        continue;
+                    }
+                },
+                (Some(idle), _) => match tokio::time::timeout(idle, read).await {
                     Ok(count) => count.ok()?,
                     Err(_) => return put(&mut stream, vec![Out::Close(4408)]).await,
                 },

@@ -1,12 +1,18 @@
 //! WSA-RATE checks against scripted peers: good, bad, silent, and the trap. 02 is in `check_models.rs`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "for tests: what does not come as expected is a failed test"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use testkit::scripted::{Greet, Out, Script, TOKEN, answer, verdict, verdict_with};
-use wsguard_audit::Status::{self, Pass, Unknown, Warn};
+use testkit::scripted::{Ask, Greet, Out, Script, TOKEN, answer, verdict, verdict_with};
+use wsguard_audit::Status::{self, Fail, Pass, Unknown, Warn};
 use wsguard_audit::{Options, Pace};
 
 #[track_caller]
@@ -82,4 +88,127 @@ async fn connections() {
     // Which handshakes of a run are those of the check shows the number of those before it: some three.
     is("good", &verdict(refuses(6, 7), id).await, Pass);
     is("trap: a limit of handshakes", &verdict(refuses(6, 60), id).await, Unknown);
+}
+
+/// A limit of handshakes: after so many by the same name the door is shut for `shut`, each time so much longer.
+#[derive(Clone, Copy)]
+struct Door {
+    most: u32,
+    shut: Duration,
+    grows: bool,
+    retry: bool,
+}
+
+const DOOR: Door = Door { most: 20, shut: Duration::from_millis(300), grows: false, retry: true };
+
+/// A server with that door; `name` says who is counted.
+fn guarded(door: Door, name: impl Fn(&Ask) -> String + Send + Sync + 'static) -> Script {
+    #[derive(Default)]
+    struct Counted {
+        count: u32,
+        offences: u32,
+        shut_until: Option<Instant>,
+    }
+    let all: Mutex<BTreeMap<String, Counted>> = Mutex::default();
+    Script::good().on_request(move |ask| {
+        if ask.bearer() != Some(TOKEN) {
+            return Greet::Refuse(401, Vec::new(), String::new());
+        }
+        let mut all = all.lock().unwrap();
+        let counted = all.entry(name(ask)).or_default();
+        let now = Instant::now();
+        if counted.shut_until.is_some_and(|until| now >= until) {
+            (counted.count, counted.shut_until) = (0, None);
+        }
+        if counted.shut_until.is_none() {
+            counted.count += 1;
+            if counted.count <= door.most {
+                return Greet::Open;
+            }
+            counted.offences += 1;
+            let times = if door.grows { counted.offences * 2 - 1 } else { 1 };
+            counted.shut_until = Some(now + door.shut * times);
+        }
+        let headers = if door.retry { vec![("Retry-After".into(), "1".into())] } else { Vec::new() };
+        Greet::Refuse(429, headers, String::new())
+    })
+}
+
+fn address(ask: &Ask) -> String {
+    ask.peer.ip().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forwarded_addresses() {
+    let id = "WSA-RATE-04";
+    is("good", &verdict(guarded(DOOR, address), id).await, Pass);
+    for header in ["X-Forwarded-For", "CF-Connecting-IP"] {
+        let believes = guarded(DOOR, move |ask| ask.value(header).map_or_else(|| address(ask), str::to_owned));
+        is("bad", &verdict(believes, id).await, Fail);
+    }
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    is("without a limit", &verdict(Script::good(), id).await, Unknown);
+    // Every second knock is let in, whoever it names.
+    let count = AtomicU32::new(0);
+    let unsteady = Script::good().on_request(move |ask| match ask.bearer() {
+        Some(TOKEN) => match count.fetch_add(1, Ordering::Relaxed) {
+            number if number < 25 || number % 2 == 1 => Greet::Open,
+            _ => Greet::Refuse(429, Vec::new(), String::new()),
+        },
+        _ => Greet::Refuse(401, Vec::new(), String::new()),
+    });
+    let (status, told) = verdict(unsteady, id).await;
+    assert_ne!(status, Fail, "trap: the limit ends by itself: {told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_of_one_network() {
+    let id = "WSA-RATE-05";
+    // Loopback has no second address of IPv6, and a whole network of IPv4.
+    let second = |options: &mut Options| options.source_b = Some([127, 0, 0, 2].into());
+    is("good", &verdict_with(guarded(DOOR, |_| String::new()), id, second).await, Pass);
+    is("bad", &verdict_with(guarded(DOOR, address), id, second).await, Fail);
+    is("silent", &verdict_with(Script::silent(), id, second).await, Unknown);
+    is("one address alone", &verdict(guarded(DOOR, address), id).await, Unknown);
+    let quick = Door { shut: Duration::ZERO, ..DOOR };
+    is("trap: the limit was over", &verdict_with(guarded(quick, |_| String::new()), id, second).await, Unknown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_limit_says() {
+    let id = "WSA-RATE-06";
+    let error = || vec![Out::Text(r#"{"type":"error","code":"rate_limited"}"#.into())];
+    is("good", &verdict_with(allows(60, error), id, slower).await, Pass);
+    is("good, a status with a time", &verdict(guarded(DOOR, address), id).await, Pass);
+    is("bad", &verdict_with(allows(60, Vec::new), id, slower).await, Warn);
+    is("bad, a status alone", &verdict(guarded(Door { retry: false, ..DOOR }, address), id).await, Warn);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    is("trap: no limit at all", &verdict_with(Script::good(), id, slower).await, Unknown);
+}
+
+/// Time enough for a door that opens again to be seen opening.
+fn unhurried(options: &mut Options) {
+    options.pace = Pace::shortened(Duration::from_millis(100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_offence() {
+    let id = "WSA-RATE-07";
+    is("good", &verdict_with(guarded(Door { grows: true, ..DOOR }, address), id, unhurried).await, Pass);
+    is("bad", &verdict_with(guarded(DOOR, address), id, unhurried).await, Warn);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    is("trap: no limit at all", &verdict(Script::good(), id).await, Unknown);
+    let forever = Door { shut: Duration::from_mins(1), ..DOOR };
+    is("trap: shut for good", &verdict(guarded(forever, address), id).await, Unknown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_several_meets_the_limit_twice() {
+    let server = guarded(DOOR, address).start().await;
+    let report = server.audit(&["WSA-RATE-02", "WSA-RATE-04", "WSA-RATE-06", "WSA-RATE-07"], unhurried).await;
+    let asked = report.checks.iter().filter(|item| item.status.0 != Status::Skipped);
+    let found: Vec<_> = asked.map(|item| (item.id.as_str(), item.status.0)).collect();
+    let want = [("WSA-RATE-02", Pass), ("WSA-RATE-04", Pass), ("WSA-RATE-06", Pass), ("WSA-RATE-07", Warn)];
+    assert_eq!(found, want);
+    assert!(report.budget.handshakes[0] < 100, "{:?}", report.budget.handshakes);
 }

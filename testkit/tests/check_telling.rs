@@ -1,7 +1,10 @@
 //! WSA-DISC and WSA-MON checks against scripted peers: good, bad, silent, and the trap.
 
-use testkit::scripted::{Greet, Out, Script, TOKEN, frame, verdict};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use testkit::scripted::{Greet, Out, Script, TOKEN, frame, verdict, verdict_with};
 use wsguard_audit::Status::{self, Fail, Pass, Unknown, Warn};
+use wsguard_audit::{Options, Pace};
 
 #[track_caller]
 fn is(name: &str, (found, told): &(Status, String), want: Status) {
@@ -76,4 +79,53 @@ async fn development_tools() {
     is("bad", &verdict(console, id).await, Fail);
     is("silent", &verdict(Script::silent(), id).await, Unknown);
     is("trap: every path opens", &verdict(Script::good().on_request(|_| Greet::Open), id).await, Unknown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats() {
+    let id = "WSA-MON-01";
+    let long = |options: &mut Options| {
+        options.full = true;
+        options.pace = Pace::shortened(Duration::from_millis(5));
+    };
+    let often = Duration::from_millis(200);
+    is("good", &verdict(Script::good().heartbeat(often, true), id).await, Pass);
+    is("bad", &verdict(Script::good(), id).await, Warn);
+    is("bad, watched for long", &verdict_with(Script::good(), id, long).await, Fail);
+    is("dead peers are kept", &verdict(Script::good().heartbeat(often, false), id).await, Warn);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    let limits = Script::good().on_request(|ask| match ask.bearer() {
+        Some(TOKEN) if ask.number > 2 => {
+            Greet::OpenWith(Vec::new(), vec![Out::Wait(Duration::from_millis(100)), Out::Close(4429)])
+        }
+        Some(TOKEN) => Greet::Open,
+        _ => Greet::Refuse(401, Vec::new(), String::new()),
+    });
+    is("trap: closed by a limit", &verdict(limits, id).await, Unknown);
+}
+
+/// A server whose answers carry these header lines.
+fn dated(lines: Vec<(String, String)>) -> Script {
+    Script::good().on_request(move |ask| match ask.bearer() {
+        Some(TOKEN) => Greet::Open,
+        _ => Greet::Refuse(404, lines.clone(), String::new()),
+    })
+}
+
+fn date(seconds_off: i64) -> (String, String) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let by = Duration::from_secs(seconds_off.unsigned_abs());
+    let then = if seconds_off < 0 { now.saturating_sub(by) } else { now.saturating_add(by) };
+    ("Date".into(), httpdate::fmt_http_date(UNIX_EPOCH.checked_add(then).unwrap_or(UNIX_EPOCH)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks() {
+    let id = "WSA-MON-05";
+    is("good", &verdict(dated(vec![date(0)]), id).await, Pass);
+    is("bad", &verdict(dated(vec![date(-900)]), id).await, Warn);
+    is("bad, ahead", &verdict(dated(vec![date(900)]), id).await, Warn);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    is("without a Date", &verdict(dated(Vec::new()), id).await, Unknown);
+    is("trap: an old page of a cache", &verdict(dated(vec![date(-900), ("Age".into(), "899".into())]), id).await, Pass);
 }

@@ -156,10 +156,16 @@ pub enum Turn {
     Waiting,
     /// Hurts nobody: runs beside others.
     Quiet,
-    /// Provokes limits: runs after the others and alone, so that it cannot be mistaken for the evidence of another.
+    /// May weigh on the target: runs after the others and alone, so that it cannot be mistaken for the evidence of
+    /// another.
     Alone,
+    /// Provokes limits: as [`Turn::Alone`], and after those.
+    Provoking,
     /// Sends little or nothing and looks at what all others made the target say: runs at the end.
     Last,
+    /// Ends the session of the credential that it is given: begins first where that is one of its own
+    /// (`--logout-token`), and otherwise runs when nobody needs the credential any more.
+    Ending,
 }
 
 /// Where a check comes from.

@@ -1,12 +1,12 @@
 //! The order of a run: find out how the target is spoken to, then the checks by their turn, with a look at the target's
 //! health between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use crate::CHECKS;
@@ -22,7 +22,20 @@ use crate::report::{Report, Run};
 use crate::target::{Options, Target, TargetError};
 
 /// Checks that run beside each other, those that wait not counted.
-const BESIDE_EACH_OTHER: usize = 4;
+const BESIDE_EACH_OTHER: usize = 6;
+
+/// Checks that open many connections: the last of those that run beside each other.
+const DEAR: [&str; 7] =
+    ["WSA-CSRF-04", "WSA-DISC-04", "WSA-IN-11", "WSA-PROTO-03", "WSA-PROTO-04", "WSA-PROTO-10", "WSA-PROTO-11"];
+
+/// Places that must be left for the checks that do not wait.
+const ROOM_MIN: u32 = 2;
+
+/// A wait of a check, in seconds, that must fit into what is left of the run.
+const WAIT_SECONDS: f64 = 68.0;
+
+/// What is kept for the checks that end the session, in seconds.
+const ENDING_SECONDS: f64 = 12.0;
 
 /// Where the death of the target is reported.
 const SURVIVAL: &str = "WSA-ERR-05";
@@ -97,7 +110,14 @@ pub async fn audit(mut options: Options, progress: &dyn Progress) -> Result<Repo
     let wanted: Vec<&'static Check> = CHECKS.iter().filter(|check| shared.options.wants(check.meta.id)).collect();
     progress.begins(&shared.target.shown(), &spoken, limits, wanted.len());
 
-    let mut runner = Runner { shared: Arc::clone(&shared), progress, outcomes: BTreeMap::new(), dead: None, untrusted };
+    let mut runner = Runner {
+        shared: Arc::clone(&shared),
+        progress,
+        outcomes: BTreeMap::new(),
+        dead: None,
+        untrusted,
+        reserve: Duration::ZERO,
+    };
     runner.run(&wanted, baseline.is_some()).await;
     let Runner { outcomes, .. } = runner;
     Ok(Report::new(Run { shared: &shared, started_at, duration: started.elapsed(), outcomes, secrets }))
@@ -108,24 +128,30 @@ fn find_token(options: &mut Options) {
     if options.token.is_none() {
         let bearer = options.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
         let from_header = bearer.and_then(|(_, value)| value.split_once(' ')).map(|(_, token)| token.trim().to_owned());
-        // Of several cookies the one with the longest value is the credential.
-        let from_cookie = options.cookie.as_ref().and_then(|cookie| {
+        // Of several cookies the one with the longest value is the credential; what is no pair is one as a whole.
+        let from_cookie = options.cookie.as_ref().map(|cookie| {
             let values = cookie.split(';').filter_map(|pair| Some(pair.split_once('=')?.1.trim().to_owned()));
-            values.max_by_key(String::len)
+            values.max_by_key(String::len).unwrap_or_else(|| cookie.trim().to_owned())
         });
         options.token = from_header.or(from_cookie).filter(|token| !token.is_empty() && !token.contains("{token}"));
     }
     let Some(token) = options.token.clone() else { return };
-    let places = options
-        .headers
-        .iter_mut()
-        .map(|(_, value)| value)
-        .chain(options.cookie.as_mut())
-        .chain(std::iter::once(&mut options.url))
-        .chain(&mut options.subprotocols);
-    for place in places {
+    let places = options.headers.iter_mut().map(|(_, value)| value).chain(options.cookie.as_mut());
+    for place in places.chain(&mut options.subprotocols) {
         *place = place.replace(&token, "{token}");
     }
+    // A short token may stand in a host or a path by chance: there it counts as a whole part alone.
+    let is_mark = |letter: char| "/?&=:@".contains(letter);
+    options.url = options
+        .url
+        .split_inclusive(is_mark)
+        .map(|part| {
+            let word = part.trim_end_matches(is_mark);
+            let rest = part.strip_prefix(word).unwrap_or_default();
+            let is_name = rest.starts_with([':', '@']) || !rest.is_empty() && rest.starts_with('=');
+            if word == token && !is_name { format!("{{token}}{rest}") } else { part.to_owned() }
+        })
+        .collect();
 }
 
 /// Connects once. The answer is why the certificate must not be trusted, if so.
@@ -170,6 +196,13 @@ enum Health {
     Dead,
 }
 
+/// The checks that wait on connections of their own.
+struct Waiting {
+    queue: VecDeque<&'static Check>,
+    running: JoinSet<(&'static Check, Outcome)>,
+    handles: Vec<(&'static Check, AbortHandle)>,
+}
+
 struct Runner<'a> {
     shared: Arc<Shared>,
     progress: &'a dyn Progress,
@@ -178,6 +211,8 @@ struct Runner<'a> {
     dead: Option<String>,
     /// Why no credential was shown.
     untrusted: Option<String>,
+    /// Kept at the end of the run for checks that come last.
+    reserve: Duration,
 }
 
 impl Runner<'_> {
@@ -189,24 +224,103 @@ impl Runner<'_> {
                 None => ready.push(*check),
             }
         }
-        let of = |turn: Turn| ready.iter().copied().filter(|check| check.meta.turn == turn).collect::<Vec<_>>();
-        let mut waiting = JoinSet::new();
-        for check in of(Turn::Waiting) {
-            self.progress.started(check);
-            waiting.spawn(guarded(self.probe(check), check));
+        ready.sort_by_key(|check| rank(check));
+        let has_own = self.shared.options.logout_token.is_some();
+        let turn = |check: &Check| match check.meta.turn {
+            Turn::Ending if has_own => Turn::Waiting,
+            turn => turn,
+        };
+        let of = |wanted: Turn| ready.iter().copied().filter(|check| turn(check) == wanted).collect::<Vec<_>>();
+        let ending = of(Turn::Ending);
+        if !ending.is_empty() {
+            self.reserve = self.shared.pace.seconds(ENDING_SECONDS);
         }
+        let mut waiting = Waiting { queue: of(Turn::Waiting).into(), running: JoinSet::new(), handles: Vec::new() };
+        self.begin(&mut waiting).await;
         for batch in of(Turn::Quiet).chunks(BESIDE_EACH_OTHER) {
             self.batch(batch).await;
+            self.look_after(&mut waiting);
         }
-        while let Some(done) = waiting.join_next().await {
+        for check in of(Turn::Alone) {
+            self.batch(&[check]).await;
+            self.look_after(&mut waiting);
+        }
+        while let Some(done) = waiting.running.join_next().await {
             if let Ok((check, outcome)) = done {
+                let outcome = self.too_late(outcome);
                 self.finish(check, outcome);
             }
         }
-        for turn in [Turn::Alone, Turn::Last] {
+        for check in waiting.queue {
+            let why = "the target allows so few connections at a time that there was no place for one that waits";
+            self.finish(check, Outcome::unknown(why).settled_by(format!("--only {}", check.meta.id)));
+        }
+        for turn in [Turn::Provoking, Turn::Last] {
             for check in of(turn) {
                 self.batch(&[check]).await;
             }
+        }
+        // The credential is gone afterwards: there is no health to look at, and nothing to be seen twice.
+        self.reserve = Duration::ZERO;
+        for (check, outcome) in self.at_once(&ending).await {
+            self.finish(check, outcome);
+        }
+    }
+
+    /// Begins the checks that wait, one after the other: their connections are many, and where they are too many for
+    /// the target, the last of them make room for the others.
+    async fn begin(&self, waiting: &mut Waiting) {
+        let limited = self.shared.budget.used().limited;
+        while let Some(check) = waiting.queue.pop_front() {
+            self.wait_with(waiting, check);
+            if waiting.queue.is_empty() {
+                break;
+            }
+            tokio::time::sleep(self.shared.pace.seconds(0.1)).await;
+            if self.shared.budget.used().limited > limited {
+                break;
+            }
+        }
+        while self.shared.budget.used().limited > limited && self.shared.budget.room() < ROOM_MIN {
+            let Some((check, handle)) = waiting.handles.pop() else { break };
+            if !handle.is_finished() {
+                handle.abort();
+                waiting.queue.push_front(check);
+                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    fn wait_with(&self, waiting: &mut Waiting, check: &'static Check) {
+        self.progress.started(check);
+        let (probe, ends_at) = (self.probe(check), self.shared.budget.ends_at());
+        let handle = waiting.running.spawn(in_time(probe, check, ends_at));
+        waiting.handles.push((check, handle));
+    }
+
+    /// Takes what waited long enough, and lets others wait in its place.
+    fn look_after(&mut self, waiting: &mut Waiting) {
+        while let Some(done) = waiting.running.try_join_next() {
+            if let Ok((check, outcome)) = done {
+                let outcome = self.too_late(outcome);
+                self.finish(check, outcome);
+            }
+        }
+        let has_time = self.shared.budget.left() > self.shared.pace.seconds(WAIT_SECONDS);
+        while has_time
+            && self.shared.budget.room() > ROOM_MIN
+            && let Some(check) = waiting.queue.pop_front()
+        {
+            self.wait_with(waiting, check);
+        }
+    }
+
+    /// What is seen of a target that died proves nothing, but for what a check itself calls a failure.
+    fn too_late(&self, outcome: Outcome) -> Outcome {
+        match &self.dead {
+            Some(why) if outcome.status != Status::Fail => Outcome::unknown(why.clone()).and_all(outcome.evidence),
+            _ => outcome,
         }
     }
 
@@ -260,13 +374,14 @@ impl Runner<'_> {
         for (check, outcome) in results {
             let outcome = match &health {
                 // What provokes a limit may well have left one behind.
-                Health::Refuses(how) if outcome.status == Status::Pass && matches!(check.meta.turn, Turn::Quiet) => {
+                Health::Refuses(how) if outcome.status == Status::Pass && check.meta.turn == Turn::Quiet => {
                     Outcome::unknown(format!(
                         "the good handshake is refused by now as well ({how}): a refusal proves nothing"
                     ))
                     .and_all(outcome.evidence)
                     .settled_by("another run, later")
                 }
+                Health::Dead => self.too_late(outcome),
                 _ => outcome,
             };
             self.finish(check, outcome);
@@ -275,17 +390,11 @@ impl Runner<'_> {
 
     async fn at_once(&self, checks: &[&'static Check]) -> Vec<(&'static Check, Outcome)> {
         let mut running = JoinSet::new();
+        let ends_at = self.shared.budget.ends_at();
+        let ends_at = ends_at.checked_sub(self.reserve).unwrap_or(ends_at);
         for check in checks {
             self.progress.started(check);
-            let ends_at = self.shared.budget.ends_at();
-            let probe = self.probe(check);
-            let check = *check;
-            running.spawn(async move {
-                match timeout_at(ends_at, guarded(probe, check)).await {
-                    Ok(done) => done,
-                    Err(_) => (check, Outcome::unknown("the time of the audit was used up").settled_by("--full")),
-                }
-            });
+            running.spawn(in_time(self.probe(check), check, ends_at));
         }
         let mut results: Vec<_> = running.join_all().await;
         results.sort_by_key(|(check, _)| check.meta.id);
@@ -339,7 +448,8 @@ impl Runner<'_> {
         if let Some(check) = CHECKS.iter().find(|check| check.meta.id == SURVIVAL) {
             self.finish(check, Outcome::fail(what.clone()));
         }
-        for check in after {
+        // Of several that ran beside each other nobody knows which it was, unless one of them saw it.
+        if let [check] = after {
             self.finish(check, Outcome::fail(what.clone()).probable().at(Severity::High));
         }
         self.dead = Some(what);
@@ -429,6 +539,22 @@ fn agreed(first: &Outcome, second: Outcome) -> Outcome {
             .and_all(second.evidence)
             .settled_by("another run"),
         _ => second,
+    }
+}
+
+/// What comes first among checks of one turn: what is grave and cheap.
+fn rank(check: &Check) -> impl Ord + use<> {
+    let id = check.meta.id;
+    // A target that locks out who guesses locks out the audit.
+    let locks = check.meta.turn == Turn::Provoking && id.starts_with("WSA-AUTH");
+    (locks, DEAR.contains(&id), check.meta.turn == Turn::Quiet && check.meta.severity < Severity::High, id)
+}
+
+/// Runs a check until the time is over.
+async fn in_time(probe: Probe, check: &'static Check, ends_at: Instant) -> (&'static Check, Outcome) {
+    match timeout_at(ends_at, guarded(probe, check)).await {
+        Ok(done) => done,
+        Err(_) => (check, Outcome::unknown("the time of the audit was used up").settled_by("--full")),
     }
 }
 

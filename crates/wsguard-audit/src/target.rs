@@ -22,6 +22,10 @@ pub struct Options {
     pub expired_token: Option<String>,
     /// A good credential that is meant for another service.
     pub foreign_token: Option<String>,
+    /// A good credential that ends within minutes.
+    pub short_token: Option<String>,
+    /// A good credential that the audit may end, in place of `token`.
+    pub logout_token: Option<String>,
     /// The value of a `Cookie` header. May hold `{token}`.
     pub cookie: Option<String>,
     /// Further headers of every handshake. Values may hold `{token}`.
@@ -40,6 +44,14 @@ pub struct Options {
     pub logout_url: Option<String>,
     /// Where a `POST` with the credential gives a ticket.
     pub ticket_url: Option<String>,
+    /// Where a `POST` of `login_data` logs in and sets the session cookie.
+    pub login_url: Option<String>,
+    /// What is posted there.
+    pub login_data: Option<String>,
+    /// The message that resumes a session. Holds `{session}`: what the target called the session when it began.
+    pub resume: Option<String>,
+    /// A second address of this machine to come from, of the same network as the first.
+    pub source_b: Option<IpAddr>,
     /// PEM of further authorities to trust.
     pub ca_pem: Option<Vec<u8>>,
     /// Certificates are not judged.
@@ -69,6 +81,8 @@ impl Options {
             token_b: None,
             expired_token: None,
             foreign_token: None,
+            short_token: None,
+            logout_token: None,
             cookie: None,
             headers: Vec::new(),
             origin: None,
@@ -78,6 +92,10 @@ impl Options {
             expect: None,
             logout_url: None,
             ticket_url: None,
+            login_url: None,
+            login_data: None,
+            resume: None,
+            source_b: None,
             ca_pem: None,
             insecure: false,
             public: false,
@@ -103,11 +121,18 @@ impl Options {
 
     /// Everything that must not stand in a report.
     pub fn secrets(&self) -> Vec<String> {
-        let mut secrets: Vec<String> = [&self.token, &self.token_b, &self.expired_token, &self.foreign_token]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
+        let mut secrets: Vec<String> = [
+            &self.token,
+            &self.token_b,
+            &self.expired_token,
+            &self.foreign_token,
+            &self.short_token,
+            &self.logout_token,
+        ]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
         if let Some(cookie) = &self.cookie {
             secrets.extend(cookie.split(';').filter_map(|pair| Some(pair.split_once('=')?.1.trim().to_owned())));
         }

@@ -35,6 +35,7 @@ def arguments(running):
         out += [f"--token={token}", f"--token-b={running.token('bob')}"]
         if running.is_jwt:
             out.append(f"--expired-token={running.token(lifetime=-3600)}")
+            out.append(f"--short-token={running.token(lifetime=30)}")
     if t.credential == "subprotocol":
         out += ["--subprotocol=lab.v1", "--subprotocol=bearer.{token}"]
     elif t.form.get("protocol"):
@@ -46,7 +47,11 @@ def arguments(running):
         out += [f"--send={send}", "--expect=" + t.form["expect"].replace("@MARK@", "{marker}")]
     web = base.replace("ws", "http", 1)
     if t.speaks and not t.public and stack.speak.get("logout", "/logout"):
-        out.append(f"--logout-url={web}/logout")
+        out += [f"--logout-url={web}/logout", f"--logout-token={running.farewell_token()}"]
+    if t.credential == "cookie":
+        out += [f"--login-url={web}/login", '--login-data={"user":"alice","pass":"x"}']
+    if stack.opt("resume", "none") != "none":
+        out.append("--resume=" + t.wrap('{"type":"resume","session":"{session}"}'))
     if stack.opt("ticket", "none") != "none":
         out.append(f"--ticket-url={web}/ticket")
     if t.tls and stack.tls.get("kind") != "self-signed":
@@ -100,7 +105,8 @@ def audit(binary, stack, seconds):
                 except (subprocess.TimeoutExpired, ValueError, KeyError):
                     result.said["WSA-AUTH-11"], result.evidence["WSA-AUTH-11"] = "unknown", "no report"
         # The audit may end a server only where it says so.
-        for _ in range(4):
+        # A limit that it met may keep honest peers out for a while.
+        for _ in range(35):
             time.sleep(1)
             try:
                 result.alive = running.alive() and Target(running).usable()[0]

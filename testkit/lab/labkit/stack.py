@@ -148,6 +148,8 @@ class Running:
         # A good secret is new with every start; a weak one is the point of the stack.
         self.secret = stack.opt("secret") or secrets.token_hex(32)
         self.sids = {"alice": stack.opt("sid_alice") or secrets.token_urlsafe(24), "bob": stack.opt("sid_bob") or secrets.token_urlsafe(24)}
+        # A further session of alice, to be ended.
+        self.farewell = secrets.token_urlsafe(24)
         self.life = life
         _running.add(self)
         try:
@@ -168,7 +170,7 @@ class Running:
 
     def environment(self):
         options = {k: v for k, v in self.stack.options.items() if k not in ("secret", "sid_alice", "sid_bob")}
-        sids = {self.sids["alice"]: "alice", self.sids["bob"]: "bob"}
+        sids = {self.sids["alice"]: "alice", self.sids["bob"]: "bob", self.farewell: "alice"}
         env = {
             **os.environ, "LAB_OPTIONS": json.dumps(options), "LAB_SECRET": self.secret, "LAB_SESSIONS": json.dumps(sids), "LAB_ORIGIN": ORIGIN,
             "LAB_DIR": str(self.dir), "LAB_APP": str(LAB / "app"), "NODE_PATH": str(LAB / "app"),
@@ -249,6 +251,10 @@ class Running:
         if self.stack.opt("credential") == "cookie" or self.stack.opt("token") == "opaque":
             return self.sids[user]
         return tokens.jwt(self.secret, user, **how)
+
+    def farewell_token(self):
+        """A credential of alice that nothing else uses."""
+        return self.token(lifetime=3000) if self.is_jwt else self.farewell
 
     @property
     def is_jwt(self):

@@ -51,7 +51,16 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         return Outcome::unknown("an invented token is taken as well (WSA-AUTH-03)");
     }
     let control_is_in = entry.is_in();
-    for token in WELL_KNOWN {
+    for (number, token) in WELL_KNOWN.into_iter().enumerate() {
+        // A good handshake between them: what counts failed attempts in a row begins anew, and the rest of the run is
+        // not locked out.
+        if number.checked_rem(3) == Some(2) {
+            let good = probe.enter_as_self(&probe.request()).await;
+            if !good.is_in() {
+                return Outcome::unknown(format!("the good handshake in between: {}", good.shown()))
+                    .settled_by("another run, later");
+            }
+        }
         let entry = probe.enter(&probe.request_as(Some(token)), Some(token)).await;
         if let Some(outcome) = entry.undecided() {
             return outcome;

@@ -68,7 +68,7 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     worst
 }
 
-fn is_session(line: &str) -> bool {
+pub(super) fn is_session(line: &str) -> bool {
     let name = line.split('=').next().unwrap_or_default().to_ascii_lowercase();
     let is_other = ["csrf", "xsrf", "affinity", "lb", "_ga"].iter().any(|word| name.contains(word));
     !is_other && ["sess", "sid", "auth", "token", "login", "jwt"].iter().any(|word| name.contains(word))

@@ -18,7 +18,7 @@ pub(super) const META: Meta = Meta {
     intrusive: false,
     since: "0.1.0",
     refs: Refs { cwe: &[209, 117], asvs: &["16.5.1"], url: "https://www.rfc-editor.org/rfc/rfc6455#section-7.1.6" },
-    what: "Sends an unfinished message with a mark and a tag in it, a frame of an opcode that does not exist, and a binary message, and reads the reasons of the closes and the errors.",
+    what: "Sends an unfinished message with a mark and a tag in it, a frame of an opcode that does not exist, and a binary message, and reads what the reasons of the closes show of the inside, and whether they or the errors repeat it.",
     why: "A reason that repeats what was sent ends up in logs and pages; one in a library's words tells which holes to try.",
     remedy: "Close with a code and a short reason of your own, and repeat nothing that a peer sent.",
     traps: "The words of a library are a fingerprint, no hole: `warn`.",
@@ -80,7 +80,8 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
                     .and(crate::probe::shortened(&text))
                     .and_all(seen));
             }
-            if let Some(sign) = internals(&text) {
+            // What messages show of the inside is judged by WSA-ERR-01.
+            if let (Event::Close { .. }, Some(sign)) = (&event, internals(&text)) {
                 return Ok(Outcome::fail(format!("{name}: {sign}")).and_all(seen));
             }
             let lower = text.to_ascii_lowercase();

@@ -19,7 +19,7 @@ pub(super) const META: Meta = Meta {
     what: "Finds a place of the good message where a list is taken, and puts lists nested 64 and 512 deep (with `--full` 4,096) into it.",
     why: "Code that follows a document by calling itself runs out of stack; a few kilobytes of brackets are enough.",
     remedy: "Bound the depth of documents before they are walked: 32 is plenty for messages.",
-    traps: "Never more than 4,096 deep. Where no place takes a list at all, depth is refused with it, and the check passes as `probable`.",
+    traps: "Never more than 4,096 deep. A bound between 64 and 512 is one: the `warn` is of low severity then. Where no place takes a list at all, depth is refused with it, and the check passes as `probable`.",
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
@@ -49,6 +49,8 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
         match answer {
             Answer::Served(_) => taken = shown,
             answer if is_breakdown(&answer) => return Ok(Outcome::fail(shown).and(taken)),
+            // There is a bound, far above what any message needs.
+            _ if *depth > 64 => return Ok(Outcome::warn(taken).and(shown).at(Severity::Low)),
             Answer::Silent(_) => return Ok(Outcome::pass(shown).and(taken).probable()),
             _ => return Ok(Outcome::pass(shown).and(taken)),
         }

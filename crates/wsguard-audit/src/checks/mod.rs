@@ -31,6 +31,7 @@ mod err_02;
 mod err_03;
 mod err_04;
 mod err_05;
+mod farewell;
 mod in_01;
 mod in_02;
 mod in_03;
@@ -45,9 +46,11 @@ mod in_11;
 mod in_12;
 mod input;
 mod internals;
+mod mon_01;
 mod mon_02;
 mod mon_03;
 mod mon_04;
+mod mon_05;
 mod proto;
 mod proto_01;
 mod proto_02;
@@ -60,9 +63,14 @@ mod proto_08;
 mod proto_09;
 mod proto_10;
 mod proto_11;
+mod rate;
 mod rate_01;
 mod rate_02;
 mod rate_03;
+mod rate_04;
+mod rate_05;
+mod rate_06;
+mod rate_07;
 mod rate_08;
 mod res_01;
 mod res_02;
@@ -70,6 +78,15 @@ mod res_03;
 mod res_04;
 mod res_05;
 mod res_07;
+mod sess_01;
+mod sess_02;
+mod sess_03;
+mod sess_04;
+mod sess_05;
+mod sess_06;
+mod sess_07;
+mod sess_08;
+mod tickets;
 mod tls;
 mod tls_01;
 mod tls_02;
@@ -129,9 +146,11 @@ pub const ALL: &[Check] = &[
     Check { meta: &in_10::META, run: |probe| Box::pin(in_10::run(probe)) },
     Check { meta: &in_11::META, run: |probe| Box::pin(in_11::run(probe)) },
     Check { meta: &in_12::META, run: |probe| Box::pin(in_12::run(probe)) },
+    Check { meta: &mon_01::META, run: |probe| Box::pin(mon_01::run(probe)) },
     Check { meta: &mon_02::META, run: |probe| Box::pin(mon_02::run(probe)) },
     Check { meta: &mon_03::META, run: |probe| Box::pin(mon_03::run(probe)) },
     Check { meta: &mon_04::META, run: |probe| Box::pin(mon_04::run(probe)) },
+    Check { meta: &mon_05::META, run: |probe| Box::pin(mon_05::run(probe)) },
     Check { meta: &proto_01::META, run: |probe| Box::pin(proto_01::run(probe)) },
     Check { meta: &proto_02::META, run: |probe| Box::pin(proto_02::run(probe)) },
     Check { meta: &proto_03::META, run: |probe| Box::pin(proto_03::run(probe)) },
@@ -146,6 +165,10 @@ pub const ALL: &[Check] = &[
     Check { meta: &rate_01::META, run: |probe| Box::pin(rate_01::run(probe)) },
     Check { meta: &rate_02::META, run: |probe| Box::pin(rate_02::run(probe)) },
     Check { meta: &rate_03::META, run: |probe| Box::pin(rate_03::run(probe)) },
+    Check { meta: &rate_04::META, run: |probe| Box::pin(rate_04::run(probe)) },
+    Check { meta: &rate_05::META, run: |probe| Box::pin(rate_05::run(probe)) },
+    Check { meta: &rate_06::META, run: |probe| Box::pin(rate_06::run(probe)) },
+    Check { meta: &rate_07::META, run: |probe| Box::pin(rate_07::run(probe)) },
     Check { meta: &rate_08::META, run: |probe| Box::pin(rate_08::run(probe)) },
     Check { meta: &res_01::META, run: |probe| Box::pin(res_01::run(probe)) },
     Check { meta: &res_02::META, run: |probe| Box::pin(res_02::run(probe)) },
@@ -153,6 +176,14 @@ pub const ALL: &[Check] = &[
     Check { meta: &res_04::META, run: |probe| Box::pin(res_04::run(probe)) },
     Check { meta: &res_05::META, run: |probe| Box::pin(res_05::run(probe)) },
     Check { meta: &res_07::META, run: |probe| Box::pin(res_07::run(probe)) },
+    Check { meta: &sess_01::META, run: |probe| Box::pin(sess_01::run(probe)) },
+    Check { meta: &sess_02::META, run: |probe| Box::pin(sess_02::run(probe)) },
+    Check { meta: &sess_03::META, run: |probe| Box::pin(sess_03::run(probe)) },
+    Check { meta: &sess_04::META, run: |probe| Box::pin(sess_04::run(probe)) },
+    Check { meta: &sess_05::META, run: |probe| Box::pin(sess_05::run(probe)) },
+    Check { meta: &sess_06::META, run: |probe| Box::pin(sess_06::run(probe)) },
+    Check { meta: &sess_07::META, run: |probe| Box::pin(sess_07::run(probe)) },
+    Check { meta: &sess_08::META, run: |probe| Box::pin(sess_08::run(probe)) },
     Check { meta: &tls_01::META, run: |probe| Box::pin(tls_01::run(probe)) },
     Check { meta: &tls_02::META, run: |probe| Box::pin(tls_02::run(probe)) },
     Check { meta: &tls_03::META, run: |probe| Box::pin(tls_03::run(probe)) },

@@ -31,8 +31,9 @@ const TELLING: [&str; 9] =
 async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     let mut seen = Vec::new();
     let mut answered = false;
-    for path in PATHS {
-        match probe.fetch(&probe.get(path)).await {
+    let pages = probe.fetch_each(&PATHS.map(|path| probe.get(path))).await;
+    for (path, page) in PATHS.into_iter().zip(pages) {
+        match page {
             Ok(response) if response.is_limit() => {
                 return Err(Outcome::unknown(format!("the target limits the audit: {response}"))
                     .settled_by("another run, later"));

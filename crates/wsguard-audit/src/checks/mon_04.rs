@@ -38,8 +38,9 @@ const PAGES: [(&str, &[&str]); 7] = [
 async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     let mut seen = Vec::new();
     let mut answered = false;
-    for (path, signs) in PAGES {
-        match probe.fetch(&probe.get(path)).await {
+    let pages = probe.fetch_each(&PAGES.map(|(path, _)| probe.get(path))).await;
+    for ((path, signs), page) in PAGES.into_iter().zip(pages) {
+        match page {
             Ok(response) if response.is_limit() => {
                 return Err(Outcome::unknown(format!("the target limits the audit: {response}"))
                     .settled_by("another run, later"));

@@ -12,7 +12,7 @@ pub(super) const META: Meta = Meta {
     category: Category::RateLimiting,
     severity: Severity::Medium,
     needs: &[Need::Baseline, Need::Template],
-    turn: Turn::Alone,
+    turn: Turn::Provoking,
     intrusive: false,
     since: "0.1.0",
     refs: Refs { cwe: &[770], asvs: &["2.4.1"], url: "https://cwe.mitre.org/data/definitions/770.html" },
@@ -26,27 +26,34 @@ pub(super) const META: Meta = Meta {
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
+    flood(probe).await
+}
+
+/// Messages as fast as they are answered, up to the limit; notes how it looked.
+pub(super) async fn flood(probe: &Probe) -> Outcome {
     let mut session = match probe.session().await {
         Ok(session) => session,
         Err(outcome) => return outcome,
     };
     let messages = if probe.options().full { 1_000_u32 } else { 120 };
+    probe.shared().notes().flooded = true;
+    let met = |number: u32, shown: &str, is_told: bool| {
+        let seen = format!("message {number}: {shown}");
+        probe.shared().notes().signal(&seen, is_told);
+        Outcome::pass(seen)
+    };
     let began = session.socket.age();
     for number in 1..=messages {
         match session.ask().await {
             Answer::Served(_) => {}
-            Answer::Limited(text) => {
-                return Outcome::pass(format!("message {number}: {}", crate::probe::shortened(&text)));
-            }
+            Answer::Limited(text) => return met(number, &crate::probe::shortened(&text), true),
             Answer::Ended(end @ Event::Close { code: Some(1008 | 1013 | 4000..=4999), .. }) => {
-                return Outcome::pass(format!("message {number}: {end}"));
+                return met(number, &end.to_string(), true);
             }
             // The first messages of a connection are served in the baseline: an end here may be anything.
-            Answer::Ended(end) if number > 10 => {
-                return Outcome::pass(format!("message {number}: {end}")).probable();
-            }
+            Answer::Ended(end) if number > 10 => return met(number, &end.to_string(), false).probable(),
             Answer::Refused(text) if number > 10 => {
-                return Outcome::pass(format!("message {number}: {}", crate::probe::shortened(&text))).probable();
+                return met(number, &crate::probe::shortened(&text), true).probable();
             }
             Answer::Silent(_) if number > 10 => return dropped(probe, number).await,
             other => return Outcome::unknown(format!("message {number}: {}", other.shown())),
@@ -69,6 +76,7 @@ async fn dropped(probe: &Probe, number: u32) -> Outcome {
         Err(outcome) => return outcome,
     };
     if serves {
+        probe.shared().notes().signal(format!("message {number}: no answer, and no word of a limit"), false);
         Outcome::pass(format!("message {number} is not answered; after a rest the next one is")).probable()
     } else {
         Outcome::unknown(format!("message {number} is not answered, and none after a rest either"))

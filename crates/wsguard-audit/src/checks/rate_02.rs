@@ -1,8 +1,9 @@
 //! Many handshakes at once.
 
+use super::rate::{HANDSHAKES, Stop, burst, lockout};
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
-use crate::probe::{Handshake, Probe};
+use crate::probe::Probe;
 
 pub(super) const META: Meta = Meta {
     id: "WSA-RATE-02",
@@ -10,7 +11,7 @@ pub(super) const META: Meta = Meta {
     category: Category::RateLimiting,
     severity: Severity::Medium,
     needs: &[Need::Baseline],
-    turn: Turn::Alone,
+    turn: Turn::Provoking,
     intrusive: false,
     since: "0.1.0",
     refs: Refs { cwe: &[770], asvs: &["2.4.1"], url: "https://cwe.mitre.org/data/definitions/770.html" },
@@ -19,30 +20,28 @@ pub(super) const META: Meta = Meta {
     why: "A handshake costs the server a signature check and often a question to a database; without a limit a single \
           address keeps it busy.",
     remedy: "Limit handshakes by address prefix before the credential is looked at; answer 429 with Retry-After.",
-    traps: "A limit above 45 is not seen: then `warn`, never `fail`. A firewall that drops the auditor altogether is no \
-            limit: the target must answer again after a rest.",
+    traps: "A limit above 45 is not seen: then `warn`, never `fail`. A server that broke down, or a firewall that drops \
+            the auditor altogether, is no limit: without a 429 or 503 the target must let the audit in again within 25 s.",
 };
 
-const HANDSHAKES: u32 = 45;
-
 pub(super) async fn run(probe: &Probe) -> Outcome {
-    for count in 1..=HANDSHAKES {
-        let outcome = match probe.handshake_at_once(&probe.request().anew()).await {
-            Handshake::Opened(socket) => {
-                socket.close().await;
-                continue;
+    match burst(probe, HANDSHAKES, None).await {
+        Stop::Free => Outcome::warn(format!("{HANDSHAKES} handshakes without a limit")),
+        Stop::Nothing(outcome) => outcome,
+        Stop::Limited { number, shown } => {
+            let seen = format!("handshake {number}: {shown}");
+            match lockout(probe).await {
+                Some(seconds) => {
+                    let outcome = Outcome::pass(&seen).and(format!("let in again after {seconds:.0} s"));
+                    if is_limit(&seen) { outcome } else { outcome.probable() }
+                }
+                None if is_limit(&seen) => Outcome::pass(seen).and("not let in again within 25 s"),
+                None => Outcome::unknown(seen).and("and not let in again within 25 s: more than a limit of handshakes"),
             }
-            Handshake::Limited(response) => {
-                let retry = response.value("Retry-After").unwrap_or("none").to_owned();
-                Outcome::pass(format!("handshake {count}: {response}, Retry-After: {retry}"))
-            }
-            Handshake::Refused(response) => Outcome::pass(format!("handshake {count}: {response}")).probable(),
-            Handshake::Dropped(end) => Outcome::pass(format!("handshake {count}: {end}")).probable(),
-            Handshake::Unreached(why) => Outcome::unknown(format!("handshake {count}: {why}")),
-        };
-        probe.wait(11.0).await;
-        return outcome;
+        }
     }
-    probe.wait(11.0).await;
-    Outcome::warn(format!("{HANDSHAKES} handshakes without a limit"))
+}
+
+fn is_limit(seen: &str) -> bool {
+    seen.contains("HTTP 429") || seen.contains("HTTP 503")
 }

@@ -11,7 +11,7 @@ pub(super) const META: Meta = Meta {
     category: Category::RateLimiting,
     severity: Severity::Medium,
     needs: &[Need::Baseline],
-    turn: Turn::Alone,
+    turn: Turn::Provoking,
     intrusive: false,
     since: "0.1.0",
     refs: Refs { cwe: &[770], asvs: &["13.1.2"], url: "https://cwe.mitre.org/data/definitions/770.html" },

@@ -12,7 +12,7 @@ pub(super) const META: Meta = Meta {
     category: Category::RateLimiting,
     severity: Severity::Low,
     needs: &[Need::Baseline],
-    turn: Turn::Alone,
+    turn: Turn::Provoking,
     intrusive: false,
     since: "0.1.0",
     refs: Refs { cwe: &[400], asvs: &["2.4.1"], url: "https://www.rfc-editor.org/rfc/rfc6455#section-5.5.2" },

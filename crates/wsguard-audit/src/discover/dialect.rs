@@ -25,7 +25,9 @@ pub(crate) enum Dialect {
     SockJs,
     /// Engine.IO of this version, without Socket.IO above it.
     EngineIo(u8),
-    /// Binary messages alone, MessagePack or others.
+    /// Documents as JSON has them, in MessagePack.
+    MessagePack,
+    /// Binary messages alone, of a form that is not known.
     Binary,
     /// Texts that need not be JSON.
     Text,
@@ -44,6 +46,7 @@ impl Dialect {
             Self::SocketIo(version) => format!("Socket.IO (Engine.IO {version})"),
             Self::SockJs => "SockJS".into(),
             Self::EngineIo(version) => format!("Engine.IO {version}"),
+            Self::MessagePack => "MessagePack".into(),
             Self::Binary => "binary".into(),
             Self::Text => "text".into(),
         }
@@ -159,7 +162,7 @@ pub(crate) fn templates(dialect: Dialect) -> Vec<Template> {
             (r#"4{"type":"echo","id":"{id}","payload":{"marker":"{marker}"}}"#, "{marker}"),
             ("4{marker}", "{marker}"),
         ]),
-        Dialect::Binary => Vec::new(),
+        Dialect::Binary => of(&[("{marker}", "{marker}")]),
         _ => of(&[
             (r#"{"type":"echo","id":"{id}","payload":{"marker":"{marker}"}}"#, "{marker}"),
             (

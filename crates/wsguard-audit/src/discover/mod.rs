@@ -112,7 +112,10 @@ impl Way {
                 request = request.header(name, &fill(value));
             }
         }
-        if let (Some(cookie), Some(_)) = (&options.cookie, credential) {
+        // A cookie that holds no credential belongs to the way there.
+        if let Some(cookie) = &options.cookie
+            && (credential.is_some() || !cookie.contains("{token}"))
+        {
             request = request.header("Cookie", &fill(cookie));
         }
         for offer in &self.offers {
@@ -128,7 +131,8 @@ impl Way {
 
     /// A browser adds the credential to a handshake of any page.
     pub(crate) fn is_ambient(&self, options: &Options) -> bool {
-        options.cookie.is_some() && matches!(self.placement, Placement::Given | Placement::None)
+        options.cookie.as_ref().is_some_and(|cookie| cookie.contains("{token}"))
+            && matches!(self.placement, Placement::Given | Placement::None)
     }
 }
 
@@ -254,7 +258,7 @@ fn guess(way: &mut Way, options: &Options) {
 /// The places to try, in order.
 fn placements(options: &Options, way: &Way, anonymous: Reach) -> Vec<Placement> {
     let is_given = options.headers.iter().any(|(_, value)| value.contains("{token}"))
-        || options.cookie.is_some()
+        || options.cookie.as_ref().is_some_and(|cookie| cookie.contains("{token}"))
         || way.path.contains("{token}")
         || way.offers.iter().any(|offer| offer.contains("{token}"));
     if let Some(login) = &options.login {
@@ -315,8 +319,62 @@ async fn attempt(probe: &Probe, way: &mut Way, credential: Option<&str>) -> Foun
         // The language is known: from here on it is spoken from the first byte.
         session.close().await;
     } else {
-        return learn(probe, way, session, credential).await;
+        let found = learn(probe, way, session, credential).await;
+        return binary(probe, way, &request, credential, found).await;
     }
+    if let Dialect::SocketIo(version) = way.dialect
+        && !way.path.to_ascii_lowercase().contains("socket.io")
+        && is_bare_engine(probe, &request).await
+    {
+        way.dialect = Dialect::EngineIo(version);
+    }
+    let found = with_templates(probe, way, &request, credential).await;
+    binary(probe, way, &request, credential, found).await
+}
+
+/// Whether no Socket.IO answers above Engine.IO: the connect packet is a message like any other there.
+async fn is_bare_engine(probe: &Probe, request: &Request) -> bool {
+    use crate::probe::Handshake;
+    use crate::probe::socket::Event;
+    let Handshake::Opened(mut socket) = probe.handshake(&request.anew()).await else { return false };
+    let deadline = probe.shared().patience(3.0);
+    let mut is_open = false;
+    loop {
+        match socket.next_until(deadline).await {
+            Event::Text(text) if text.starts_with("0{") => {
+                is_open = true;
+                if socket.send_text("40").await.is_err() {
+                    return false;
+                }
+            }
+            // `44` refuses; a server of the older version connects by itself.
+            Event::Text(text) if text.starts_with("40") || text.starts_with("44") => return false,
+            Event::Quiet => return is_open,
+            event if event.is_end() => return false,
+            _ => {}
+        }
+    }
+}
+
+/// Where texts are refused or lead nowhere because messages are binary: MessagePack, then bytes.
+async fn binary(probe: &Probe, way: &mut Way, request: &Request, credential: Option<&str>, found: Found) -> Found {
+    if found.reach == Reach::Served || !found.shown.contains("close 1003") {
+        return found;
+    }
+    for dialect in [Dialect::MessagePack, Dialect::Binary] {
+        let mut trial = Way { dialect, ..way.clone() };
+        let better = with_templates(probe, &mut trial, request, credential).await;
+        if better.reach > found.reach {
+            *way = trial;
+            return better;
+        }
+    }
+    way.dialect = Dialect::Binary;
+    found
+}
+
+/// Speaks the language that is known, and finds a message that is answered.
+async fn with_templates(probe: &Probe, way: &mut Way, request: &Request, credential: Option<&str>) -> Found {
     let candidates: Vec<Option<Template>> = match &way.template {
         Some(template) => vec![Some(template.clone())],
         None => templates(way.dialect).into_iter().map(Some).collect(),
@@ -328,7 +386,7 @@ async fn attempt(probe: &Probe, way: &mut Way, credential: Option<&str>) -> Foun
     };
     for template in candidates {
         let trial = Way { template, ..way.clone() };
-        let entry = probe.enter_by(&trial, &request, credential).await;
+        let entry = probe.enter_by(&trial, request, credential).await;
         let here = match &entry {
             Entry::Served { .. } => Reach::Served,
             Entry::Open { .. } => Reach::Open,

@@ -1,7 +1,7 @@
 //! What the audit may cost its target: counted, printed, kept. And when the target says "enough", the audit listens.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use crate::pace::Pace;
 pub struct Limits {
     /// Connections opened.
     pub handshakes: u64,
-    /// Of these in any 10 s, unless a check asks for a burst. Our own server allows 30, many others 45.
+    /// Of these in any 10 s, unless a check asks for a burst. The audit begins with 26, since many servers allow 30 or
+    /// 45, and adds 6 after each 10 s without a limit.
     pub handshakes_per_10_s: usize,
     /// Connections open at a time.
     pub sockets: u32,
@@ -35,19 +36,19 @@ pub struct Limits {
 impl Limits {
     /// A stranger's server, looked at once.
     pub const DEFAULT: Self = Self {
-        handshakes: 320,
-        handshakes_per_10_s: 26,
+        handshakes: 400,
+        handshakes_per_10_s: 44,
         sockets: 16,
         messages: 1_000,
         frames: 12_000,
         bytes: 12 * 1024 * 1024,
-        seconds: 115,
+        seconds: 112,
     };
 
     /// With `--full`.
     pub const FULL: Self = Self {
         handshakes: 2_000,
-        handshakes_per_10_s: 26,
+        handshakes_per_10_s: 44,
         sockets: 72,
         messages: 20_000,
         frames: 120_000,
@@ -97,6 +98,21 @@ pub struct Used {
 /// Times that the target may limit the audit before it stops knocking.
 const LIMITED_MAX: u64 = 8;
 
+/// Handshakes in 10 s to begin with.
+const PACE_FIRST: usize = 26;
+
+/// More of them after 10 s without a limit.
+const PACE_STEP: usize = 6;
+
+/// Fewest handshakes in 10 s, whatever the target says: fewer would be no audit.
+const PACE_MIN: usize = 6;
+
+/// Fewest connections at a time: one that waits, one that is used, and a look at the target's health.
+const SOCKETS_MIN: u32 = 3;
+
+/// How often a full house is looked at.
+const PLACE_POLL: Duration = Duration::from_millis(50);
+
 /// Longest pause after a limit, in seconds: an audit waits out a window, not an hour.
 const PAUSE_SECONDS_MAX: f64 = 20.0;
 
@@ -107,15 +123,23 @@ pub(crate) struct Budget {
     pace: Pace,
     started: Instant,
     sockets: Arc<Semaphore>,
+    /// Connections that are open now.
+    open: Arc<AtomicU32>,
     messages: AtomicU64,
     frames: AtomicU64,
     bytes: AtomicU64,
     gate: Mutex<Gate>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gate {
     handshakes: u64,
+    /// Handshakes in any 10 s: fewer than the budget allows, once the target said that these are too many.
+    pace: usize,
+    /// When the pace was last thought over.
+    paced_at: Instant,
+    /// Connections at a time, once the target said the same of them.
+    sockets_max: u32,
     sockets_most: u32,
     /// Times of the handshakes of the last 10 s.
     recent: VecDeque<Instant>,
@@ -129,7 +153,14 @@ struct Gate {
 /// The right to one connection, as long as it is open.
 #[derive(Debug)]
 pub(crate) struct Permit {
+    open: Arc<AtomicU32>,
     _socket: OwnedSemaphorePermit,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Budget {
@@ -139,10 +170,21 @@ impl Budget {
             pace,
             started: Instant::now(),
             sockets: Arc::new(Semaphore::new(limits.sockets as usize)),
+            open: Arc::default(),
             messages: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            gate: Mutex::default(),
+            gate: Mutex::new(Gate {
+                handshakes: 0,
+                pace: limits.handshakes_per_10_s.min(PACE_FIRST),
+                paced_at: Instant::now(),
+                sockets_max: limits.sockets,
+                sockets_most: 0,
+                recent: VecDeque::new(),
+                resume_at: None,
+                limited_at: None,
+                limited: 0,
+            }),
         }
     }
 
@@ -165,6 +207,16 @@ impl Budget {
     fn after(&self, from: Instant, by: Duration) -> Instant {
         // A clock at its end is no reason to fail; the run ends at once then.
         from.checked_add(by).unwrap_or(self.started)
+    }
+
+    /// How much of the run is left.
+    pub(crate) fn left(&self) -> Duration {
+        self.ends_at().saturating_duration_since(Instant::now())
+    }
+
+    /// Connections that may still be opened beside those that are open.
+    pub(crate) fn room(&self) -> u32 {
+        self.gate().sockets_max.saturating_sub(self.open.load(Ordering::Relaxed))
     }
 
     /// Waits until another connection may be opened.
@@ -200,15 +252,25 @@ impl Budget {
                 while gate.recent.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
                     gate.recent.pop_front();
                 }
-                let full = paced && gate.recent.len() >= self.limits.handshakes_per_10_s;
+                if gate.limited == 0 && now.saturating_duration_since(gate.paced_at) >= window {
+                    // Only what was used shows that it does no harm.
+                    if gate.recent.len().saturating_add(PACE_STEP) >= gate.pace {
+                        gate.pace = gate.pace.saturating_add(PACE_STEP).min(self.limits.handshakes_per_10_s);
+                    }
+                    gate.paced_at = now;
+                }
+                let full = paced && gate.recent.len() >= gate.pace;
                 let slot = gate.recent.front().filter(|_| full).map(|at| self.after(*at, window));
                 let resume = gate.resume_at.filter(|at| paced && *at > now);
-                let Some(at) = slot.into_iter().chain(resume).max() else {
+                let open = self.open.load(Ordering::Relaxed);
+                // A place becomes free when some check gives one up, which nobody announces.
+                let place = (paced && open >= gate.sockets_max).then(|| self.after(now, PLACE_POLL));
+                let Some(at) = slot.into_iter().chain(resume).chain(place).max() else {
                     gate.handshakes = gate.handshakes.saturating_add(1);
                     gate.recent.push_back(now);
-                    let free = u32::try_from(self.sockets.available_permits()).unwrap_or(0);
-                    gate.sockets_most = gate.sockets_most.max(self.limits.sockets.saturating_sub(free));
-                    return Ok(Permit { _socket: socket });
+                    gate.sockets_most = gate.sockets_most.max(open.saturating_add(1));
+                    self.open.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Permit { open: Arc::clone(&self.open), _socket: socket });
                 };
                 at
             };
@@ -240,6 +302,7 @@ impl Budget {
         let is_same = gate.resume_at.is_some_and(|at| at > now);
         if !is_same {
             gate.limited = gate.limited.saturating_add(1);
+            self.learn(&mut gate, now);
         }
         let pause = match retry_after {
             Some(real) => real.min(self.pace.seconds(PAUSE_SECONDS_MAX)),
@@ -248,6 +311,18 @@ impl Budget {
         let resume = self.after(now, pause);
         gate.resume_at = Some(gate.resume_at.map_or(resume, |at| at.max(resume)));
         gate.limited_at = Some((now, how.to_owned()));
+    }
+
+    /// Fewer than were too many: of handshakes in time, and of connections at a time where it was not the handshakes.
+    fn learn(&self, gate: &mut Gate, now: Instant) {
+        let window = self.pace.seconds(10.0);
+        let recent = gate.recent.iter().filter(|at| now.saturating_duration_since(**at) < window).count();
+        let open = self.open.load(Ordering::Relaxed);
+        if recent < gate.pace.saturating_mul(3).div_euclid(5) && open > SOCKETS_MIN {
+            gate.sockets_max = gate.sockets_max.min(open.saturating_sub(1)).max(SOCKETS_MIN);
+        } else {
+            gate.pace = gate.pace.min(recent.saturating_mul(17).div_euclid(20)).max(PACE_MIN);
+        }
     }
 
     /// Whether the target limited the audit since `then`, and how.
@@ -307,6 +382,50 @@ mod tests {
             budget.rest(10.0).await;
         }
         assert_eq!(budget.handshake().await.unwrap_err(), Spent::Limited);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pace_rises_while_the_target_takes_it() {
+        let budget = budget(Limits::DEFAULT);
+        let started = Instant::now();
+        for _ in 0..=(26 + 32 + 38 + 44 + 44) {
+            drop(budget.handshake().await.unwrap());
+        }
+        assert_eq!(started.elapsed().as_secs(), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_the_target_is_learnt_once() {
+        let budget = budget(Limits::DEFAULT);
+        for _ in 0..20 {
+            drop(budget.handshake().await.unwrap());
+        }
+        budget.limited("429", None);
+        let resumed = Instant::now();
+        for _ in 0..35 {
+            drop(budget.handshake().await.unwrap());
+        }
+        assert_eq!(resumed.elapsed().as_secs(), 30, "17 in 10 s from now on");
+        assert_eq!(budget.used().limited, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cap_of_connections_is_told_from_a_limit_of_handshakes() {
+        let budget = budget(Limits::DEFAULT);
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            held.push(budget.handshake().await.unwrap());
+        }
+        budget.limited("429", None);
+        assert_eq!(budget.room(), 0, "five at a time, and six are open");
+        held.truncate(3);
+        assert_eq!(budget.room(), 2);
+        budget.rest(10.0).await;
+        let started = Instant::now();
+        for _ in 0..20 {
+            drop(budget.handshake().await.unwrap());
+        }
+        assert_eq!(started.elapsed().as_secs(), 0, "the pace is what it was");
     }
 
     #[tokio::test(start_paused = true)]

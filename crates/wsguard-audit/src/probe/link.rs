@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,12 +10,12 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::budget::Permit;
-use super::response::{HEAD_BYTES_MAX, Response, head_end};
+use super::response::{HEAD_BYTES_MAX, Response, head_end, unchunked};
 use super::tls::Trust;
 use crate::target::Target;
 
@@ -114,6 +115,10 @@ impl Road {
 
     /// A TCP connection to the target; each of its addresses gets its chance.
     pub(crate) async fn tcp(&self, port: u16, deadline: Instant) -> Result<TcpStream, Unreached> {
+        self.tcp_from(port, deadline, None).await
+    }
+
+    async fn tcp_from(&self, port: u16, deadline: Instant, source: Option<IpAddr>) -> Result<TcpStream, Unreached> {
         let count = self.target.addresses.len();
         let first = self.preferred.load(Ordering::Relaxed);
         let mut why = Unreached::Silent;
@@ -122,7 +127,10 @@ impl Road {
             let Some(address) = self.target.addresses.get(index) else { continue };
             let mut address = *address;
             address.set_port(port);
-            match timeout_at(deadline, TcpStream::connect(address)).await {
+            if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+                continue;
+            }
+            match timeout_at(deadline, connect(address, source)).await {
                 Ok(Ok(stream)) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     // Small frames must not wait for each other.
@@ -138,7 +146,19 @@ impl Road {
 
     /// A connection as the URL says: TCP, or TLS over it.
     pub(crate) async fn open(&self, permit: Permit, deadline: Instant) -> Result<Link, Unreached> {
-        self.open_with(permit, deadline, self.target.tls, self.target.port, &[b"http/1.1"]).await
+        self.open_from(permit, deadline, None).await
+    }
+
+    /// The same from another address of this machine.
+    pub(crate) async fn open_from(
+        &self,
+        permit: Permit,
+        deadline: Instant,
+        source: Option<IpAddr>,
+    ) -> Result<Link, Unreached> {
+        let started = Instant::now();
+        let tcp = self.tcp_from(self.target.port, deadline, source).await?;
+        self.over(permit, deadline, self.target.tls, tcp, started, &[b"http/1.1"]).await
     }
 
     /// A connection with or without TLS, to another port, offering other protocols.
@@ -152,6 +172,18 @@ impl Road {
     ) -> Result<Link, Unreached> {
         let started = Instant::now();
         let tcp = self.tcp(port, deadline).await?;
+        self.over(permit, deadline, tls, tcp, started, alpn).await
+    }
+
+    async fn over(
+        &self,
+        permit: Permit,
+        deadline: Instant,
+        tls: bool,
+        tcp: TcpStream,
+        started: Instant,
+        alpn: &[&[u8]],
+    ) -> Result<Link, Unreached> {
         let timing = Timing { tcp: started.elapsed(), ..Timing::default() };
         if !tls {
             return Ok(Link { io: Box::new(tcp), buffer: Vec::new(), timing, tls: None, _permit: permit, ended: None });
@@ -201,6 +233,13 @@ impl Road {
         let io = Box::new(stream);
         Ok(Link { io, buffer: Vec::new(), timing, tls: Some(facts), _permit: permit, ended: None })
     }
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address).await };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(address).await
 }
 
 /// A connection.
@@ -292,6 +331,14 @@ impl Link {
         if has_body {
             let take = self.buffer.len().min(length.unwrap_or(BODY_BYTES_MAX)).min(BODY_BYTES_MAX);
             head.body = self.buffer.drain(..take).collect();
+            if chunked {
+                let is_whole = head.body.ends_with(b"0\r\n\r\n");
+                head.body = unchunked(&head.body);
+                // Whole as if its length had been announced.
+                if is_whole {
+                    head.headers.push(("Content-Length".to_owned(), head.body.len().to_string()));
+                }
+            }
         }
     }
 }

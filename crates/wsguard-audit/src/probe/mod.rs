@@ -7,6 +7,7 @@ pub(crate) mod frame;
 pub(crate) mod hello;
 pub(crate) mod jwt;
 pub(crate) mod link;
+pub(crate) mod notes;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod secrets;
@@ -14,17 +15,21 @@ pub(crate) mod session;
 pub(crate) mod socket;
 pub(crate) mod tls;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::Outcome;
 use crate::discover::{Placement, Way};
 use crate::pace::Pace;
 use crate::target::{Options, Target};
 use budget::{Budget, Permit, Spent};
 use link::{End, HeadMissing, Link, Road, Unreached};
+use notes::Notes;
 use request::Request;
 use response::Response;
 use socket::Socket;
@@ -75,7 +80,10 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) pace: Pace,
     pub(crate) way: OnceLock<Way>,
+    /// What became of a session whose credential was ended: of its socket, and of coming back. Done once.
+    pub(crate) farewell: OnceCell<(Outcome, Outcome)>,
     heard: Mutex<(usize, Vec<Heard>)>,
+    notes: Mutex<Notes>,
 }
 
 impl Shared {
@@ -83,7 +91,23 @@ impl Shared {
         let trust = Arc::new(Trust::new(options.ca_pem.as_deref(), options.insecure));
         let road = Road::new(target.clone(), Arc::clone(&trust));
         let pace = options.pace;
-        Self { target, options, trust, road, budget, pace, way: OnceLock::new(), heard: Mutex::default() }
+        Self {
+            target,
+            options,
+            trust,
+            road,
+            budget,
+            pace,
+            way: OnceLock::new(),
+            farewell: OnceCell::new(),
+            heard: Mutex::default(),
+            notes: Mutex::default(),
+        }
+    }
+
+    /// What checks learnt for others.
+    pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// So long from now.
@@ -210,7 +234,7 @@ impl Probe {
     /// Sends a handshake and reads the answer.
     pub(crate) async fn handshake(&self, request: &Request) -> Handshake {
         match self.shared.budget.handshake().await {
-            Ok(permit) => self.shake(request, permit, true).await,
+            Ok(permit) => self.shake(request, permit, true, None).await,
             Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
         }
     }
@@ -219,14 +243,22 @@ impl Probe {
     /// look for the limit.
     pub(crate) async fn handshake_at_once(&self, request: &Request) -> Handshake {
         match self.shared.budget.handshake_at_once().await {
-            Ok(permit) => self.shake(request, permit, false).await,
+            Ok(permit) => self.shake(request, permit, false, None).await,
             Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
         }
     }
 
-    async fn shake(&self, request: &Request, permit: Permit, pause: bool) -> Handshake {
+    /// The same from another address of this machine.
+    pub(crate) async fn handshake_from(&self, request: &Request, source: IpAddr) -> Handshake {
+        match self.shared.budget.handshake_at_once().await {
+            Ok(permit) => self.shake(request, permit, false, Some(source)).await,
+            Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
+        }
+    }
+
+    async fn shake(&self, request: &Request, permit: Permit, pause: bool, source: Option<IpAddr>) -> Handshake {
         let deadline = self.shared.patience(10.0);
-        let mut link = match self.shared.road.open(permit, deadline).await {
+        let mut link = match self.shared.road.open_from(permit, deadline, source).await {
             Ok(link) => link,
             Err(why) => return Handshake::Unreached(why),
         };
@@ -289,8 +321,49 @@ impl Probe {
         self.fetch_on(link, request).await
     }
 
+    /// Plain requests one after the other, on one connection as long as the target keeps it.
+    pub(crate) async fn fetch_each(&self, requests: &[Request]) -> Vec<Result<Response, Unreached>> {
+        let mut kept: Option<Link> = None;
+        let mut answers = Vec::with_capacity(requests.len());
+        for request in requests {
+            let request = request.clone().without("Connection");
+            let was_kept = kept.is_some();
+            let mut link = match kept.take() {
+                Some(link) => link,
+                None => match self.connect().await {
+                    Ok(link) => link,
+                    Err(why) => {
+                        answers.push(Err(why));
+                        continue;
+                    }
+                },
+            };
+            let mut answer = self.fetch_over(&mut link, &request).await;
+            // A target may end a kept connection at any time: then it was no answer.
+            if was_kept && matches!(answer, Err(Unreached::Connect(_)) | Ok(Response { status: 408, .. })) {
+                match self.connect().await {
+                    Ok(fresh) => link = fresh,
+                    Err(why) => {
+                        answers.push(Err(why));
+                        continue;
+                    }
+                }
+                answer = self.fetch_over(&mut link, &request).await;
+            }
+            if answer.as_ref().is_ok_and(Response::is_kept) && link.buffer.is_empty() {
+                kept = Some(link);
+            }
+            answers.push(answer);
+        }
+        answers
+    }
+
     /// The same on a connection that is open.
     pub(crate) async fn fetch_on(&self, mut link: Link, request: &Request) -> Result<Response, Unreached> {
+        self.fetch_over(&mut link, request).await
+    }
+
+    async fn fetch_over(&self, link: &mut Link, request: &Request) -> Result<Response, Unreached> {
         let deadline = self.shared.patience(10.0);
         self.shared
             .budget
@@ -307,6 +380,48 @@ impl Probe {
             self.shared.budget.limited(&head.to_string(), None);
         }
         Ok(head)
+    }
+
+    /// A request to an address of the command line, which may be of another server.
+    ///
+    /// # Errors
+    /// With why there is no answer.
+    pub(crate) async fn fetch_url(
+        &self,
+        method: &str,
+        url: &str,
+        header: Option<(&str, &str)>,
+        body: Option<&str>,
+    ) -> Result<Response, Unreached> {
+        let target = Target::find(url).await.map_err(|error| Unreached::Connect(error.to_string()))?;
+        let mut request = Request::new(method, &target.path, &target.authority())
+            .header("Connection", "close")
+            .header("Accept", "*/*")
+            .header("Origin", &self.way().origin.clone().unwrap_or_else(|| target.origin()));
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        if let Some(body) = body {
+            let kind = if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
+            request = request.header("Content-Type", kind);
+            request.tail = body.as_bytes().to_vec();
+        }
+        if method == "POST" {
+            request = request.header("Content-Length", &body.map_or(0, str::len).to_string());
+        }
+        let permit = self.permit().await?;
+        let road = Road::new(target, Arc::clone(&self.shared.trust));
+        let link = road.open(permit, self.shared.patience(10.0)).await?;
+        self.fetch_on(link, &request).await
+    }
+
+    /// The header that carries a credential in a plain request: the cookie where the target has one, else
+    /// `Authorization`.
+    pub(crate) fn credential_header(&self, credential: &str) -> (&'static str, String) {
+        match &self.options().cookie {
+            Some(cookie) if cookie.contains("{token}") => ("Cookie", cookie.replace("{token}", credential)),
+            _ => ("Authorization", format!("Bearer {credential}")),
+        }
     }
 
     /// A plain `GET` of a path of the target.

@@ -51,6 +51,15 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// The connection serves another request: the body is whole, and nobody said that it ends.
+    pub(crate) fn is_kept(&self) -> bool {
+        let says = |word: &str| self.value("Connection").is_some_and(|value| value.to_ascii_lowercase().contains(word));
+        let is_whole = self
+            .value("Content-Length")
+            .map_or(matches!(self.status, 204 | 304), |length| length.parse() == Ok(self.body.len()));
+        is_whole && !says("close") && (self.version == "HTTP/1.1" || says("keep-alive"))
+    }
+
     /// What limiters answer, and servers that are full.
     pub(crate) fn is_limit(&self) -> bool {
         matches!(self.status, 429 | 503)
@@ -72,9 +81,34 @@ pub(crate) fn head_end(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at.saturating_add(4))
 }
 
+/// The content of a chunked body (RFC 9112 section 7.1), as far as it came.
+pub(crate) fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    while let Some(at) = bytes.windows(2).position(|two| two == b"\r\n") {
+        let (line, rest) = bytes.split_at(at);
+        let size = String::from_utf8_lossy(line);
+        let size = size.split(';').next().and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
+        let Some(size) = size.filter(|size| *size > 0) else { break };
+        let rest = rest.get(2..).unwrap_or_default();
+        let (chunk, rest) = rest.split_at(size.min(rest.len()));
+        content.extend_from_slice(chunk);
+        bytes = rest.get(2..).unwrap_or_default();
+    }
+    content
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_are_put_together() {
+        for (body, want) in
+            [(&b"4\r\nwsgu\r\n3;x=1\r\nard\r\n0\r\n\r\n"[..], "wsguard"), (b"ff\r\ncut", "cut"), (b"no chunks", "")]
+        {
+            assert_eq!(String::from_utf8(unchunked(body)).unwrap(), want);
+        }
+    }
 
     #[test]
     fn heads_are_read() {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::budget::Spent;
 use super::entry::Denial;
-use super::frame::Frame;
+use super::frame::{Frame, Opcode};
 use super::socket::{Event, Socket};
 use super::{Probe, marker};
 use crate::discover::dialect::{Dialect, Template, is_refusal};
@@ -41,6 +41,16 @@ impl Answer {
     }
 }
 
+/// A document in MessagePack.
+fn packed(json: &str) -> Option<Vec<u8>> {
+    rmp_serde::to_vec(&serde_json::from_str::<Value>(json).ok()?).ok()
+}
+
+/// The document of a message in MessagePack, as JSON.
+fn unpacked(bytes: &[u8]) -> Option<String> {
+    Some(rmp_serde::from_slice::<Value>(bytes).ok()?.to_string())
+}
+
 /// Whether a message says that the sender is too fast.
 pub(crate) fn is_limit(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
@@ -61,6 +71,8 @@ pub(crate) struct Session {
     pub(crate) csrf: String,
     /// What came before the first answer.
     pub(crate) greeting: Vec<String>,
+    /// Heartbeats of the language that were answered.
+    pub(crate) beats: u32,
     next_id: u32,
     /// Messages that came in one frame of SockJS.
     waiting: Vec<String>,
@@ -99,6 +111,7 @@ impl Session {
             template: way.template.clone(),
             csrf: String::new(),
             greeting: Vec::new(),
+            beats: 0,
             next_id: 0,
             waiting: Vec::new(),
         }
@@ -185,7 +198,12 @@ impl Session {
     pub(crate) async fn say(&mut self, text: &str) -> Result<(), Spent> {
         match self.dialect {
             Dialect::SockJs => self.socket.send_text(&json!([text]).to_string()).await,
-            Dialect::Binary => self.socket.send(&Frame::new(super::frame::Opcode::BINARY, text)).await,
+            Dialect::Binary => self.socket.send(&Frame::new(Opcode::BINARY, text)).await,
+            Dialect::MessagePack => {
+                // What is no document is sent as it is: that is the point of sending it.
+                let packed = packed(text).unwrap_or_else(|| text.as_bytes().to_vec());
+                self.socket.send(&Frame::new(Opcode::BINARY, packed)).await
+            }
             _ => self.socket.send_text(text).await,
         }
     }
@@ -197,22 +215,33 @@ impl Session {
         self.hear_until(deadline).await
     }
 
-    async fn hear_until(&mut self, deadline: tokio::time::Instant) -> Event {
+    pub(crate) async fn hear_until(&mut self, deadline: tokio::time::Instant) -> Event {
         loop {
             if let Some(text) = self.waiting.pop() {
                 return Event::Text(text);
             }
-            let event = self.socket.next_until(deadline).await;
+            let event = match self.socket.next_until(deadline).await {
+                Event::Binary(bytes) if self.dialect == Dialect::MessagePack => match unpacked(&bytes) {
+                    Some(text) => {
+                        self.socket.heard(&text);
+                        Event::Text(text)
+                    }
+                    None => Event::Binary(bytes),
+                },
+                event => event,
+            };
             let Event::Text(text) = &event else { return event };
             match self.dialect {
                 Dialect::SocketIo(_) | Dialect::EngineIo(_) if text == "2" => {
+                    self.beats = self.beats.saturating_add(1);
                     let _ = self.socket.send_text("3").await;
                 }
                 Dialect::SocketIo(_) | Dialect::EngineIo(_) if text == "3" => {}
                 Dialect::GraphqlTransportWs if text.contains(r#""type":"ping""#) => {
+                    self.beats = self.beats.saturating_add(1);
                     let _ = self.socket.send_text(r#"{"type":"pong"}"#).await;
                 }
-                Dialect::SockJs if text == "h" => {}
+                Dialect::SockJs if text == "h" => self.beats = self.beats.saturating_add(1),
                 Dialect::SockJs if text.starts_with("a[") => {
                     let list = text.strip_prefix('a').and_then(|list| serde_json::from_str::<Vec<String>>(list).ok());
                     self.waiting = list.unwrap_or_default();
@@ -332,5 +361,19 @@ impl Probe {
             Entry::Open { session, .. } | Entry::Served { session, .. } => Ok(*session),
             other => Err(crate::Outcome::unknown(format!("the good handshake was not let in: {}", other.shown()))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{packed, unpacked};
+
+    #[test]
+    fn documents_are_packed_and_unpacked() {
+        let document = r#"{"a":[1,-2,2.5,null,true,"x"]}"#;
+        let bytes = packed(document).unwrap();
+        assert_eq!(bytes.first(), Some(&0x81), "a map of one");
+        assert_eq!(unpacked(&bytes).as_deref(), Some(document));
+        assert_eq!((packed("{"), unpacked(b"\xc1")), (None, None));
     }
 }

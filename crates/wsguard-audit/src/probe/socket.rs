@@ -203,6 +203,11 @@ impl Socket {
         }
     }
 
+    /// Keeps a message that was read out of a binary one.
+    pub(crate) fn heard(&self, text: &str) {
+        self.shared.heard(self.check, "message", text);
+    }
+
     /// What the reports' passive checks look at, and what makes the audit pause.
     fn note(&self, event: &Event) {
         match event {

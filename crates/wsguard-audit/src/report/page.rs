@@ -20,7 +20,9 @@ pub fn page(meta: &Meta) -> String {
         Turn::Waiting => "waits on sockets of its own, beside the others",
         Turn::Quiet => "runs beside others",
         Turn::Alone => "runs alone, after the others",
+        Turn::Provoking => "runs alone, after all that provoke no limits",
         Turn::Last => "runs at the end",
+        Turn::Ending => "begins first with `--logout-token`, and is the very last without",
     }
     .to_owned();
     if meta.intrusive {

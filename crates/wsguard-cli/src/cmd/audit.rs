@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -40,6 +41,12 @@ pub(crate) struct Arguments {
     /// A good credential that is meant for another service
     #[arg(long, value_name = "TOKEN")]
     foreign_token: Option<String>,
+    /// A good credential, a JWT that ends within half a minute (with --full within ten)
+    #[arg(long, value_name = "TOKEN")]
+    short_token: Option<String>,
+    /// A good credential that the audit may end at --logout-url [default: at the very end that of --token]
+    #[arg(long, value_name = "TOKEN", requires = "logout_url")]
+    logout_token: Option<String>,
     /// The value of the Cookie header, for servers that log in by cookie
     #[arg(long, value_name = "COOKIE")]
     cookie: Option<String>,
@@ -67,6 +74,18 @@ pub(crate) struct Arguments {
     /// Where a request with the credential gives a ticket
     #[arg(long, value_name = "URL")]
     ticket_url: Option<String>,
+    /// Where a POST logs in and sets the session cookie
+    #[arg(long, value_name = "URL")]
+    login_url: Option<String>,
+    /// What is posted there: JSON, or the fields of a form
+    #[arg(long, value_name = "BODY", requires = "login_url")]
+    login_data: Option<String>,
+    /// The message that resumes a session; `{session}` stands for what the server called it
+    #[arg(long, value_name = "MESSAGE")]
+    resume: Option<String>,
+    /// A second address of this machine, of the same network, to come from
+    #[arg(long, value_name = "ADDRESS")]
+    source_b: Option<IpAddr>,
     /// Further authorities to trust, PEM
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -183,6 +202,8 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         token_b: arguments.token_b.clone(),
         expired_token: arguments.expired_token.clone(),
         foreign_token: arguments.foreign_token.clone(),
+        short_token: arguments.short_token.clone(),
+        logout_token: arguments.logout_token.clone(),
         cookie: arguments.cookie.clone(),
         headers: arguments.headers.clone(),
         origin: arguments.origin.clone(),
@@ -192,6 +213,10 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         expect: arguments.expect.clone(),
         logout_url: arguments.logout_url.clone(),
         ticket_url: arguments.ticket_url.clone(),
+        login_url: arguments.login_url.clone(),
+        login_data: arguments.login_data.clone(),
+        resume: arguments.resume.clone(),
+        source_b: arguments.source_b,
         ca_pem,
         insecure: arguments.insecure,
         public: arguments.public,

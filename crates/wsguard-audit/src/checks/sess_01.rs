@@ -1,0 +1,65 @@
+//! A connection on which nothing happens.
+
+use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
+use crate::outcome::Outcome;
+use crate::probe::Probe;
+use crate::probe::session::Session;
+use crate::probe::socket::Event;
+
+pub(super) const META: Meta = Meta {
+    id: "WSA-SESS-01",
+    title: "Idle sessions ended",
+    category: Category::Session,
+    severity: Severity::Low,
+    needs: &[Need::Baseline],
+    turn: Turn::Waiting,
+    intrusive: false,
+    since: "0.1.0",
+    refs: Refs { cwe: &[613], asvs: &["7.3.1"], url: "https://cwe.mitre.org/data/definitions/613.html" },
+    what: "Opens two good connections 7 s after each other, answers pings and heartbeats, says nothing, and waits 65 s (with \
+           `--full` 15 min) for the server to close both after the same time.",
+    why: "A session that nobody uses is one that nobody watches: a tab left open, a device that was sold.",
+    remedy: "Close connections that sent no message for a while, and say so in the close.",
+    traps: "Something else may end connections meanwhile: both must live as long as each other, not end at the same \
+            moment. A feed that only sends has no idle peers: there a long time is right, which is why this is `warn` and \
+            never `fail`.",
+};
+
+/// Between the two, in seconds.
+const APART: f64 = 7.0;
+
+pub(super) async fn run(probe: &Probe) -> Outcome {
+    let seconds = if probe.options().full { 900.0 } else { 65.0 };
+    let first = match probe.session().await {
+        Ok(session) => session,
+        Err(outcome) => return outcome,
+    };
+    let later = async {
+        probe.wait(APART).await;
+        Ok(until_end(probe.session().await?, seconds).await)
+    };
+    let (first, second): (_, Result<_, Outcome>) = tokio::join!(until_end(first, seconds), later);
+    let (end, age) = first;
+    let (other, other_age) = match second {
+        Ok(second) => second,
+        Err(outcome) => return outcome,
+    };
+    let seen = format!("idle: {end} after {age:.0} s; the second: {other} after {other_age:.0} s");
+    match (&end, &other) {
+        (Event::Close { code: Some(4429 | 1013), .. }, _) | (_, Event::Close { code: Some(4429 | 1013), .. }) => {
+            Outcome::unknown(seen).and("that is a limit")
+        }
+        (Event::Quiet, Event::Quiet) if age >= seconds * 0.9 && other_age >= seconds * 0.9 => {
+            Outcome::warn(format!("two idle connections are still open after {seconds:.0} s")).settled_by("--full")
+        }
+        (Event::Quiet, _) | (_, Event::Quiet) => Outcome::unknown(seen).settled_by("--full"),
+        _ if (age - other_age).abs() <= (age * 0.1).max(3.0) => Outcome::pass(seen),
+        _ => Outcome::unknown(seen).and("they did not live equally long: it was not idleness that ended them"),
+    }
+}
+
+async fn until_end(mut session: Session, seconds: f64) -> (Event, f64) {
+    let before = session.socket.age();
+    let end = session.until_end(seconds).await;
+    (end, session.socket.age() - before)
+}
