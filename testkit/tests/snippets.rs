@@ -50,8 +50,8 @@ const ORIGIN: (&str, &str) = ("<!-- from ", " -->");
 const LANGUAGES: [&str; 9] = ["sh", "toml", "json", "ts", "tsx", "js", "python", "rust", "text"];
 
 /// Commands that look at a server for minutes. They are run where nobody listens, which is exit code 3; what is wrong with
-/// their arguments would be 2. What they find is tested in `net_audit.rs`.
-const LONG: [&str; 1] = ["wsguard audit "];
+/// their arguments would be 2. What they find is tested elsewhere.
+const LONG: [&str; 2] = ["wsguard audit ", "wsguard health "];
 
 /// The address that such a command looks at.
 static NOWHERE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"--url[= ]\S+").unwrap());
@@ -258,7 +258,8 @@ impl Session {
             let command = line.split('#').next().unwrap_or_default().trim().trim_end_matches('&').trim_end();
             let serves = command.strip_prefix("wsguard serve");
             let looks = LONG.iter().any(|long| command.starts_with(long));
-            if serves.is_none() && !looks {
+            let sets_up = command.starts_with("wsguard setup");
+            if serves.is_none() && !looks && !sets_up {
                 let _ = writeln!(script, "{line}");
                 continue;
             }
@@ -271,9 +272,18 @@ impl Session {
                 script.clear();
             }
             if looks {
-                let output = self.shell(&NOWHERE.replace_all(command, "--url=ws://127.0.0.1:9/ws"));
+                let output =
+                    self.shell(&NOWHERE.replace_all(&format!("timeout 30 {command}"), "--url=ws://127.0.0.1:9/ws"));
                 let code = output.status.code();
                 assert_eq!(code, Some(3), "{}: {command}\n{}", block.place(), said(&output));
+            }
+            if sets_up {
+                // In a folder of its own, which is empty, and as a plan: what a setup does has tests of its own.
+                let output = self.shell(
+                    &format!("cd \"$(mktemp -d -p .)\" && {command} --dry-run")
+                        .replace("--dry-run --dry-run", "--dry-run"),
+                );
+                assert!(output.status.success(), "{}: {command}\n{}", block.place(), said(&output));
             }
             // The last line is not the document's.
             if let Some(flags) = serves.filter(|flags| !flags.is_empty()) {
