@@ -466,6 +466,44 @@ fn the_page_of_the_protocol_has_every_word_of_it() {
     }
 }
 
+/// Requirements of each section of ASVS 5.0, in the chapters that apply.
+#[rustfmt::skip]
+const ASVS: [((u32, u32), u32); 59] = [
+    ((1, 1), 2), ((1, 2), 10), ((1, 3), 12), ((1, 4), 3), ((1, 5), 3), ((2, 1), 3), ((2, 2), 3), ((2, 3), 5),
+    ((2, 4), 2), ((3, 1), 1), ((3, 2), 3), ((3, 3), 5), ((3, 4), 8), ((3, 5), 8), ((3, 6), 1), ((3, 7), 5), ((4, 1), 5),
+    ((4, 2), 5), ((4, 3), 2), ((4, 4), 4), ((7, 1), 3), ((7, 2), 4), ((7, 3), 2), ((7, 4), 5), ((7, 5), 3), ((7, 6), 2),
+    ((8, 1), 4), ((8, 2), 4), ((8, 3), 3), ((8, 4), 2), ((9, 1), 3), ((9, 2), 4), ((10, 3), 5), ((11, 1), 4), ((11, 2), 5),
+    ((11, 3), 5), ((11, 4), 4), ((11, 5), 2), ((11, 6), 2), ((11, 7), 2), ((12, 1), 5), ((12, 2), 2), ((12, 3), 5),
+    ((13, 1), 4), ((13, 2), 6), ((13, 3), 4), ((13, 4), 7), ((14, 1), 2), ((14, 2), 8), ((14, 3), 3), ((15, 1), 5),
+    ((15, 2), 5), ((15, 3), 7), ((15, 4), 4), ((16, 1), 1), ((16, 2), 5), ((16, 3), 4), ((16, 4), 3),
+    ((16, 5), 4),
+];
+
+#[test]
+fn no_requirement_of_asvs_is_left_out() {
+    type Id = (u32, u32, u32);
+    let all: Vec<Id> = ASVS.iter().flat_map(|&((a, b), count)| (1..=count).map(move |c| (a, b, c))).collect();
+    let id = |text: &str| -> Option<Id> {
+        let mut parts = text.trim().trim_matches('*').split('.').map(str::parse);
+        let id = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+        parts.next().is_none().then_some(id)
+    };
+    let mut said = BTreeSet::new();
+    for row in read("docs/asvs.md").lines() {
+        let column = row.strip_prefix("| ").and_then(|row| row.split(['|', '(']).next()).unwrap_or_default();
+        for part in column.split(',') {
+            let (first, last) = part.split_once(" to ").unwrap_or((part, part));
+            if let (Some(first), Some(last)) = (id(first), id(last)) {
+                for id in all.iter().filter(|id| (first..=last).contains(id)) {
+                    assert!(said.insert(*id), "docs/asvs.md says {id:?} twice");
+                }
+            }
+        }
+    }
+    let missing: Vec<_> = all.iter().filter(|id| !said.contains(id)).collect();
+    assert!(missing.is_empty(), "docs/asvs.md leaves out {missing:?}");
+}
+
 #[test]
 fn tests_that_are_named_exist() {
     let output = Command::new("git")
