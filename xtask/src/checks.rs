@@ -57,33 +57,6 @@ pub(crate) fn pages(root: &Path) -> Result<Vec<File>, String> {
     Ok(pages.into_iter().map(|(name, text)| File { path: format!("{PAGES}/{name}"), text }).collect())
 }
 
-/// The table of contents of the book, with a line for each check below that of their index.
-///
-/// # Errors
-/// When it cannot be read, or does not name the index.
-pub(crate) fn summary(root: &Path, pages: &[File]) -> Result<File, String> {
-    const PATH: &str = "docs/SUMMARY.md";
-    const INDEX: &str = "(checks/README.md)";
-    const LINE: &str = "    - [WSA-";
-    let before = std::fs::read_to_string(root.join(PATH)).map_err(|error| format!("read {PATH}: {error}"))?;
-    if !before.contains(INDEX) {
-        return Err(format!("read {PATH}: it has no line with {INDEX}"));
-    }
-    let mut text = String::new();
-    for line in before.lines().filter(|line| !line.starts_with(LINE)) {
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{line}");
-        if line.contains(INDEX) {
-            for page in pages {
-                if let Some(title) = page.text.lines().next().and_then(|line| line.strip_prefix("# WSA-")) {
-                    let _ = writeln!(text, "{LINE}{title}]({})", page.path.trim_start_matches("docs/"));
-                }
-            }
-        }
-    }
-    Ok(File { path: PATH.into(), text })
-}
-
 /// Pages of checks that are gone.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ mod codegen;
 mod configuration;
 mod links;
 mod preprocess;
+mod summary;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ fn generate(root: &Path) -> Result<bool, String> {
 /// What is made by programs of other crates.
 fn pages(root: &Path) -> Result<Vec<codegen::File>, String> {
     let mut pages = checks::pages(root)?;
-    pages.push(checks::summary(root, &pages)?);
+    pages.push(summary::file(root, &pages)?);
     pages.push(configuration::page(root)?);
     Ok(pages)
 }
