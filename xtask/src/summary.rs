@@ -57,7 +57,7 @@ fn decisions(root: &Path) -> Result<String, String> {
     }
     names.sort();
     let mut lines = String::new();
-    for name in names.iter().filter(|name| name.ends_with(".md")) {
+    for name in names.iter().filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "md")) {
         let page = std::fs::read_to_string(folder.join(name)).map_err(failed)?;
         let heading = page.lines().next().and_then(|line| line.strip_prefix("# "));
         let heading = heading.ok_or_else(|| format!("read {name}: it does not begin with a heading"))?;
