@@ -21,8 +21,11 @@ mod checks;
 #[allow(dead_code, reason = "as for the probe")]
 mod discover;
 mod grade;
+pub mod health;
+pub mod measure;
 mod outcome;
 mod pace;
+pub mod perf;
 #[allow(dead_code, reason = "a set of hands for the whole catalogue; not every finger is in use")]
 mod probe;
 pub mod report;

@@ -14,6 +14,7 @@ use crate::check::{Check, Need, Severity, Turn};
 use crate::discover::dialect::{Dialect, Template};
 use crate::discover::discover;
 use crate::outcome::{Outcome, Status};
+use crate::perf;
 use crate::probe::budget::{Budget, Limits};
 use crate::probe::entry::Entry;
 use crate::probe::link::Unreached;
@@ -67,6 +68,8 @@ pub trait Progress: Send + Sync {
     fn started(&self, check: &Check);
     /// A check is done; so many are.
     fn finished(&self, check: &Check, outcome: &Outcome, done: usize);
+    /// Behind the checks, with `--full`: what is being measured.
+    fn measuring(&self, _what: &str) {}
 }
 
 /// Nobody watches.
@@ -89,7 +92,7 @@ pub async fn audit(mut options: Options, progress: &dyn Progress) -> Result<Repo
     let started = Instant::now();
     for name in options.only.iter().chain(&options.skip) {
         let one = Options { only: vec![name.clone()], ..Options::new("", None) };
-        if !CHECKS.iter().any(|check| one.wants(check.meta.id)) {
+        if !CHECKS.iter().any(|check| one.wants(check.meta.id)) && !one.wants(perf::ID) {
             return Err(AuditError::NoSuchCheck(name.clone()));
         }
     }
@@ -119,12 +122,15 @@ pub async fn audit(mut options: Options, progress: &dyn Progress) -> Result<Repo
         reserve: Duration::ZERO,
     };
     runner.run(&wanted, baseline.is_some()).await;
-    let Runner { outcomes, .. } = runner;
-    Ok(Report::new(Run { shared: &shared, started_at, duration: started.elapsed(), outcomes, secrets }))
+    let Runner { outcomes, dead, .. } = runner;
+    let is_measured = shared.options.full && shared.options.wants(perf::ID) && baseline.is_some() && dead.is_none();
+    let performance = if is_measured { perf::measure(&shared, &|what| progress.measuring(what)).await } else { None };
+    let duration = started.elapsed();
+    Ok(Report::new(Run { shared: &shared, started_at, duration, outcomes, secrets, performance }))
 }
 
 /// Where the credential was given in a header, the cookie or the URL, remembers its places as `{token}`.
-fn find_token(options: &mut Options) {
+pub(crate) fn find_token(options: &mut Options) {
     if options.token.is_none() {
         let bearer = options.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
         let from_header = bearer.and_then(|(_, value)| value.split_once(' ')).map(|(_, token)| token.trim().to_owned());
@@ -173,7 +179,7 @@ async fn reach(shared: &Arc<Shared>) -> Result<Option<String>, AuditError> {
 }
 
 /// A server that may be an impostor is not shown a credential.
-fn without_secrets(shared: &Arc<Shared>, limits: Limits, _why: &str) -> Arc<Shared> {
+pub(crate) fn without_secrets(shared: &Arc<Shared>, limits: Limits, _why: &str) -> Arc<Shared> {
     let mut options = shared.options.clone();
     options.token = None;
     options.token_b = None;

@@ -3,11 +3,13 @@
 mod audit;
 mod check_config;
 mod connections;
+mod health;
 mod keygen;
 mod log;
 mod revoke;
 mod serve;
 mod sessions;
+mod target;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -91,6 +93,9 @@ enum Command {
     /// Judge a WebSocket server from outside: any server, not only this one.
     #[command(after_help = EXIT_CODES)]
     Audit(Box<audit::Arguments>),
+    /// Look at how a WebSocket server is, from outside: is it there, does it answer, does it come back.
+    #[command(after_help = EXIT_CODES)]
+    Health(Box<health::Arguments>),
     /// Look at the security log.
     #[command(after_help = EXIT_CODES)]
     Log(log::Arguments),
@@ -107,6 +112,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Connections(arguments) => connections::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
     }
 }
@@ -168,6 +174,12 @@ mod tests {
             ("sessions", false),
             ("connections list --subject ann --json --admin http://localhost:1", true),
             ("connections", false),
+            ("health", true),
+            ("health --url ws://localhost:1/ws --token t --verbose --count 5 --json --wait 0", true),
+            ("health --watch --count 5 --interval 0.5 --json", true),
+            ("health --interval 2", false),
+            ("health --watch --wait 1", false),
+            ("health --count 0", false),
             ("log verify a.jsonl --key a.pub", true),
             ("log verify a.jsonl b.jsonl --key a.pub --key b.pub --checkpoints c.jsonl --json", true),
             ("log verify a.jsonl --chain-only", true),
@@ -191,6 +203,8 @@ mod tests {
             "check-config --help",
             "keygen --help",
             "token --help",
+            "audit --help",
+            "health --help",
             "log --help",
             "log verify --help",
         ] {

@@ -445,6 +445,11 @@ async fn learn(
                 "101; texts are refused with close 1003".clone_into(&mut shown);
                 break;
             }
+            Answer::Ended(event @ crate::probe::socket::Event::Close { code: Some(3000 | 4401), .. }) => {
+                shown = format!("101, then {event}");
+                reach = Reach::Nowhere;
+                break;
+            }
             Answer::Ended(event) => {
                 // Closed at the first word: a peer that nobody asked to speak, or a message that nobody understands.
                 shown = format!("101, then {event}");
@@ -458,6 +463,12 @@ async fn learn(
                     _ => break,
                 }
             }
+            Answer::Refused(text) if asks_who(&text) => {
+                way.dialect = Dialect::Json;
+                shown = format!("101 and the refusal {}", crate::probe::shortened(&text));
+                reach = Reach::Nowhere;
+                break;
+            }
             Answer::Refused(text) if serde_json::from_str::<serde_json::Value>(&text).is_ok() => {
                 way.dialect = Dialect::Json;
                 shown = format!("101 and the refusal {}", crate::probe::shortened(&text));
@@ -469,4 +480,12 @@ async fn learn(
         }
     }
     Found { reach, shown, is_unreached: false }
+}
+
+/// Whether a refusal is about who the peer is, rather than about what it said.
+fn asks_who(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    ["unauthenticated", "not authenticated", "authentication is required", "authentication required"]
+        .iter()
+        .any(|word| lower.contains(word))
 }

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use crate::measure::Record;
 use crate::pace::Pace;
 
 /// Most that a run may use.
@@ -101,6 +102,9 @@ const LIMITED_MAX: u64 = 8;
 /// Handshakes in 10 s to begin with.
 const PACE_FIRST: usize = 26;
 
+/// A limit of handshakes in 10 s that is none, for a target of one's own.
+pub(crate) const UNPACED: usize = usize::MAX;
+
 /// More of them after 10 s without a limit.
 const PACE_STEP: usize = 6;
 
@@ -129,6 +133,7 @@ pub(crate) struct Budget {
     frames: AtomicU64,
     bytes: AtomicU64,
     gate: Mutex<Gate>,
+    record: Record,
 }
 
 #[derive(Debug)]
@@ -176,7 +181,11 @@ impl Budget {
             bytes: AtomicU64::new(0),
             gate: Mutex::new(Gate {
                 handshakes: 0,
-                pace: limits.handshakes_per_10_s.min(PACE_FIRST),
+                pace: if limits.handshakes_per_10_s == UNPACED {
+                    UNPACED
+                } else {
+                    limits.handshakes_per_10_s.min(PACE_FIRST)
+                },
                 paced_at: Instant::now(),
                 sockets_max: limits.sockets,
                 sockets_most: 0,
@@ -185,7 +194,18 @@ impl Budget {
                 limited_at: None,
                 limited: 0,
             }),
+            record: Record::default(),
         }
+    }
+
+    /// What was measured until now.
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// How long the run has lasted.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -267,6 +287,7 @@ impl Budget {
                 let place = (paced && open >= gate.sockets_max).then(|| self.after(now, PLACE_POLL));
                 let Some(at) = slot.into_iter().chain(resume).chain(place).max() else {
                     gate.handshakes = gate.handshakes.saturating_add(1);
+                    self.record.sent(self.elapsed(), 1, 0);
                     gate.recent.push_back(now);
                     gate.sockets_most = gate.sockets_most.max(open.saturating_add(1));
                     self.open.fetch_add(1, Ordering::Relaxed);
@@ -291,6 +312,7 @@ impl Budget {
         book(&self.messages, messages, self.limits.messages).map_err(|_| Spent::Messages)?;
         book(&self.frames, frames, self.limits.frames).map_err(|_| Spent::Messages)?;
         book(&self.bytes, bytes, self.limits.bytes).map_err(|_| Spent::Bytes)?;
+        self.record.sent(self.elapsed(), 0, messages);
         Ok(())
     }
 
@@ -302,6 +324,7 @@ impl Budget {
         let is_same = gate.resume_at.is_some_and(|at| at > now);
         if !is_same {
             gate.limited = gate.limited.saturating_add(1);
+            self.record.limited(self.elapsed());
             self.learn(&mut gate, now);
         }
         let pause = match retry_after {

@@ -113,6 +113,12 @@ impl Road {
         Self { target, trust, preferred: AtomicUsize::new(0) }
     }
 
+    /// The address that answered last.
+    pub(crate) fn address(&self) -> String {
+        let index = self.preferred.load(Ordering::Relaxed);
+        self.target.addresses.get(index).map(ToString::to_string).unwrap_or_default()
+    }
+
     /// A TCP connection to the target; each of its addresses gets its chance.
     pub(crate) async fn tcp(&self, port: u16, deadline: Instant) -> Result<TcpStream, Unreached> {
         self.tcp_from(port, deadline, None).await

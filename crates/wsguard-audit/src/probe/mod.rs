@@ -276,6 +276,9 @@ impl Probe {
         };
         let accepted = head.value("Sec-WebSocket-Accept") == Some(request.accept().as_str());
         if head.status == 101 && accepted {
+            let timing = link.timing;
+            let took = timing.tcp.saturating_add(timing.tls).saturating_add(timing.answer);
+            self.shared.budget.record().handshake(self.shared.budget.elapsed(), took);
             return Handshake::Opened(Socket::new(link, head, Arc::clone(&self.shared), self.check));
         }
         link.body(&mut head, self.shared.later(Duration::from_millis(700))).await;

@@ -276,10 +276,16 @@ impl Session {
 
     /// Sends `text`, a changed form of `message`, and waits for the answer that belongs to it.
     pub(crate) async fn ask_with(&mut self, text: &str, message: &Message) -> Answer {
+        let since = tokio::time::Instant::now();
         if let Err(spent) = self.say(text).await {
             return Answer::Spent(spent);
         }
-        self.answer_to(message, 3.0).await
+        let answer = self.answer_to(message, 3.0).await;
+        if matches!(answer, Answer::Served(_)) {
+            let shared = self.socket.shared();
+            shared.budget.record().answer(shared.budget.elapsed(), since.elapsed());
+        }
+        answer
     }
 
     /// Waits for what belongs to `message`.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Item, Report};
+use super::{Item, Report, plot};
 use crate::check::Category;
 use crate::outcome::{Confidence, Status};
 
@@ -50,6 +50,7 @@ pub fn html(report: &Report) -> String {
             "findings" => page.push_str(&list),
             "subjects" => page.push_str(&subjects(report)),
             "rows" => page.push_str(&rows),
+            "measured" => page.push_str(&measured(report)),
             "facts" => page.push_str(&facts(report)),
             _ => {}
         }
@@ -178,6 +179,24 @@ fn row(out: &mut String, item: &Item) {
         let _ = write!(out, ". Settled by: {}", escaped(settle));
     }
     out.push_str("</small></td></tr>\n");
+}
+
+/// Plots of the run, and performance where it was measured.
+fn measured(report: &Report) -> String {
+    let mut out = String::new();
+    if let Some(performance) = &report.performance {
+        out.push_str("<h2>Performance and stress</h2><dl>");
+        for (name, value) in performance.lines() {
+            let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", escaped(&name), escaped(&value));
+        }
+        out.push_str("</dl>");
+        out.push_str(&plot::ramp(performance));
+    }
+    let run = plot::run(&report.measured, report.duration_ms);
+    if !run.is_empty() {
+        let _ = write!(out, "<h2>What the run measured</h2>{run}");
+    }
+    out
 }
 
 fn facts(report: &Report) -> String {

@@ -61,6 +61,12 @@ pub fn markdown(report: &Report) -> String {
             cell(&format!("{evidence}{settle}")),
         );
     }
+    if let Some(performance) = &report.performance {
+        out.push_str("\n## Performance and stress\n\n| | |\n| --- | --- |\n");
+        for (name, value) in performance.lines() {
+            let _ = writeln!(out, "| {} | {} |", cell(&name), cell(&value));
+        }
+    }
     let budget = &report.budget;
     let _ = write!(
         out,

@@ -4,6 +4,7 @@ mod compare;
 mod html;
 mod markdown;
 mod page;
+mod plot;
 mod sarif;
 mod time;
 
@@ -17,13 +18,17 @@ pub use html::html;
 pub use markdown::markdown;
 pub use page::{index, page};
 pub use sarif::sarif;
+pub(crate) use time::rfc3339;
 
 use crate::CHECKS;
 use crate::check::{Category, Severity};
+use crate::discover::Way;
 use crate::grade::{Mark, grade};
+use crate::measure::Measured;
 use crate::outcome::{Confidence, Outcome, Status};
+use crate::perf::Performance;
 use crate::probe::Shared;
-use crate::probe::budget::Limits;
+use crate::probe::budget::{Limits, Used};
 
 /// The version of the JSON form; `docs/audit-report.schema.json` describes it.
 pub const SCHEMA_VERSION: &str = "1.0";
@@ -54,6 +59,12 @@ pub struct Report {
     pub spoken: Spoken,
     /// What the audit was allowed to do to the target, and what it did.
     pub budget: Account,
+    /// What the run measured beside its checks.
+    #[serde(default)]
+    pub measured: Measured,
+    /// Performance and stress, with `--full`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub performance: Option<Performance>,
     /// Counts.
     pub summary: Summary,
     /// Every check, in the order of the catalogue.
@@ -85,8 +96,22 @@ pub struct Spoken {
     pub anonymous: String,
 }
 
+impl Spoken {
+    /// What was found out, without secrets.
+    pub(crate) fn of(way: &Way, secrets: &[String]) -> Self {
+        let clean = |text: &str| masked(text, secrets);
+        Self {
+            dialect: way.dialect.name(),
+            credential: way.placement.name(),
+            template: way.template.as_ref().map(|template| clean(&template.send)),
+            baseline: way.baseline.as_deref().map(clean),
+            anonymous: clean(&way.anonymous),
+        }
+    }
+}
+
 /// Limits, and what was used of them.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Account {
     /// Connections opened.
@@ -101,6 +126,19 @@ pub struct Account {
     pub bytes: [u64; 2],
     /// Times that the target limited the audit, and the audit paused.
     pub limited: u64,
+}
+
+impl Account {
+    pub(crate) fn of(limits: Limits, used: Used) -> Self {
+        Self {
+            handshakes: [used.handshakes, limits.handshakes],
+            sockets: [u64::from(used.sockets), u64::from(limits.sockets)],
+            messages: [used.messages, limits.messages],
+            frames: [used.frames, limits.frames],
+            bytes: [used.bytes, limits.bytes],
+            limited: used.limited,
+        }
+    }
 }
 
 /// Counts of outcomes.
@@ -195,11 +233,12 @@ pub(crate) struct Run<'a> {
     pub(crate) duration: Duration,
     pub(crate) outcomes: BTreeMap<&'static str, Outcome>,
     pub(crate) secrets: Vec<String>,
+    pub(crate) performance: Option<Performance>,
 }
 
 impl Report {
     pub(crate) fn new(run: Run<'_>) -> Self {
-        let Run { shared, started_at, duration, outcomes, secrets } = run;
+        let Run { shared, started_at, duration, outcomes, secrets, performance } = run;
         let clean = |text: &str| masked(text, &secrets);
         let order = |category: &str| Category::ALL.iter().position(|one| one.as_str() == category);
         let mut checks: Vec<Item> = CHECKS
@@ -242,27 +281,16 @@ impl Report {
             schema_version: SCHEMA_VERSION.to_owned(),
             tool: Tool { name: "wsguard audit".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
             target: clean(&shared.target.shown()),
-            started_at: time::rfc3339(started_at),
+            started_at: rfc3339(started_at),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             grade: grade.letter,
             score: grade.score,
             coverage: grade.coverage,
             grade_reasons: grade.reasons,
-            spoken: Spoken {
-                dialect: way.dialect.name(),
-                credential: way.placement.name(),
-                template: way.template.map(|template| clean(&template.send)),
-                baseline: way.baseline.map(|text| clean(&text)),
-                anonymous: clean(&way.anonymous),
-            },
-            budget: Account {
-                handshakes: [used.handshakes, limits.handshakes],
-                sockets: [u64::from(used.sockets), u64::from(limits.sockets)],
-                messages: [used.messages, limits.messages],
-                frames: [used.frames, limits.frames],
-                bytes: [used.bytes, limits.bytes],
-                limited: used.limited,
-            },
+            spoken: Spoken::of(&way, &secrets),
+            budget: Account::of(limits, used),
+            measured: shared.budget.record().measured(),
+            performance,
             summary: Summary::of(&checks),
             checks,
         }
@@ -311,7 +339,7 @@ impl Summary {
 }
 
 /// `text` with every secret as `***`, control and bidi characters escaped.
-fn masked(text: &str, secrets: &[String]) -> String {
+pub(crate) fn masked(text: &str, secrets: &[String]) -> String {
     let mut text = text.to_owned();
     for secret in secrets {
         text = text.replace(secret.as_str(), "***");

@@ -7,15 +7,20 @@ use serde_json::{Value, json};
 
 use super::{Item, Report};
 use crate::CHECKS;
-use crate::check::Severity;
+use crate::check::{Meta, Severity};
 use crate::outcome::{Confidence, Status};
 
 /// The SARIF form.
 pub fn sarif(report: &Report) -> Value {
-    let rules: Vec<Value> = CHECKS
+    // A report of another version may hold checks that this one does not know.
+    let known: Vec<&Meta> = CHECKS
         .iter()
-        .map(|check| {
-            let meta = check.meta;
+        .map(|check| check.meta)
+        .filter(|meta| report.checks.iter().any(|item| item.id == meta.id))
+        .collect();
+    let rules: Vec<Value> = known
+        .iter()
+        .map(|meta| {
             let mut tags = vec!["security".to_owned(), meta.category.as_str().to_owned()];
             tags.extend(meta.refs.cwe.iter().map(|number| format!("external/cwe/cwe-{number:03}")));
             json!({
@@ -30,7 +35,7 @@ pub fn sarif(report: &Report) -> Value {
             })
         })
         .collect();
-    let results: Vec<Value> = report.checks.iter().map(|item| result(report, item)).collect();
+    let results: Vec<Value> = report.checks.iter().map(|item| result(report, item, &known)).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -42,13 +47,19 @@ pub fn sarif(report: &Report) -> Value {
                 "rules": rules,
             }},
             "invocations": [{"executionSuccessful": true, "startTimeUtc": report.started_at}],
-            "properties": {"grade": report.grade, "score": report.score, "coverage": report.coverage},
+            "properties": {
+                "grade": report.grade,
+                "score": report.score,
+                "coverage": report.coverage,
+                "measured": {"handshake": report.measured.handshake, "answer": report.measured.answer},
+                "performance": report.performance,
+            },
             "results": results,
         }],
     })
 }
 
-fn result(report: &Report, item: &Item) -> Value {
+fn result(report: &Report, item: &Item, known: &[&Meta]) -> Value {
     let (kind, severity) = match (item.status.0, item.confidence.0) {
         (Status::Fail, Confidence::Candidate) => ("review", "none"),
         (Status::Fail | Status::Warn, _) => {
@@ -64,9 +75,8 @@ fn result(report: &Report, item: &Item) -> Value {
         message.push_str(". Settled by: ");
         message.push_str(settle);
     }
-    json!({
+    let mut result = json!({
         "ruleId": item.id,
-        "ruleIndex": CHECKS.iter().position(|check| check.meta.id == item.id),
         "kind": kind,
         "level": severity,
         "message": {"text": message},
@@ -80,7 +90,12 @@ fn result(report: &Report, item: &Item) -> Value {
             "severity": item.severity.0.as_str(),
             "confidence": item.confidence.0.as_str(),
         },
-    })
+    });
+    let index = known.iter().position(|meta| meta.id == item.id);
+    if let (Some(index), Some(result)) = (index, result.as_object_mut()) {
+        result.insert("ruleIndex".to_owned(), json!(index));
+    }
+    result
 }
 
 /// The same for the same check of the same target, whatever else changed.

@@ -12,26 +12,19 @@ use anstream::stderr;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use wsguard_audit::report::{self, Comparison};
-use wsguard_audit::{AuditError, CHECKS, Check, Limits, Options, Outcome, Progress, Report, Severity, Silent, Status};
+use wsguard_audit::{
+    AuditError, CHECKS, Check, Limits, Options, Outcome, Progress, Report, Severity, Silent, Status, TargetError,
+};
 
 use super::Exit;
+use super::target::TargetArguments;
 use crate::output::{self, BOLD, DIM, GREEN, RED, YELLOW};
-
-/// Where `wsguard serve --dev` listens.
-const DEFAULT_URL: &str = "ws://localhost:3000/ws";
-
-/// What it accepts.
-const DEFAULT_TOKEN: &str = "test_token";
 
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Arguments {
-    /// The server: ws:// or wss://, with its path. `{token}` stands for the token
-    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
-    url: String,
-    /// A credential of an account that exists for tests [default: `test_token`, unless a cookie or header brings one]
-    #[arg(long, value_name = "TOKEN", env = "WSGUARD_AUDIT_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    target: TargetArguments,
     /// A credential of another account
     #[arg(long, value_name = "TOKEN")]
     token_b: Option<String>,
@@ -47,27 +40,6 @@ pub(crate) struct Arguments {
     /// A good credential that the audit may end at --logout-url [default: at the very end that of --token]
     #[arg(long, value_name = "TOKEN", requires = "logout_url")]
     logout_token: Option<String>,
-    /// The value of the Cookie header, for servers that log in by cookie
-    #[arg(long, value_name = "COOKIE")]
-    cookie: Option<String>,
-    /// A further header of every handshake; `{token}` stands for the token
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
-    headers: Vec<(String, String)>,
-    /// The origin of the page that uses the server [default: the server's own]
-    #[arg(long, value_name = "ORIGIN")]
-    origin: Option<String>,
-    /// An entry of Sec-WebSocket-Protocol; `{token}` stands for the token
-    #[arg(long = "subprotocol", value_name = "NAME")]
-    subprotocols: Vec<String>,
-    /// The first message, where one logs in by it; `{token}` stands for the token
-    #[arg(long, value_name = "MESSAGE")]
-    login: Option<String>,
-    /// A message that the server answers; may hold {id}, {csrf}, {marker}
-    #[arg(long, value_name = "MESSAGE")]
-    send: Option<String>,
-    /// A regular expression of that answer; may hold {id}, {marker}
-    #[arg(long, value_name = "REGEX", requires = "send")]
-    expect: Option<String>,
     /// Where a request with the credential ends the session
     #[arg(long, value_name = "URL")]
     logout_url: Option<String>,
@@ -86,28 +58,19 @@ pub(crate) struct Arguments {
     /// A second address of this machine, of the same network, to come from
     #[arg(long, value_name = "ADDRESS")]
     source_b: Option<IpAddr>,
-    /// Further authorities to trust, PEM
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Show the credential to a server whose certificate is not trusted
-    #[arg(long)]
-    insecure: bool,
-    /// The server is meant for everybody
-    #[arg(long)]
-    public: bool,
     /// Run only the checks whose id begins so (csrf, WSA-TLS-01)
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
     /// Leave out the checks whose id begins so
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     skip: Vec<String>,
-    /// With the longer waits
+    /// With the longer waits, and with performance and stress (64 sockets at most)
     #[arg(long)]
     full: bool,
     /// With what might hurt a weak server
     #[arg(long)]
     intrusive: bool,
-    /// More than 64 sockets at a time
+    /// With --full: up to 512 sockets at a time, as fast as they open
     #[arg(long)]
     i_own_this_target: bool,
     /// Explain a check and do nothing
@@ -128,15 +91,6 @@ pub(crate) struct Arguments {
     /// Show every check with its evidence, also those that passed
     #[arg(long, short)]
     verbose: bool,
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
-    let is_token = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_token || value.contains(['\r', '\n']) {
-        return Err("expected NAME: VALUE on one line".into());
-    }
-    Ok((name.to_owned(), value.trim().to_owned()))
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
@@ -164,7 +118,9 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     let progress: &dyn Progress = if std::io::stderr().is_terminal() { &terminal } else { &Silent };
     let report = match runtime.block_on(wsguard_audit::audit(options, progress)) {
         Ok(report) => report,
-        Err(error @ AuditError::Unreached { .. }) => return output::failed(error, Exit::Unreached),
+        Err(error @ (AuditError::Unreached { .. } | AuditError::Target(TargetError::Name(..)))) => {
+            return output::failed(error, Exit::Unreached);
+        }
         Err(error) => return output::failed(error, Exit::Usage),
     };
     terminal.clear();
@@ -190,42 +146,24 @@ fn ids() -> Vec<&'static str> {
 }
 
 fn options(arguments: &Arguments) -> Result<Options, String> {
-    let brings_credential = arguments.cookie.is_some()
-        || arguments.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-    let token = arguments.token.clone().or_else(|| (!brings_credential).then(|| DEFAULT_TOKEN.to_owned()));
-    let ca_pem = match &arguments.ca {
-        Some(path) => Some(std::fs::read(path).map_err(|error| format!("read {}: {error}", path.display()))?),
-        None => None,
-    };
     Ok(Options {
-        token,
         token_b: arguments.token_b.clone(),
         expired_token: arguments.expired_token.clone(),
         foreign_token: arguments.foreign_token.clone(),
         short_token: arguments.short_token.clone(),
         logout_token: arguments.logout_token.clone(),
-        cookie: arguments.cookie.clone(),
-        headers: arguments.headers.clone(),
-        origin: arguments.origin.clone(),
-        subprotocols: arguments.subprotocols.clone(),
-        login: arguments.login.clone(),
-        send: arguments.send.clone(),
-        expect: arguments.expect.clone(),
         logout_url: arguments.logout_url.clone(),
         ticket_url: arguments.ticket_url.clone(),
         login_url: arguments.login_url.clone(),
         login_data: arguments.login_data.clone(),
         resume: arguments.resume.clone(),
         source_b: arguments.source_b,
-        ca_pem,
-        insecure: arguments.insecure,
-        public: arguments.public,
         full: arguments.full,
         intrusive: arguments.intrusive,
         own_target: arguments.i_own_this_target,
         only: arguments.only.clone(),
         skip: arguments.skip.clone(),
-        ..Options::new(&arguments.url, None)
+        ..arguments.target.options()?
     })
 }
 
@@ -291,6 +229,13 @@ fn table(report: &Report, comparison: Option<&Comparison>, verbose: bool, folder
     if summary.unknown > 0 && !needs.is_empty() {
         let _ = writeln!(out, "  what would settle the unknown: {}", needs.into_iter().collect::<Vec<_>>().join("; "));
     }
+    if let Some(performance) = &report.performance {
+        let _ = writeln!(out, "\n{BOLD}Performance and stress{BOLD:#}");
+        for (name, value) in performance.lines() {
+            let _ = writeln!(out, "  {name:28}{}", output::harmless(&value));
+        }
+        out.push('\n');
+    }
     let used = &report.budget;
     let _ = write!(
         out,
@@ -324,7 +269,7 @@ struct Line {
     seconds: u64,
     total: usize,
     done: usize,
-    at_work: Vec<&'static str>,
+    at_work: Vec<String>,
 }
 
 impl Terminal {
@@ -367,13 +312,13 @@ impl Progress for Terminal {
 
     fn started(&self, check: &Check) {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        line.at_work.push(check.meta.id);
+        line.at_work.push(check.meta.id.to_owned());
         Self::draw(&line);
     }
 
     fn finished(&self, check: &Check, outcome: &Outcome, done: usize) {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        line.at_work.retain(|id| *id != check.meta.id);
+        line.at_work.retain(|id| id != check.meta.id);
         line.done = done;
         if matches!(outcome.status, Status::Fail | Status::Warn) {
             let severity = outcome.severity.unwrap_or(check.meta.severity);
@@ -387,5 +332,36 @@ impl Progress for Terminal {
             );
         }
         Self::draw(&line);
+    }
+
+    fn measuring(&self, what: &str) {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.at_work = vec![what.to_owned()];
+        Self::draw(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text beside the other forms of the same report; `WSGUARD_UPDATE=1` writes it anew.
+    #[test]
+    fn the_text_looks_as_it_did() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testkit/tests/snapshots"));
+        let report = read_report(&folder.join("report.json")).unwrap();
+        let found = [false, true].map(|verbose| {
+            let text = output::plain(&table(&report, None, verbose, Path::new("reports")));
+            format!(
+                "{}$ wsguard audit{}\n{text}\n",
+                if verbose { "\n" } else { "" },
+                if verbose { " --verbose" } else { "" }
+            )
+        });
+        let (found, path) = (found.concat(), folder.join("report.txt"));
+        if std::env::var_os("WSGUARD_UPDATE").is_some() {
+            std::fs::write(&path, &found).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), found);
     }
 }
