@@ -261,7 +261,7 @@ impl Runner<'_> {
             let why = "the target allows so few connections at a time that there was no place for one that waits";
             self.finish(check, Outcome::unknown(why).settled_by(format!("--only {}", check.meta.id)));
         }
-        for turn in [Turn::Provoking, Turn::Last] {
+        for turn in [Turn::Provoking, Turn::Last, Turn::Perilous] {
             for check in of(turn) {
                 self.batch(&[check]).await;
             }
@@ -269,6 +269,7 @@ impl Runner<'_> {
         // The credential is gone afterwards: there is no health to look at, and nothing to be seen twice.
         self.reserve = Duration::ZERO;
         for (check, outcome) in self.at_once(&ending).await {
+            let outcome = self.too_late(outcome);
             self.finish(check, outcome);
         }
     }
@@ -338,6 +339,10 @@ impl Runner<'_> {
         // A target that died is worse than what the check itself could say.
         let is_known = self.outcomes.contains_key(check.meta.id);
         let outcome = match self.outcomes.remove(check.meta.id) {
+            // What the check itself saw says best what it was.
+            Some(held) if held.status == Status::Fail && outcome.status == Status::Fail => {
+                Outcome { evidence: [outcome.evidence, held.evidence].concat(), ..held }
+            }
             Some(held) if held.status == Status::Fail => held,
             _ => outcome,
         };

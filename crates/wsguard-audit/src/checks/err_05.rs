@@ -1,9 +1,9 @@
 //! The next peer after a bad one.
 
+use super::survival::{After, after};
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
-use crate::probe::entry::Entry;
 use crate::probe::frame::{Frame, Opcode};
 
 pub(super) const META: Meta = Meta {
@@ -49,33 +49,11 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
         let deadline = probe.shared().soon(0.7);
         let event = session.socket.next_until(deadline).await;
         drop(session);
-        let mut entry = probe.enter_as_self(&probe.request()).await;
-        if !is_served(probe, &entry) {
-            probe.wait(5.0).await;
-            entry = probe.enter_as_self(&probe.request()).await;
+        match after(probe, &format!("{name}: {event}")).await {
+            After::Serves(shown) => seen.push(shown),
+            After::Hurt(outcome) | After::Unclear(outcome) => return Ok(outcome.and_all(seen)),
         }
-        let shown = format!("{name}: {event}; then a good connection: {}", entry.shown());
-        if is_served(probe, &entry) {
-            seen.push(shown);
-            continue;
-        }
-        return Ok(match entry {
-            Entry::Unreached(why) if !why.contains("used up") && !why.contains("again and again") => {
-                Outcome::fail(shown)
-            }
-            Entry::Open { .. } => Outcome::fail(shown).probable(),
-            _ => Outcome::unknown(shown).settled_by("another run, later"),
-        }
-        .and_all(seen));
     }
     let first = seen.first().cloned().unwrap_or_default();
     Ok(Outcome::pass(first).and_all(seen.into_iter().skip(1)))
-}
-
-fn is_served(probe: &Probe, entry: &Entry) -> bool {
-    match entry {
-        Entry::Served { .. } => true,
-        Entry::Open { .. } => probe.way().template.is_none(),
-        _ => false,
-    }
 }

@@ -25,13 +25,18 @@ mod csrf_08;
 mod csrf_09;
 mod csrf_10;
 mod disc_01;
+mod disc_02;
+mod disc_03;
 mod disc_04;
+mod disc_05;
+mod disc_06;
 mod err_01;
 mod err_02;
 mod err_03;
 mod err_04;
 mod err_05;
 mod farewell;
+mod findings;
 mod in_01;
 mod in_02;
 mod in_03;
@@ -46,6 +51,7 @@ mod in_11;
 mod in_12;
 mod input;
 mod internals;
+mod libraries;
 mod mon_01;
 mod mon_02;
 mod mon_03;
@@ -63,6 +69,10 @@ mod proto_08;
 mod proto_09;
 mod proto_10;
 mod proto_11;
+mod proto_12;
+mod proto_13;
+mod proto_14;
+mod proto_15;
 mod rate;
 mod rate_01;
 mod rate_02;
@@ -77,7 +87,11 @@ mod res_02;
 mod res_03;
 mod res_04;
 mod res_05;
+mod res_06;
 mod res_07;
+mod res_08;
+mod res_09;
+mod res_10;
 mod sess_01;
 mod sess_02;
 mod sess_03;
@@ -86,6 +100,7 @@ mod sess_05;
 mod sess_06;
 mod sess_07;
 mod sess_08;
+mod survival;
 mod tickets;
 mod tls;
 mod tls_01;
@@ -128,7 +143,11 @@ pub const ALL: &[Check] = &[
     Check { meta: &csrf_09::META, run: |probe| Box::pin(csrf_09::run(probe)) },
     Check { meta: &csrf_10::META, run: |probe| Box::pin(csrf_10::run(probe)) },
     Check { meta: &disc_01::META, run: |probe| Box::pin(disc_01::run(probe)) },
+    Check { meta: &disc_02::META, run: |probe| Box::pin(disc_02::run(probe)) },
+    Check { meta: &disc_03::META, run: |probe| Box::pin(disc_03::run(probe)) },
     Check { meta: &disc_04::META, run: |probe| Box::pin(disc_04::run(probe)) },
+    Check { meta: &disc_05::META, run: |probe| Box::pin(disc_05::run(probe)) },
+    Check { meta: &disc_06::META, run: |probe| Box::pin(disc_06::run(probe)) },
     Check { meta: &err_01::META, run: |probe| Box::pin(err_01::run(probe)) },
     Check { meta: &err_02::META, run: |probe| Box::pin(err_02::run(probe)) },
     Check { meta: &err_03::META, run: |probe| Box::pin(err_03::run(probe)) },
@@ -162,6 +181,10 @@ pub const ALL: &[Check] = &[
     Check { meta: &proto_09::META, run: |probe| Box::pin(proto_09::run(probe)) },
     Check { meta: &proto_10::META, run: |probe| Box::pin(proto_10::run(probe)) },
     Check { meta: &proto_11::META, run: |probe| Box::pin(proto_11::run(probe)) },
+    Check { meta: &proto_12::META, run: |probe| Box::pin(proto_12::run(probe)) },
+    Check { meta: &proto_13::META, run: |probe| Box::pin(proto_13::run(probe)) },
+    Check { meta: &proto_14::META, run: |probe| Box::pin(proto_14::run(probe)) },
+    Check { meta: &proto_15::META, run: |probe| Box::pin(proto_15::run(probe)) },
     Check { meta: &rate_01::META, run: |probe| Box::pin(rate_01::run(probe)) },
     Check { meta: &rate_02::META, run: |probe| Box::pin(rate_02::run(probe)) },
     Check { meta: &rate_03::META, run: |probe| Box::pin(rate_03::run(probe)) },
@@ -175,7 +198,11 @@ pub const ALL: &[Check] = &[
     Check { meta: &res_03::META, run: |probe| Box::pin(res_03::run(probe)) },
     Check { meta: &res_04::META, run: |probe| Box::pin(res_04::run(probe)) },
     Check { meta: &res_05::META, run: |probe| Box::pin(res_05::run(probe)) },
+    Check { meta: &res_06::META, run: |probe| Box::pin(res_06::run(probe)) },
     Check { meta: &res_07::META, run: |probe| Box::pin(res_07::run(probe)) },
+    Check { meta: &res_08::META, run: |probe| Box::pin(res_08::run(probe)) },
+    Check { meta: &res_09::META, run: |probe| Box::pin(res_09::run(probe)) },
+    Check { meta: &res_10::META, run: |probe| Box::pin(res_10::run(probe)) },
     Check { meta: &sess_01::META, run: |probe| Box::pin(sess_01::run(probe)) },
     Check { meta: &sess_02::META, run: |probe| Box::pin(sess_02::run(probe)) },
     Check { meta: &sess_03::META, run: |probe| Box::pin(sess_03::run(probe)) },

@@ -108,6 +108,16 @@ impl Entry {
     pub(crate) fn is_in(&self) -> bool {
         matches!(self, Self::Served { .. } | Self::Open { .. })
     }
+
+    /// The peer got further than `other` did.
+    pub(crate) fn is_beyond(&self, other: &Self) -> bool {
+        let reach = |entry: &Self| match entry {
+            Self::Served { .. } => 2,
+            Self::Open { .. } => 1,
+            _ => 0,
+        };
+        reach(self) > reach(other)
+    }
 }
 
 impl From<Denial> for Entry {
@@ -133,7 +143,13 @@ impl Probe {
 
     /// The same with another way of speaking than the one that was found.
     pub(crate) async fn enter_by(&self, way: &Way, request: &Request, credential: Option<&str>) -> Entry {
-        let mut session = match self.admit_by(way, request, credential).await {
+        let handshake = self.handshake(&request.anew()).await;
+        self.enter_behind(handshake, way, credential).await
+    }
+
+    /// The same behind a handshake that was sent.
+    pub(crate) async fn enter_behind(&self, handshake: Handshake, way: &Way, credential: Option<&str>) -> Entry {
+        let mut session = match self.admit_behind(handshake, way, credential).await {
             Entry::Open { session, .. } => session,
             other => return other,
         };
@@ -178,7 +194,13 @@ impl Probe {
     }
 
     pub(crate) async fn admit_by(&self, way: &Way, request: &Request, credential: Option<&str>) -> Entry {
-        match self.handshake(&request.anew()).await {
+        let handshake = self.handshake(&request.anew()).await;
+        self.admit_behind(handshake, way, credential).await
+    }
+
+    /// The same behind a handshake that was sent.
+    pub(crate) async fn admit_behind(&self, handshake: Handshake, way: &Way, credential: Option<&str>) -> Entry {
+        match handshake {
             Handshake::Opened(socket) => match Session::establish(socket, way, credential).await {
                 Ok(session) => Entry::Open { session: Box::new(session), heard: Vec::new() },
                 Err(denial) => denial.into(),

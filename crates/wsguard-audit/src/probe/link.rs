@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ProtocolVersion};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::budget::Permit;
 use super::response::{HEAD_BYTES_MAX, Response, head_end, unchunked};
@@ -23,8 +24,27 @@ use crate::target::Target;
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What a connection runs over.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Makes the end of it a reset, where there is TCP to reset.
+    fn reset(&self);
+}
+
+impl Stream for TcpStream {
+    fn reset(&self) {
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn reset(&self) {
+        self.get_ref().0.reset();
+    }
+}
+
+/// A stream within a connection of HTTP/2.
+impl Stream for DuplexStream {
+    fn reset(&self) {}
+}
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +119,29 @@ pub(crate) enum Fill {
     Quiet,
 }
 
+/// How far the target took bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// All of them.
+    Taken,
+    /// So many, and no more in time.
+    Stalled(usize),
+    /// The connection ended.
+    Ended(End),
+}
+
+/// From where, and how, a connection is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dial {
+    /// An address of this machine, rather than the one that it chooses.
+    pub(crate) source: Option<IpAddr>,
+    /// With buffers as small as the system lets them be.
+    pub(crate) is_narrow: bool,
+}
+
+/// Size of the buffers of a narrow connection, in bytes: what is not read has to stay at the target.
+const NARROW_BYTES: u32 = 8 * 1024;
+
 /// Where connections go.
 #[derive(Debug)]
 pub(crate) struct Road {
@@ -120,11 +163,7 @@ impl Road {
     }
 
     /// A TCP connection to the target; each of its addresses gets its chance.
-    pub(crate) async fn tcp(&self, port: u16, deadline: Instant) -> Result<TcpStream, Unreached> {
-        self.tcp_from(port, deadline, None).await
-    }
-
-    async fn tcp_from(&self, port: u16, deadline: Instant, source: Option<IpAddr>) -> Result<TcpStream, Unreached> {
+    async fn tcp(&self, port: u16, deadline: Instant, dial: Dial) -> Result<TcpStream, Unreached> {
         let count = self.target.addresses.len();
         let first = self.preferred.load(Ordering::Relaxed);
         let mut why = Unreached::Silent;
@@ -133,10 +172,10 @@ impl Road {
             let Some(address) = self.target.addresses.get(index) else { continue };
             let mut address = *address;
             address.set_port(port);
-            if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+            if dial.source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
                 continue;
             }
-            match timeout_at(deadline, connect(address, source)).await {
+            match timeout_at(deadline, connect(address, dial)).await {
                 Ok(Ok(stream)) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     // Small frames must not wait for each other.
@@ -152,19 +191,15 @@ impl Road {
 
     /// A connection as the URL says: TCP, or TLS over it.
     pub(crate) async fn open(&self, permit: Permit, deadline: Instant) -> Result<Link, Unreached> {
-        self.open_from(permit, deadline, None).await
+        self.open_from(permit, deadline, Dial::default()).await
     }
 
-    /// The same from another address of this machine.
-    pub(crate) async fn open_from(
-        &self,
-        permit: Permit,
-        deadline: Instant,
-        source: Option<IpAddr>,
-    ) -> Result<Link, Unreached> {
+    /// The same, made in this way.
+    pub(crate) async fn open_from(&self, permit: Permit, deadline: Instant, dial: Dial) -> Result<Link, Unreached> {
         let started = Instant::now();
-        let tcp = self.tcp_from(self.target.port, deadline, source).await?;
-        self.over(permit, deadline, self.target.tls, tcp, started, &[b"http/1.1"]).await
+        let tcp = self.tcp(self.target.port, deadline, dial).await?;
+        let timing = Timing { tcp: started.elapsed(), ..Timing::default() };
+        self.over(permit, deadline, tcp, timing, self.target.tls, &[b"http/1.1"]).await
     }
 
     /// A connection with or without TLS, to another port, offering other protocols.
@@ -177,22 +212,22 @@ impl Road {
         alpn: &[&[u8]],
     ) -> Result<Link, Unreached> {
         let started = Instant::now();
-        let tcp = self.tcp(port, deadline).await?;
-        self.over(permit, deadline, tls, tcp, started, alpn).await
+        let tcp = self.tcp(port, deadline, Dial::default()).await?;
+        let timing = Timing { tcp: started.elapsed(), ..Timing::default() };
+        self.over(permit, deadline, tcp, timing, tls, alpn).await
     }
 
     async fn over(
         &self,
         permit: Permit,
         deadline: Instant,
-        tls: bool,
         tcp: TcpStream,
-        started: Instant,
+        timing: Timing,
+        tls: bool,
         alpn: &[&[u8]],
     ) -> Result<Link, Unreached> {
-        let timing = Timing { tcp: started.elapsed(), ..Timing::default() };
         if !tls {
-            return Ok(Link { io: Box::new(tcp), buffer: Vec::new(), timing, tls: None, _permit: permit, ended: None });
+            return Ok(Link::new(tcp, permit, timing, None));
         }
         let (config, seen) = self.trust.client(alpn).map_err(|why| Unreached::Tls(why.to_string()))?;
         let mut link = self.wrap(permit, deadline, tcp, timing, Arc::new(config)).await?;
@@ -209,7 +244,7 @@ impl Road {
         deadline: Instant,
         config: Arc<ClientConfig>,
     ) -> Result<Link, Unreached> {
-        let tcp = self.tcp(self.target.port, deadline).await?;
+        let tcp = self.tcp(self.target.port, deadline, Dial::default()).await?;
         self.wrap(permit, deadline, tcp, Timing::default(), config).await
     }
 
@@ -236,15 +271,22 @@ impl Road {
             chain: Vec::new(),
             alpn: session.alpn_protocol().map(<[u8]>::to_vec),
         };
-        let io = Box::new(stream);
-        Ok(Link { io, buffer: Vec::new(), timing, tls: Some(facts), _permit: permit, ended: None })
+        Ok(Link::new(stream, permit, timing, Some(facts)))
     }
 }
 
-async fn connect(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    let Some(source) = source else { return TcpStream::connect(address).await };
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.bind(SocketAddr::new(source, 0))?;
+async fn connect(address: SocketAddr, dial: Dial) -> std::io::Result<TcpStream> {
+    if dial == Dial::default() {
+        return TcpStream::connect(address).await;
+    }
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(source) = dial.source {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    if dial.is_narrow {
+        socket.set_recv_buffer_size(NARROW_BYTES)?;
+        socket.set_send_buffer_size(NARROW_BYTES)?;
+    }
     socket.connect(address).await
 }
 
@@ -255,7 +297,7 @@ pub(crate) struct Link {
     pub(crate) buffer: Vec<u8>,
     pub(crate) timing: Timing,
     pub(crate) tls: Option<TlsFacts>,
-    _permit: Permit,
+    permit: Permit,
     ended: Option<End>,
 }
 
@@ -266,21 +308,51 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
+    fn new(io: impl Stream + 'static, permit: Permit, timing: Timing, tls: Option<TlsFacts>) -> Self {
+        Self { io: Box::new(io), buffer: Vec::new(), timing, tls, permit, ended: None }
+    }
+
+    /// The connection with another stream in its place, which runs within it.
+    pub(crate) fn within(self, wrap: impl FnOnce(Box<dyn Stream>) -> DuplexStream) -> Self {
+        let Self { io, timing, tls, permit, .. } = self;
+        Self::new(wrap(io), permit, timing, tls)
+    }
+
     /// Sends bytes. A target that does not take them until `deadline` counts as one that tore the connection down only
     /// when the system says so; otherwise the rest is not sent.
     pub(crate) async fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), End> {
+        match self.offer(bytes, deadline).await {
+            Offered::Taken | Offered::Stalled(_) => Ok(()),
+            Offered::Ended(end) => Err(end),
+        }
+    }
+
+    /// Sends bytes, and says how far the target took them until `deadline`.
+    pub(crate) async fn offer(&mut self, bytes: &[u8], deadline: Instant) -> Offered {
+        let mut taken = 0;
         let sent = timeout_at(deadline, async {
-            self.io.write_all(bytes).await?;
+            while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+                match self.io.write(rest).await? {
+                    0 => return Err(ErrorKind::WriteZero.into()),
+                    count => taken = taken.saturating_add(count),
+                }
+            }
             self.io.flush().await
         });
         match sent.await {
-            Ok(Ok(())) | Err(_) => Ok(()),
+            Ok(Ok(())) => Offered::Taken,
+            Err(_) => Offered::Stalled(taken),
             Ok(Err(error)) => {
                 let end = end_of(error.kind());
                 self.ended = Some(end);
-                Err(end)
+                Offered::Ended(end)
             }
         }
+    }
+
+    /// Ends it with a reset.
+    pub(crate) fn reset(self) {
+        self.io.reset();
     }
 
     /// Reads what is there, waiting for it until `deadline`.

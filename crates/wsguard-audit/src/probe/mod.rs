@@ -2,9 +2,11 @@
 //! this target is spoken to.
 
 pub(crate) mod budget;
+pub(crate) mod deflate;
 pub(crate) mod entry;
 pub(crate) mod frame;
 pub(crate) mod hello;
+pub(crate) mod http2;
 pub(crate) mod jwt;
 pub(crate) mod link;
 pub(crate) mod notes;
@@ -28,7 +30,7 @@ use crate::discover::{Placement, Way};
 use crate::pace::Pace;
 use crate::target::{Options, Target};
 use budget::{Budget, Permit, Spent};
-use link::{End, HeadMissing, Link, Road, Unreached};
+use link::{Dial, End, HeadMissing, Link, Road, Unreached};
 use notes::Notes;
 use request::Request;
 use response::Response;
@@ -234,7 +236,7 @@ impl Probe {
     /// Sends a handshake and reads the answer.
     pub(crate) async fn handshake(&self, request: &Request) -> Handshake {
         match self.shared.budget.handshake().await {
-            Ok(permit) => self.shake(request, permit, true, None).await,
+            Ok(permit) => self.shake(request, permit, true, Dial::default()).await,
             Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
         }
     }
@@ -243,7 +245,7 @@ impl Probe {
     /// look for the limit.
     pub(crate) async fn handshake_at_once(&self, request: &Request) -> Handshake {
         match self.shared.budget.handshake_at_once().await {
-            Ok(permit) => self.shake(request, permit, false, None).await,
+            Ok(permit) => self.shake(request, permit, false, Dial::default()).await,
             Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
         }
     }
@@ -251,17 +253,28 @@ impl Probe {
     /// The same from another address of this machine.
     pub(crate) async fn handshake_from(&self, request: &Request, source: IpAddr) -> Handshake {
         match self.shared.budget.handshake_at_once().await {
-            Ok(permit) => self.shake(request, permit, false, Some(source)).await,
+            Ok(permit) => self.shake(request, permit, false, Dial { source: Some(source), ..Dial::default() }).await,
             Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
         }
     }
 
-    async fn shake(&self, request: &Request, permit: Permit, pause: bool, source: Option<IpAddr>) -> Handshake {
+    /// Sends a handshake on a connection whose buffers hold next to nothing.
+    pub(crate) async fn handshake_narrow(&self, request: &Request) -> Handshake {
+        match self.permit().await {
+            Ok(permit) => self.shake(request, permit, true, Dial { is_narrow: true, ..Dial::default() }).await,
+            Err(why) => Handshake::Unreached(why),
+        }
+    }
+
+    async fn shake(&self, request: &Request, permit: Permit, pause: bool, dial: Dial) -> Handshake {
+        match self.shared.road.open_from(permit, self.shared.patience(10.0), dial).await {
+            Ok(link) => self.shake_on(link, request, pause).await,
+            Err(why) => Handshake::Unreached(why),
+        }
+    }
+
+    async fn shake_on(&self, mut link: Link, request: &Request, pause: bool) -> Handshake {
         let deadline = self.shared.patience(10.0);
-        let mut link = match self.shared.road.open_from(permit, deadline, source).await {
-            Ok(link) => link,
-            Err(why) => return Handshake::Unreached(why),
-        };
         if let Err(spent) = self.shared.budget.send(0, 0, request.encode().len() as u64) {
             return Handshake::Unreached(Unreached::Spent(spent.to_string()));
         }

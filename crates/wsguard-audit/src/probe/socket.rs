@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::budget::Spent;
+use super::deflate::Inflate;
 use super::frame::{Frame, Opcode, take};
-use super::link::{End, Fill, Link};
+use super::link::{End, Fill, Link, Offered};
 use super::response::Response;
 
 /// What came.
@@ -71,13 +72,19 @@ pub(crate) struct Socket {
     pub(crate) pings: u32,
     /// When it was opened.
     pub(crate) opened_at: Instant,
-    assembling: Option<(Opcode, Vec<u8>)>,
+    /// The message that is being put together: its kind, whether it is compressed, and what came of it.
+    assembling: Option<(Opcode, bool, Vec<u8>)>,
+    /// Where permessage-deflate was agreed on.
+    inflate: Option<Inflate>,
 }
 
 impl Socket {
     pub(crate) fn new(link: Link, head: Response, shared: Arc<Shared>, check: &'static str) -> Self {
         let opened_at = Instant::now();
-        Self { link, shared, check, head, answers_pings: true, pings: 0, opened_at, assembling: None }
+        let is_compressed =
+            head.value("Sec-WebSocket-Extensions").is_some_and(|chosen| chosen.contains("permessage-deflate"));
+        let inflate = is_compressed.then(Inflate::new);
+        Self { link, shared, check, head, answers_pings: true, pings: 0, opened_at, assembling: None, inflate }
     }
 
     /// What all checks of the run share.
@@ -113,6 +120,13 @@ impl Socket {
         self.shared.budget.send(0, 1, bytes.len() as u64)?;
         self.write(bytes).await;
         Ok(())
+    }
+
+    /// Sends bytes as far as the target takes them within so many seconds. Those it does not take are booked as well.
+    pub(crate) async fn offer(&mut self, bytes: &[u8], seconds: f64) -> Result<Offered, Spent> {
+        self.shared.budget.send(1, 1, bytes.len() as u64)?;
+        let deadline = self.shared.patience(seconds);
+        Ok(self.link.offer(bytes, deadline).await)
     }
 
     /// Sends a text.
@@ -155,18 +169,11 @@ impl Socket {
     }
 
     async fn frame(&mut self, fin: bool, reserved: u8, opcode: Opcode, payload: Vec<u8>) -> Option<Event> {
-        // RSV1 is legal where permessage-deflate was negotiated; only checks that negotiate it can read that.
+        // RSV1 is legal where permessage-deflate was negotiated.
         let compressed = reserved == 4 && self.head.value("Sec-WebSocket-Extensions").is_some();
         if reserved != 0 && !compressed {
             return Some(Event::Broken(format!("reserved bits {reserved:03b}")));
         }
-        let whole = |opcode: Opcode, payload: Vec<u8>| {
-            if opcode == Opcode::TEXT && !compressed {
-                Event::Text(String::from_utf8_lossy(&payload).into_owned())
-            } else {
-                Event::Binary(payload)
-            }
-        };
         match opcode {
             Opcode::PING => {
                 self.pings = self.pings.saturating_add(1);
@@ -182,20 +189,20 @@ impl Socket {
                 let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned();
                 Some(Event::Close { code, reason })
             }
-            Opcode::TEXT | Opcode::BINARY if fin => Some(whole(opcode, payload)),
+            Opcode::TEXT | Opcode::BINARY if fin => Some(self.whole(opcode, compressed, payload)),
             Opcode::TEXT | Opcode::BINARY => {
-                self.assembling = Some((opcode, payload));
+                self.assembling = Some((opcode, compressed, payload));
                 None
             }
             Opcode::CONTINUATION => {
-                let Some((kind, mut held)) = self.assembling.take() else {
+                let Some((kind, compressed, mut held)) = self.assembling.take() else {
                     return Some(Event::Broken("a continuation of nothing".into()));
                 };
                 held.extend_from_slice(&payload);
                 if fin {
-                    Some(whole(kind, held))
+                    Some(self.whole(kind, compressed, held))
                 } else {
-                    self.assembling = Some((kind, held));
+                    self.assembling = Some((kind, compressed, held));
                     None
                 }
             }
@@ -206,6 +213,22 @@ impl Socket {
     /// Keeps a message that was read out of a binary one.
     pub(crate) fn heard(&self, text: &str) {
         self.shared.heard(self.check, "message", text);
+    }
+
+    fn whole(&mut self, kind: Opcode, compressed: bool, payload: Vec<u8>) -> Event {
+        let payload = match &mut self.inflate {
+            Some(inflate) if compressed => match inflate.message(&payload) {
+                Some(payload) => payload,
+                None => return Event::Broken("a compressed message that is none, or too large".into()),
+            },
+            _ if compressed => return Event::Binary(payload),
+            _ => payload,
+        };
+        if kind == Opcode::TEXT {
+            Event::Text(String::from_utf8_lossy(&payload).into_owned())
+        } else {
+            Event::Binary(payload)
+        }
     }
 
     /// What the reports' passive checks look at, and what makes the audit pause.

@@ -22,6 +22,7 @@ pub fn page(meta: &Meta) -> String {
         Turn::Alone => "runs alone, after the others",
         Turn::Provoking => "runs alone, after all that provoke no limits",
         Turn::Last => "runs at the end",
+        Turn::Perilous => "runs behind all others",
         Turn::Ending => "begins first with `--logout-token`, and is the very last without",
     }
     .to_owned();
