@@ -9,5 +9,6 @@ pub mod peer;
 pub mod program;
 pub mod proxy;
 pub mod scripted;
+pub mod scripted_tls;
 pub mod traces;
 pub mod world;

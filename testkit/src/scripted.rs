@@ -15,16 +15,18 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use wsguard_audit::{Options, Pace, Report, Silent, Status};
+
+use crate::scripted_tls::{Spoken, Tls};
 
 /// The token that [`Script::good`] wants.
 pub const TOKEN: &str = "good-token-0123456789";
@@ -59,7 +61,8 @@ impl Ask {
 
     /// The Origin is that of a page of this server.
     pub fn is_own_origin(&self) -> bool {
-        self.value("Origin").is_none_or(|origin| origin == format!("http://{}", self.address))
+        let own = [format!("http://{}", self.address), format!("https://localhost:{}", self.address.port())];
+        self.value("Origin").is_none_or(|origin| own.iter().any(|own| own == origin))
     }
 }
 
@@ -127,17 +130,28 @@ pub struct Script {
     on_frame: OnFrame,
     on_text: OnText,
     is_strict: bool,
+    /// Bytes that `Content-Length` announces are read and forgotten.
+    reads_bodies: bool,
+    tls: Option<Tls>,
     /// Close a connection that said nothing for so long.
     idle: Option<Duration>,
     /// Ping so often, and whether a peer that did not answer the last is closed.
     heartbeat: Option<(Duration, bool)>,
+    /// Give a head, and a frame, so long from its first byte on.
+    deadline: Option<Duration>,
+    /// Read on, whoever reads the answers.
+    hoards: bool,
     /// Largest message, in bytes.
     size: u64,
 }
 
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Script").field("is_strict", &self.is_strict).field("idle", &self.idle).finish_non_exhaustive()
+        f.debug_struct("Script")
+            .field("is_strict", &self.is_strict)
+            .field("tls", &self.tls)
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,8 +174,12 @@ impl Script {
             on_frame: Arc::new(|_, _| None),
             on_text: Arc::new(|_, text| answer(text)),
             is_strict: true,
+            reads_bodies: false,
+            tls: None,
             idle: None,
             heartbeat: None,
+            deadline: None,
+            hoards: false,
             size: 65_536,
         }
     }
@@ -199,6 +217,20 @@ impl Script {
         self
     }
 
+    /// Reads the body of a request before anything that follows.
+    #[must_use]
+    pub fn reads_bodies(mut self) -> Self {
+        self.reads_bodies = true;
+        self
+    }
+
+    /// Behind TLS.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Closes connections that say nothing for so long.
     #[must_use]
     pub fn idle(mut self, after: Duration) -> Self {
@@ -210,6 +242,20 @@ impl Script {
     #[must_use]
     pub fn heartbeat(mut self, every: Duration, removes: bool) -> Self {
         self.heartbeat = Some((every, removes));
+        self
+    }
+
+    /// Gives a head, and a frame, so long from its first byte on.
+    #[must_use]
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
+        self
+    }
+
+    /// Keeps answers that nobody reads, as many as there are, and reads on.
+    #[must_use]
+    pub fn hoards(mut self) -> Self {
+        self.hoards = true;
         self
     }
 
@@ -225,6 +271,7 @@ impl Script {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let count = Arc::new(AtomicU32::new(0));
+        let ca = self.tls.as_ref().map(Tls::ca);
         let task = tokio::spawn(async move {
             let (end, mut ended) = tokio::sync::mpsc::channel::<()>(1);
             loop {
@@ -241,18 +288,37 @@ impl Script {
                 });
             }
         });
-        Scripted { address, task }
+        Scripted { address, task, ca }
     }
 
-    async fn serve(&self, mut stream: TcpStream, address: SocketAddr, peer: SocketAddr, number: u32) -> Option<Out> {
+    async fn serve(&self, stream: TcpStream, address: SocketAddr, peer: SocketAddr, number: u32) -> Option<Out> {
+        match &self.tls {
+            None => self.converse(stream, address, peer, number).await,
+            Some(tls) => match tls.accept(stream, number, address).await? {
+                Spoken::Http1(stream) => self.converse(*stream, address, peer, number).await,
+                Spoken::Done => None,
+            },
+        }
+    }
+
+    async fn converse(
+        &self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        address: SocketAddr,
+        peer: SocketAddr,
+        number: u32,
+    ) -> Option<Out> {
         let mut buffer = Vec::new();
+        let mut since: Option<Instant> = None;
         let head = loop {
             if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 break buffer.drain(..at + 4).collect::<Vec<u8>>();
             }
-            if stream.read_buf(&mut buffer).await.ok()? == 0 {
+            let from = since.filter(|_| !buffer.is_empty());
+            if self.read_on(&mut stream, &mut buffer, from).await? == 0 {
                 return None;
             }
+            since = from.or_else(|| Some(Instant::now()));
         };
         let head = String::from_utf8_lossy(&head).into_owned();
         let mut lines = head.split("\r\n");
@@ -263,6 +329,11 @@ impl Script {
             .collect();
         let body = String::from_utf8_lossy(&buffer).into_owned();
         let ask = Ask { number, line, headers, address, peer, body };
+        let length = ask.value("Content-Length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        if self.reads_bodies {
+            while buffer.len() < length && stream.read_buf(&mut buffer).await.ok()? > 0 {}
+            buffer.drain(..length.min(buffer.len()));
+        }
         let (more, first) = match (self.on_request)(&ask) {
             Greet::Open => (Vec::new(), Vec::new()),
             Greet::OpenWith(more, first) => (more, first),
@@ -298,6 +369,9 @@ impl Script {
         if let Some(end) = put(&mut stream, first).await {
             return Some(end);
         }
+        if self.hoards {
+            return self.hoard(stream, &ask).await;
+        }
         let mut whole = Vec::new();
         let mut is_answered = true;
         loop {
@@ -311,27 +385,72 @@ impl Script {
                     return Some(end);
                 }
             }
-            let read = stream.read_buf(&mut buffer);
-            let count = match (self.idle, self.heartbeat) {
-                (None, None) => read.await.ok()?,
-                (None, Some((every, removes))) => match tokio::time::timeout(every, read).await {
-                    Ok(count) => count.ok()?,
-                    Err(_) if removes && !is_answered => return put(&mut stream, vec![Out::Close(4408)]).await,
-                    Err(_) => {
-                        is_answered = false;
-                        put(&mut stream, vec![Out::Raw(frame(9, b""))]).await;
-                        continue;
-                    }
-                },
-                (Some(idle), _) => match tokio::time::timeout(idle, read).await {
-                    Ok(count) => count.ok()?,
-                    Err(_) => return put(&mut stream, vec![Out::Close(4408)]).await,
-                },
+            let from = since.filter(|_| !buffer.is_empty());
+            let read = self.read_on(&mut stream, &mut buffer, from);
+            let read = match self.heartbeat {
+                None => Ok(read.await),
+                Some((every, _)) => tokio::time::timeout(every, read).await,
             };
+            let is_dead = self.heartbeat.is_some_and(|(_, removes)| removes && !is_answered);
+            let count = match read {
+                Ok(Some(count)) => count,
+                Err(_) if !is_dead => {
+                    is_answered = false;
+                    put(&mut stream, vec![Out::Raw(frame(9, b""))]).await;
+                    continue;
+                }
+                _ => return put(&mut stream, vec![Out::Close(4408)]).await,
+            };
+            since = from.or_else(|| Some(Instant::now()));
             if count == 0 {
                 return None;
             }
         }
+    }
+
+    /// Reads and answers, and writes beside it, from memory.
+    async fn hoard(&self, stream: impl AsyncRead + AsyncWrite + Unpin, ask: &Ask) -> Option<Out> {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let (sender, mut kept) = tokio::sync::mpsc::unbounded_channel();
+        let reading = async {
+            let (mut buffer, mut whole) = (Vec::new(), Vec::new());
+            while reader.read_buf(&mut buffer).await.ok()? > 0 {
+                while let Some(got) = take(&mut buffer) {
+                    sender.send(self.read(ask, &got, &mut whole)).ok()?;
+                }
+            }
+            None
+        };
+        let writing = async {
+            while let Some(outs) = kept.recv().await {
+                if let Some(end) = put(&mut writer, outs).await {
+                    return Some(end);
+                }
+            }
+            None
+        };
+        tokio::select! {
+            end = reading => end,
+            end = writing => end,
+        }
+    }
+
+    /// Reads what comes; `None` when that took too long, from `begun` on or at all.
+    async fn read_on(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        buffer: &mut Vec<u8>,
+        begun: Option<Instant>,
+    ) -> Option<usize> {
+        let left =
+            self.deadline.map(|deadline| deadline.saturating_sub(begun.map_or(Duration::ZERO, |at| at.elapsed())));
+        let read = stream.read_buf(buffer);
+        let count = match self.idle.into_iter().chain(left.filter(|_| begun.is_some())).min() {
+            None => read.await,
+            Some(time) => tokio::time::timeout(time, read).await.ok()?,
+        };
+        // One that failed has ended.
+        Some(count.unwrap_or(0))
     }
 
     /// What RFC 6455 asks for.
@@ -398,7 +517,7 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-async fn put(stream: &mut TcpStream, outs: Vec<Out>) -> Option<Out> {
+async fn put(stream: &mut (impl AsyncWrite + Unpin), outs: Vec<Out>) -> Option<Out> {
     for out in outs {
         let (bytes, is_end) = match &out {
             Out::Text(text) => (frame(1, text.as_bytes()), false),
@@ -462,14 +581,21 @@ pub struct Scripted {
     /// Where it listens.
     pub address: SocketAddr,
     task: JoinHandle<()>,
+    /// The authority of its certificate.
+    ca: Option<Vec<u8>>,
 }
 
 impl Scripted {
     /// What an audit of it needs, at a pace at which 30 s are 0.6 s.
     pub fn options(&self) -> Options {
+        let url = match self.ca {
+            None => format!("ws://{}/", self.address),
+            Some(_) => format!("wss://localhost:{}/", self.address.port()),
+        };
         Options {
             pace: Pace::shortened(Duration::from_millis(20)),
-            ..Options::new(&format!("ws://{}/", self.address), Some(TOKEN))
+            ca_pem: self.ca.clone(),
+            ..Options::new(&url, Some(TOKEN))
         }
     }
 

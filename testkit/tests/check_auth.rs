@@ -84,7 +84,34 @@ async fn before_the_login() {
     };
     is("good", &verdict_with(first_message(false), id, by_message).await, Pass);
     // Handles the very first message whatever it is, and only afterwards remembers to ask.
-    is("bad", &verdict_with(first_message(true), "WSA-AUTH-01", by_message).await, Fail);
+    is("everybody is served by message", &verdict_with(first_message(true), "WSA-AUTH-01", by_message).await, Fail);
+    let graphql = |options: &mut Options| options.subprotocols = vec!["graphql-transport-ws".into()];
+    is("good: GraphQL", &verdict_with(subscriptions(false), id, graphql).await, Pass);
+    is("bad: GraphQL", &verdict_with(subscriptions(true), id, graphql).await, Fail);
+}
+
+/// A server of graphql-transport-ws that refuses an init without the token. A hasty one serves who sends none at all.
+fn subscriptions(is_hasty: bool) -> Script {
+    use std::collections::BTreeSet;
+    use std::sync::{Arc, Mutex};
+    let known: Arc<Mutex<BTreeSet<u32>>> = Arc::default();
+    let chosen = || vec![("Sec-WebSocket-Protocol".to_owned(), "graphql-transport-ws".to_owned())];
+    Script::good().on_request(move |_| Greet::OpenWith(chosen(), Vec::new())).on_text(move |ask, text| {
+        let value: Value = serde_json::from_str(text).unwrap_or_default();
+        let mut known = known.lock().unwrap();
+        match value["type"].as_str() {
+            Some("connection_init") if value["payload"]["token"] == TOKEN => {
+                known.insert(ask.number);
+                vec![Out::Text(json!({"type": "connection_ack"}).to_string())]
+            }
+            Some("subscribe") if is_hasty || known.contains(&ask.number) => {
+                let data = json!({"data": {"__typename": "Query"}});
+                vec![Out::Text(json!({"type": "next", "id": value["id"], "payload": data}).to_string())]
+            }
+            Some("connection_init") => vec![Out::Close(4403)],
+            _ => vec![Out::Close(4401)],
+        }
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,6 +239,49 @@ async fn side_doors() {
     let id = "WSA-AUTH-12";
     is("trap: there is none", &verdict(Script::good(), id).await, Skipped);
     is("silent", &verdict(Script::silent(), id).await, Unknown);
+    let socket_io = |options: &mut Options| options.url.push_str("socket.io/");
+    is("good: Socket.IO", &verdict_with(polled(r#"44{"message":"no"}"#), id, socket_io).await, Pass);
+    is("bad: Socket.IO", &verdict_with(polled(r#"40{"sid":"b"}"#), id, socket_io).await, Fail);
+    is("trap: no long-polling", &verdict_with(polled(""), id, socket_io).await, Pass);
+    let sockjs = |options: &mut Options| options.url.push_str("sockjs/000/audit/websocket");
+    is("good: SockJS", &verdict_with(sent_by_xhr(401), id, sockjs).await, Pass);
+    is("bad: SockJS", &verdict_with(sent_by_xhr(200), id, sockjs).await, Fail);
+    is("trap: no xhr", &verdict_with(sent_by_xhr(404), id, sockjs).await, Pass);
+}
+
+/// A server of Socket.IO that asks for the token in the connect packet of a WebSocket, and answers that of long-polling
+/// with `connected`; where that is empty there is no long-polling.
+fn polled(connected: &'static str) -> Script {
+    let page = |status, body: &str| Greet::Refuse(status, Vec::new(), body.to_owned());
+    let opened = r#"0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;
+    Script::good()
+        .on_request(move |ask| match (ask.value("Upgrade"), ask.line.contains("transport=polling")) {
+            (Some(_), _) => Greet::OpenWith(Vec::new(), vec![Out::Text(opened.into())]),
+            (None, true) if connected.is_empty() => page(400, r#"{"code":0,"message":"Transport unknown"}"#),
+            (None, true) if ask.line.starts_with("POST ") => page(200, "ok"),
+            (None, true) if ask.line.contains("&sid=") => page(200, connected),
+            (None, true) => page(200, opened),
+            (None, false) => page(404, ""),
+        })
+        .on_text(|_, text| match text {
+            text if text.starts_with("40") && text.contains(TOKEN) => vec![Out::Text(r#"40{"sid":"c"}"#.into())],
+            text if text.starts_with("40") => vec![Out::Text(r#"44{"message":"no"}"#.into())],
+            text => vec![Out::Text(text.to_owned())],
+        })
+}
+
+/// A server of SockJS that asks for the token in the handshake, and answers `xhr` without one with this status.
+fn sent_by_xhr(status: u16) -> Script {
+    Script::good()
+        .on_request(move |ask| match (ask.value("Upgrade"), ask.line.contains("/xhr ")) {
+            (Some(_), _) if ask.bearer() == Some(TOKEN) => Greet::OpenWith(Vec::new(), vec![Out::Text("o".into())]),
+            (None, true) => Greet::Refuse(status, Vec::new(), if status == 200 { "o\n" } else { "" }.into()),
+            _ => refuse(401),
+        })
+        .on_text(|_, text| {
+            let list: Vec<String> = serde_json::from_str(text).unwrap_or_default();
+            vec![Out::Text(format!("a{}", json!(list)))]
+        })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,9 @@
 //! WSA-PROTO checks against scripted peers: good, bad, silent, and the trap. 05 is in `check_models.rs`.
 
-use testkit::scripted::{Ask, Got, Greet, Out, Script, TOKEN, answer, frame, verdict};
-use wsguard_audit::Status::{self, Fail, Pass, Unknown, Warn};
+use testkit::scripted::{Ask, Got, Greet, Out, Script, TOKEN, answer, frame, verdict, verdict_with};
+use testkit::scripted_tls::Tls;
+use wsguard_audit::Options;
+use wsguard_audit::Status::{self, Fail, Pass, Skipped, Unknown, Warn};
 
 #[track_caller]
 fn is(name: &str, (found, told): &(Status, String), want: Status) {
@@ -209,4 +211,129 @@ async fn lengths_and_close_codes() {
     is("bad", &verdict(drops(|got| got.announced > 1 << 20), id).await, Fail);
     is("silent", &verdict(Script::silent(), id).await, Unknown);
     is("trap: takes a long form", &verdict(Script::good().lax(), id).await, Warn);
+}
+
+fn intrusive(options: &mut Options) {
+    options.intrusive = true;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies() {
+    let id = "WSA-PROTO-12";
+    let refuses = strict().on_request(|ask| match fault(ask) {
+        None if ask.value("Content-Length").is_none() && ask.value("Transfer-Encoding").is_none() => Greet::Open,
+        fault => refuse(fault.unwrap_or(400)),
+    });
+    is("good", &verdict_with(refuses, id, intrusive).await, Pass);
+    is("bad: read as frames", &verdict(strict(), id).await, Warn);
+    // Behind the 101, what the parser of HTTP makes of the body.
+    let answered = strict().on_frame(|ask, _| {
+        ask.value("Content-Length")
+            .is_some()
+            .then(|| vec![Out::Raw(b"HTTP/1.1 404 Not Found\r\n\r\n".to_vec()), Out::Drop])
+    });
+    is("bad: answered as a request", &verdict(answered, id).await, Fail);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    is("trap: read as a body", &verdict(strict().reads_bodies(), id).await, Pass);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_the_server_is_reported_with_what_it_was() {
+    // Dies of bytes that are no frame, before anybody handles the error.
+    let dies = || {
+        strict().on_frame(|ask, got| {
+            let has_body = ask.value("Content-Length").is_some() || ask.value("Transfer-Encoding").is_some();
+            (has_body && !got.masked).then(|| vec![Out::Die])
+        })
+    };
+    is("sent without --intrusive", &verdict(dies(), "WSA-PROTO-12").await, Warn);
+    let found = verdict_with(dies(), "WSA-PROTO-12", intrusive).await;
+    is("sent with it", &found, Fail);
+    assert!(found.1.contains("a chunked body; then a good connection: no connection"), "{}", found.1);
+    assert!(found.1.contains("the target stopped answering"), "{}", found.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_on_a_refusal() {
+    let id = "WSA-PROTO-13";
+    let kept = |fresh: u16, behind: u16, server: &'static str| {
+        let text = |status: u16, server: &str| {
+            format!("HTTP/1.1 {status} No\r\nServer: {server}\r\nContent-Length: 0\r\n\r\n")
+        };
+        strict().on_request(move |ask| match (fault(ask), ask.value("Upgrade")) {
+            (None, _) => Greet::Open,
+            // Both answers at once: what comes on the connection behind the refusal.
+            (Some(_), Some(_)) if ask.value("Sec-WebSocket-Version") == Some("99") => {
+                Greet::Raw(format!("{}{}", text(426, "front"), text(behind, server)).into_bytes())
+            }
+            (Some(_), None) => Greet::Raw(text(fresh, "front").into_bytes()),
+            (Some(status), Some(_)) => refuse(status),
+        })
+    };
+    is("good: ends with the refusal", &verdict(strict(), id).await, Pass);
+    is("bad: another status", &verdict(kept(403, 200, "front"), id).await, Fail);
+    is("bad: another server", &verdict(kept(404, 404, "back"), id).await, Fail);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    is("trap: keep-alive", &verdict(kept(404, 404, "front"), id).await, Pass);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_door_in_http2() {
+    let id = "WSA-PROTO-14";
+    let judged = |ask: &Ask| {
+        if ask.bearer() != Some(TOKEN) {
+            401
+        } else if ask.is_own_origin() {
+            200
+        } else {
+            403
+        }
+    };
+    // Six handshakes, each with TLS, take their time.
+    let over = |tls: Tls| verdict_with(Script::good().tls(tls), id, |options| options.full = true);
+    is("good", &over(Tls::good().http2(judged)).await, Pass);
+    is("bad", &over(Tls::good().http2(|_| 200)).await, Fail);
+    let any_page = |ask: &Ask| if ask.bearer() == Some(TOKEN) { 200 } else { 401 };
+    is("bad: the Origin alone", &over(Tls::good().http2(any_page)).await, Fail);
+    is("silent", &verdict(Script::silent().tls(Tls::good()), id).await, Unknown);
+    is("trap: no HTTP/2", &over(Tls::good()).await, Skipped);
+    is("trap: HTTP/2 for pages alone", &over(Tls::good().http2(judged).without_connect()).await, Skipped);
+    is("trap: nobody gets in", &over(Tls::good().http2(|_| 403)).await, Unknown);
+    let no_page = |options: &mut Options| options.public = true;
+    let everybody = Script::good().on_request(|_| Greet::Open).tls(Tls::good().http2(|_| 200));
+    is("trap: open in both", &verdict_with(everybody, id, no_page).await, Pass);
+}
+
+/// As [`strict`], but for the target, which `takes` judges.
+fn routed(takes: impl Fn(&Ask, &str) -> Greet + Send + Sync + 'static) -> Script {
+    Script::good().on_request(move |ask| {
+        let target = ask.line.split(' ').nth(1).unwrap_or_default().to_owned();
+        match target.as_str() {
+            "/chat" => match fault(ask) {
+                Some(status) => refuse(status),
+                None => Greet::Open,
+            },
+            target => takes(ask, target),
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_of_the_target() {
+    let id = "WSA-PROTO-15";
+    let at = |options: &mut Options| options.url.push_str("chat");
+    is("good", &verdict_with(routed(|_, _| refuse(404)), id, at).await, Pass);
+    let connects =
+        routed(|_, target| if target.starts_with("http://wsguard-audit.invalid") { refuse(502) } else { refuse(404) });
+    is("bad: tries to reach the host", &verdict_with(connects, id, at).await, Fail);
+    // The rule that asks for the credential knows one way to write the path.
+    let bypassed = routed(|_, target| if target == "//chat" { Greet::Open } else { refuse(404) });
+    is("bad: no credential by a doubled slash", &verdict_with(bypassed, id, at).await, Fail);
+    let lenient = routed(|ask, target| match fault(ask) {
+        None if target == "//chat" => Greet::Open,
+        fault => refuse(fault.unwrap_or(404)),
+    });
+    is("let in by another form", &verdict_with(lenient, id, at).await, Warn);
+    is("silent", &verdict_with(Script::silent(), id, at).await, Unknown);
+    is("trap: every unknown path is an error", &verdict_with(routed(|_, _| refuse(500)), id, at).await, Pass);
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use testkit::scripted::{Ask, Got, Greet, Out, Script, TOKEN, verdict, verdict_with};
-use wsguard_audit::Status::{self, Fail, Pass, Unknown, Warn};
+use testkit::scripted::{Ask, Got, Greet, Out, Script, TOKEN, answer, verdict, verdict_with};
+use wsguard_audit::Options;
+use wsguard_audit::Status::{self, Fail, Pass, Skipped, Unknown, Warn};
 
 #[track_caller]
 fn is(name: &str, (found, told): &(Status, String), want: Status) {
@@ -103,4 +104,95 @@ async fn large_heads() {
     is("bad", &verdict(unless(|_| None), id).await, Warn);
     is("silent", &verdict(Script::silent(), id).await, Unknown);
     is("trap: limited", &verdict(unless(move |ask| (size(ask) > 32_768).then(|| refuse(429))), id).await, Unknown);
+}
+
+/// Agrees on compression, takes messages of `size` bytes in clear, and answers compressed ones with `read`.
+fn inflating(size: u64, read: fn(&Got) -> Vec<Out>) -> Script {
+    let chosen = || vec![("Sec-WebSocket-Extensions".to_owned(), "permessage-deflate".to_owned())];
+    unless(move |ask| ask.value("Sec-WebSocket-Extensions").map(|_| Greet::OpenWith(chosen(), Vec::new())))
+        .size(size)
+        .on_frame(move |_, got| (got.reserved == 4).then(|| read(got)))
+}
+
+/// Answers the message that a compressed one becomes, however large.
+fn inflated(got: &Got) -> Vec<Out> {
+    let mut inflate = flate2::Decompress::new(false);
+    let mut text = Vec::with_capacity(4 << 20);
+    let input = [got.payload.as_slice(), &[0, 0, 0xff, 0xff]].concat();
+    if inflate.decompress_vec(&input, &mut text, flate2::FlushDecompress::Sync).is_err() {
+        return vec![Out::Close(1007)];
+    }
+    answer(&String::from_utf8_lossy(&text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inflated_sizes() {
+    let id = "WSA-RES-06";
+    // Megabytes take their time.
+    let patient = |options: &mut Options| options.full = true;
+    is("good", &verdict(inflating(65_536, |_| vec![Out::Close(1009)]), id).await, Pass);
+    is("bad", &verdict_with(inflating(65_536, inflated), id, patient).await, Fail);
+    is("bad, above a mebibyte", &verdict_with(inflating(2 << 20, inflated), id, patient).await, Fail);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    is("trap: no limit in clear", &verdict_with(inflating(4 << 20, inflated), id, patient).await, Unknown);
+    is("trap: no compression", &verdict(Script::good(), id).await, Skipped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_peers() {
+    let id = "WSA-RES-08";
+    // Ten seconds of the catalogue, whatever comes in them.
+    is("good", &verdict(Script::good().deadline(Duration::from_millis(200)), id).await, Pass);
+    is("bad", &verdict(Script::good(), id).await, Warn);
+    is("bad, watched for long", &verdict_with(Script::good(), id, |options| options.full = true).await, Fail);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    // A byte comes before each such time is over.
+    is("trap: closes the idle alone", &verdict(Script::good().idle(Duration::from_millis(400)), id).await, Warn);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unread_answers() {
+    let id = "WSA-RES-09";
+    let full = |options: &mut Options| options.full = true;
+    // The scripted server writes before it reads on: it waits for a peer that does not read.
+    is("good", &verdict_with(Script::good(), id, full).await, Pass);
+    is("bad", &verdict_with(Script::good().hoards(), id, full).await, Warn);
+    is("silent", &verdict_with(Script::silent(), id, full).await, Unknown);
+    let short = Script::good().on_text(|_, text| match answer(text).first() {
+        Some(Out::Text(reply)) if reply.len() > 1_000 => vec![Out::Text(reply.chars().take(300).collect())],
+        _ => answer(text),
+    });
+    is("trap: answers do not grow", &verdict_with(short, id, full).await, Unknown);
+    is("trap: buffers alone would take it", &verdict(Script::good().hoards(), id).await, Unknown);
+}
+
+fn intrusive(options: &mut Options) {
+    options.intrusive = true;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_handshakes() {
+    let id = "WSA-RES-10";
+    is("good", &verdict_with(Script::good(), id, intrusive).await, Pass);
+    let dies = || {
+        unless(|ask| {
+            let fatal = ask.value("Sec-WebSocket-Extensions") == Some("constructor");
+            fatal.then(|| Greet::OpenWith(Vec::new(), vec![Out::Die]))
+        })
+    };
+    let found = verdict_with(dies(), id, intrusive).await;
+    is("bad", &found, Fail);
+    assert!(found.1.contains("Sec-WebSocket-Extensions: constructor"), "{}", found.1);
+    is("not asked for", &verdict(dies(), id).await, Skipped);
+    is("silent", &verdict_with(Script::silent(), id, intrusive).await, Unknown);
+    // From its first offence on the auditor is refused, which is no death.
+    let offended = std::sync::atomic::AtomicBool::new(false);
+    let bans = unless(move |ask| {
+        use std::sync::atomic::Ordering::Relaxed;
+        if ask.value("Sec-WebSocket-Protocol").is_some_and(|offer| offer.contains(';')) {
+            offended.store(true, Relaxed);
+        }
+        offended.load(Relaxed).then(|| Greet::Refuse(403, Vec::new(), String::new()))
+    });
+    is("trap: refused from then on", &verdict_with(bans, id, intrusive).await, Unknown);
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use testkit::scripted::{Greet, Out, Script, TOKEN, frame, verdict, verdict_with};
+use testkit::scripted::{Ask, Greet, Out, Script, TOKEN, frame, verdict, verdict_with};
 use wsguard_audit::Status::{self, Fail, Pass, Unknown, Warn};
 use wsguard_audit::{Options, Pace};
 
@@ -128,4 +128,112 @@ async fn clocks() {
     is("silent", &verdict(Script::silent(), id).await, Unknown);
     is("without a Date", &verdict(dated(Vec::new()), id).await, Unknown);
     is("trap: an old page of a cache", &verdict(dated(vec![date(-900), ("Age".into(), "899".into())]), id).await, Pass);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fingerprints() {
+    let id = "WSA-DISC-02";
+    let signed = |server: &'static str| {
+        Script::good().on_request(move |ask| match ask.bearer() {
+            Some(TOKEN) if ask.value("Sec-WebSocket-Version") == Some("13") => Greet::Open,
+            Some(_) => Greet::Refuse(400, vec![("Server".into(), server.into())], String::new()),
+            None => Greet::Refuse(401, Vec::new(), String::new()),
+        })
+    };
+    is("good", &verdict(Script::good(), id).await, Pass);
+    is("bad", &verdict(signed("Python/3.11 aiohttp/3.8.6"), id).await, Warn);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    is("trap: mended", &verdict(signed("Python/3.11 aiohttp/3.14.2"), id).await, Pass);
+    is("trap: a name without a version", &verdict(signed("Python websockets"), id).await, Pass);
+    let sentence = Script::good().on_request(|ask| match ask.value("Sec-WebSocket-Version") {
+        Some("13") if ask.bearer() == Some(TOKEN) => Greet::Open,
+        Some("13") => Greet::Refuse(401, Vec::new(), String::new()),
+        _ => Greet::Refuse(400, Vec::new(), "Failed to open a WebSocket connection: no".into()),
+    });
+    is("a library without a version", &verdict(sentence, id).await, Unknown);
+}
+
+/// Greets whom `who` takes with `text`.
+fn greets(who: fn(&Ask) -> bool, text: &'static str) -> Script {
+    Script::good().on_request(move |ask| {
+        if who(ask) {
+            Greet::OpenWith(Vec::new(), vec![Out::Text(text.to_owned())])
+        } else {
+            Greet::Refuse(401, Vec::new(), String::new())
+        }
+    })
+}
+
+fn known(ask: &Ask) -> bool {
+    ask.bearer() == Some(TOKEN)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openings() {
+    let id = "WSA-DISC-03";
+    is("good", &verdict(greets(known, r#"{"type":"welcome","heartbeat":25}"#), id).await, Pass);
+    is("bad", &verdict(greets(known, r#"{"type":"welcome","node":"ws-3.eu.internal"}"#), id).await, Warn);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    let own = r#"{"type":"welcome","session":"10f2","user":"ann","maxPayload":65536}"#;
+    is("trap: what clients need", &verdict(greets(known, own), id).await, Pass);
+    is("trap: nothing comes", &verdict(Script::good(), id).await, Pass);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_login() {
+    let id = "WSA-DISC-05";
+    let by_message = |options: &mut Options| {
+        options.login = Some(r#"{"type":"login","token":"{token}"}"#.into());
+        options.send = Some(r#"{"type":"echo","id":"{id}","payload":"{marker}"}"#.into());
+    };
+    let told = |text| verdict_with(greets(|_| true, text), id, by_message);
+    is("good: refused", &verdict(Script::good(), id).await, Pass);
+    is("good: a greeting", &told(r#"{"type":"hello"}"#).await, Pass);
+    is("bad", &told(r#"{"type":"hello","last":"4111 1111 1111 1111"}"#).await, Fail);
+    is("an address", &told(r#"{"type":"hello","from":"ann@example.com"}"#).await, Warn);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    let pixels = r#"{"type":"hello","image":"aaAKIAIOSFODNN7EXAMPLEbb+/4111111111111111aa=="}"#;
+    is("trap: base64", &told(pixels).await, Pass);
+}
+
+/// Answers plain requests with this `Access-Control-Allow-Origin`; `{}` stands for the Origin that asks.
+fn shares(origin: &'static str, credentials: bool) -> Script {
+    Script::good().on_request(move |ask| match (ask.value("Upgrade"), ask.bearer()) {
+        (Some(_), Some(TOKEN)) => Greet::Open,
+        (Some(_), _) => Greet::Refuse(401, Vec::new(), String::new()),
+        (None, _) => {
+            let allowed = origin.replace("{}", ask.value("Origin").unwrap_or_default());
+            let mut headers = vec![("Access-Control-Allow-Origin".to_owned(), allowed)];
+            if credentials {
+                headers.push(("Access-Control-Allow-Credentials".into(), "true".into()));
+            }
+            Greet::Refuse(200, headers, "{}".into())
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_read() {
+    let id = "WSA-DISC-06";
+    is("good", &verdict(Script::good(), id).await, Pass);
+    is("bad", &verdict(shares("{}", true), id).await, Fail);
+    is("silent", &verdict(Script::silent(), id).await, Unknown);
+    is("trap: everybody, without credentials", &verdict(shares("*", false), id).await, Pass);
+    is("trap: one's own page", &verdict(shares("https://app.example", true), id).await, Pass);
+    let schema = |reply: &'static str| {
+        let chosen = || vec![("Sec-WebSocket-Protocol".to_owned(), "graphql-transport-ws".to_owned())];
+        let script = Script::good().on_request(move |ask| match ask.bearer() {
+            Some(TOKEN) => Greet::OpenWith(chosen(), Vec::new()),
+            _ => Greet::Refuse(401, Vec::new(), String::new()),
+        });
+        let script = script.on_text(move |_, text| match text {
+            text if text.contains("connection_init") => vec![Out::Text(r#"{"type":"connection_ack"}"#.into())],
+            text if text.contains("__schema") => vec![Out::Text(reply.into())],
+            _ => vec![Out::Text(r#"{"type":"next","payload":{"data":{"__typename":"Query"}}}"#.into())],
+        });
+        verdict_with(script, id, |options| options.subprotocols = vec!["graphql-transport-ws".into()])
+    };
+    let told = r#"{"type":"next","payload":{"data":{"__schema":{"queryType":{"name":"Query"}}}}}"#;
+    is("the schema", &schema(told).await, Warn);
+    is("no schema", &schema(r#"{"type":"error","payload":[{"message":"introspection is off"}]}"#).await, Pass);
 }

@@ -14,10 +14,15 @@ const ORIGIN: &str = "https://app.example.org";
 
 /// The server as it should be run, and what an audit of it is given.
 fn production() -> (World, Options) {
+    production_with(&[], "")
+}
+
+/// The same with other settings, and with `further` certificates behind its own.
+fn production_with(more: &[(&str, &str)], further: &str) -> (World, Options) {
     let scratch = Scratch::new();
     let at = |name: &str| scratch.path().join(name);
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    fs::write(at("cert.pem"), certified.cert.pem()).unwrap();
+    fs::write(at("cert.pem"), certified.cert.pem() + further).unwrap();
     fs::write(at("key.pem"), certified.signing_key.serialize_pem()).unwrap();
     let made = run(scratch.path(), &["keygen", "--alg", "EdDSA", "--out", "signing.key"], &[]);
     assert!(made.status.success());
@@ -27,13 +32,14 @@ fn production() -> (World, Options) {
     };
     let (ann, bob) = (token("ann"), token("bob"));
     let ca_pem = certified.cert.pem().into_bytes();
-    let settings = [
+    let mut settings = vec![
         ("WSGUARD_TLS__CERT", "cert.pem"),
         ("WSGUARD_TLS__KEY", "key.pem"),
         ("WSGUARD_ORIGIN__ALLOW", ORIGIN),
         ("WSGUARD_HOST__ALLOW", "localhost"),
         ("WSGUARD_AUTH__KEYS", "signing.key.pub"),
     ];
+    settings.extend_from_slice(more);
     let world = World::start(scratch, &[], &settings);
     let url = format!("wss://localhost:{}/ws", world.endpoint.port());
     let options = Options {
@@ -107,6 +113,49 @@ async fn what_is_switched_off_is_found() {
         let (status, evidence) = found(settings, id).await;
         assert_eq!(status, want, "{what} switched off, {id}: {evidence}");
     }
+}
+
+/// What an audit says about one check of a server in production.
+async fn said((_world, options): (World, Options), id: &str) -> (Status, String) {
+    let only = Options { only: vec![id.to_owned()], pace: Pace::shortened(Duration::from_millis(200)), ..options };
+    let report = audit(only, &Silent).await.unwrap();
+    let item = report.checks.into_iter().find(|item| item.id == id).unwrap();
+    (item.status.0, item.evidence.join("; "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_production_has_is_found_where_it_is_missing() {
+    let foreign = format!("{ORIGIN},https://wsguard-audit.invalid");
+    let foreign = [("WSGUARD_ORIGIN__ALLOW", foreign.as_str())];
+    let weak = include_str!("weak/rsa-1024.pem");
+    for (what, server, id, want) in [
+        ("nothing", production(), "WSA-TLS-01", Pass),
+        ("nothing", production(), "WSA-TLS-07", Pass),
+        ("the strength of a key of the chain", production_with(&[], weak), "WSA-TLS-07", Fail),
+        ("nothing", production(), "WSA-CSRF-01", Pass),
+        ("a foreign page in the list of origins", production_with(&foreign, ""), "WSA-CSRF-01", Warn),
+        ("nothing", production(), "WSA-AUTH-14", Status::Skipped),
+        ("the strength of the secret", with_secret("a-string-secret-at-least-256-bits-long"), "WSA-AUTH-14", Fail),
+        ("nothing, with a secret", with_secret("q7Zk0vXw1pQe9sTb2mNc4rYd6uFg8hJk"), "WSA-AUTH-14", Pass),
+    ] {
+        let (status, evidence) = said(server, id).await;
+        assert_eq!(status, want, "{what} missing, {id}: {evidence}");
+    }
+    let (status, evidence) = found(&[], "WSA-TLS-01").await;
+    assert_eq!(status, Warn, "TLS missing, WSA-TLS-01: {evidence}");
+}
+
+/// A server that verifies tokens with this secret, and what an audit of it is given.
+fn with_secret(secret: &str) -> (World, Options) {
+    use base64::Engine as _;
+    let scratch = Scratch::new();
+    let line = format!("wsguard-hs256:{}\n", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret));
+    fs::write(scratch.path().join("secret.key"), line).unwrap();
+    let arguments = ["token", "--key", "secret.key", "--sub", "ann", "--ttl", "15m"];
+    let token = String::from_utf8(run(scratch.path(), &arguments, &[]).stdout).unwrap().trim().to_owned();
+    let world = World::start(scratch, &["--dev"], &[("WSGUARD_AUTH__KEYS", "secret.key")]);
+    let options = Options::new(&format!("ws://localhost:{}/ws", world.endpoint.port()), Some(&token));
+    (world, options)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,7 @@ fn stands_alone(text: &str, start: usize, end: usize) -> bool {
     let is_word = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '/' | '_' | '=');
     let before = text.get(..start).and_then(|before| before.chars().next_back());
     let after = text.get(end..).and_then(|after| after.chars().next());
-    !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    !before.is_some_and(|letter| is_word(letter) || letter == '.') && !after.is_some_and(is_word)
 }
 
 /// The check digit of Luhn, and the first digits of an issuer (ISO/IEC 7812).
