@@ -35,6 +35,29 @@ class Pump:
         self.task.cancel()
 
 
+async def converse(judged, peer):
+    """Answers a peer whose messages are iterated over."""
+    pump = Pump(judged, peer.send, peer.close)
+    try:
+        async for message in peer:
+            pump.message(message, isinstance(message, bytes))
+    finally:
+        pump.over()
+
+
+async def relay(pump, receive):
+    """Answers a peer whose messages come as events of ASGI."""
+    try:
+        while True:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                return
+            text = event.get("text")
+            pump.message(text if text is not None else event["bytes"], text is None)
+    finally:
+        pump.over()
+
+
 def lower(headers):
     """Header pairs as a dictionary of lower-case names; bytes or str."""
     text = lambda x: x.decode("latin-1") if isinstance(x, bytes) else x
@@ -79,12 +102,4 @@ async def asgi(scope, receive, send):
         return
     await send({"type": "websocket.accept", "subprotocol": judged.protocol, "headers": [(k.lower().encode(), v.encode()) for k, v in judged.headers.items()]})
     pump = Pump(judged, lambda text: send({"type": "websocket.send", "text": text}), lambda code, reason: send({"type": "websocket.close", "code": code, "reason": reason}))
-    try:
-        while True:
-            event = await receive()
-            if event["type"] == "websocket.disconnect":
-                return
-            text = event.get("text")
-            pump.message(text if text is not None else event["bytes"], text is None)
-    finally:
-        pump.over()
+    await relay(pump, receive)

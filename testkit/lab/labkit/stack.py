@@ -187,7 +187,7 @@ class Running:
     def _launch(self, command, where, back):
         env, port = self.environment(), free_port()
         env["LAB_PORT"], env["LAB_BACK"] = str(port), str(back or "")
-        fill = {"@PORT@": str(port), "@BACK@": str(back or ""), "@DIR@": str(self.dir), "@PYTHON@": sys.executable}
+        fill = {"@PORT@": str(port), "@BACK@": str(back or ""), "@DIR@": str(self.dir), "@LAB@": str(LAB), "@PYTHON@": sys.executable}
         for template in self.stack.dir.glob("*.in"):
             text = template.read_text()
             for k, v in {**fill, "@CERT@": env.get("LAB_CERT", ""), "@KEY@": env.get("LAB_KEY", ""), "@PEM@": str(self.dir / "both.pem"), "@ROOT@": env.get("DEBIAN_ROOT", "")}.items():

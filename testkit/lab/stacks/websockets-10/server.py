@@ -22,12 +22,7 @@ class Protocol(WebSocketServerProtocol):
 
 
 async def handler(ws, path):
-    pump = labaio.Pump(ws.judged, ws.send, ws.close)
-    try:
-        async for message in ws:
-            pump.message(message, isinstance(message, bytes))
-    finally:
-        pump.over()
+    await labaio.converse(ws.judged, ws)
 
 
 async def main():

@@ -27,12 +27,7 @@ def choose(connection, offered):
 
 
 async def handler(connection):
-    pump = labaio.Pump(connection.judged, connection.send, connection.close)
-    try:
-        async for message in connection:
-            pump.message(message, isinstance(message, bytes))
-    finally:
-        pump.over()
+    await labaio.converse(connection.judged, connection)
 
 
 async def main():

@@ -1,8 +1,8 @@
 'use strict';
-// ws under node:http. `lib` in [options] is given to the library.
+// ws of the stack's own folder, under node:http. `lib` in [options] is given to the library.
 const http = require('http');
-const WebSocket = require('ws');
-const app = require('../../app/app.js');
+const WebSocket = require('module').createRequire(`${process.cwd()}/`)('ws');
+const app = require('../app/app.js');
 
 const { ping_ms: pingMs = 0, pings_max: pingsMax = 0, protocol_always: protocolAlways = false, echo_protocol: echoProtocol = false, ...lib } = app.options.lib || {};
 // Without a choice of one's own ws takes the first protocol that is offered, though it be a token.

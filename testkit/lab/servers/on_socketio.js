@@ -1,8 +1,8 @@
 'use strict';
-// Socket.IO; authentication in the CONNECT packet, as its documentation has it.
+// Socket.IO of the stack's own folder; authentication in the CONNECT packet, as its documentation has it.
 const http = require('http');
-const io = require('socket.io');
-const app = require('../../app/app.js');
+const io = require('module').createRequire(`${process.cwd()}/`)('socket.io');
+const app = require('../app/app.js');
 
 const server = http.createServer(app.onRequest);
 const { cors_reflect: corsReflect = false, origins = true, ...lib } = app.options.lib || {};
