@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wsguard_protocol::frames::{CLIENT_FRAMES, FrameKind, SERVER_FRAMES};
 use wsguard_protocol::{
-    CloseCode, ENDPOINT_PATH, ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, SUBPROTOCOL_RESUME, limits,
+    CloseCode, ENDPOINT_PATH, ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, SUBPROTOCOL_ORDERED,
+    SUBPROTOCOL_RESUME, limits,
 };
 
 /// One generated file.
@@ -103,6 +104,8 @@ struct Vectors {
     subprotocol_bearer_prefix: &'static str,
     #[serde(rename = "subprotocolResume")]
     subprotocol_resume: &'static str,
+    #[serde(rename = "subprotocolOrdered")]
+    subprotocol_ordered: &'static str,
     #[serde(rename = "errorCodes")]
     error_codes: Vec<ErrorVector>,
     #[serde(rename = "closeCodes")]
@@ -132,6 +135,7 @@ fn vectors() -> Result<String, String> {
         subprotocol: SUBPROTOCOL,
         subprotocol_bearer_prefix: SUBPROTOCOL_BEARER_PREFIX,
         subprotocol_resume: SUBPROTOCOL_RESUME,
+        subprotocol_ordered: SUBPROTOCOL_ORDERED,
         error_codes: ErrorCode::ALL
             .iter()
             .map(|code| ErrorVector { code: code.as_str(), message: code.message() })
@@ -165,6 +169,12 @@ fn typescript() -> String {
         "The subprotocol entry that announces a resume; with `.TOKEN.LASTSEQ` behind it, one that asks for it.",
         "SUBPROTOCOL_RESUME",
         &format!("'{SUBPROTOCOL_RESUME}'"),
+    );
+    constant(
+        &mut out,
+        "The subprotocol entry that asks for order, of a client that sends again what was `rate_limited`.",
+        "SUBPROTOCOL_ORDERED",
+        &format!("'{SUBPROTOCOL_ORDERED}'"),
     );
     constant(
         &mut out,

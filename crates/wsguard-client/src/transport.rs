@@ -26,7 +26,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_websockets::{ClientBuilder, Limits, WebSocketStream};
-use wsguard_protocol::{ErrorCode, Reconnect, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, SUBPROTOCOL_RESUME};
+use wsguard_protocol::{
+    ErrorCode, Reconnect, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, SUBPROTOCOL_ORDERED, SUBPROTOCOL_RESUME,
+};
 
 use crate::address::Address;
 use crate::error::{Code, Error};
@@ -85,10 +87,10 @@ impl Transport {
         Ok(ClientBuilder::new().limits(limits).take_over(TokioIo::new(upgraded)))
     }
 
-    /// The entries of `Sec-WebSocket-Protocol`: every connection announces that it will be resumed, or asks for it. In a
-    /// ticket and in a first message that stands with the credential.
+    /// The entries of `Sec-WebSocket-Protocol`: every connection asks for order, and announces that it will be resumed or
+    /// asks for it. In a ticket and in a first message that stands with the credential.
     fn protocols(&self, token: &Token, resume: Option<&Resume>) -> String {
-        let mut entries = SUBPROTOCOL.to_owned();
+        let mut entries = [SUBPROTOCOL, ", ", SUBPROTOCOL_ORDERED].concat();
         if self.auth == Auth::Subprotocol {
             entries.extend([", ", SUBPROTOCOL_BEARER_PREFIX, token.expose()]);
         }
@@ -302,14 +304,18 @@ mod tests {
     fn the_entries_of_the_subprotocol_carry_what_belongs_there() {
         let resume = Resume { token: Token::from("R"), last_seq: 7 };
         for (auth, first, again) in [
-            (Auth::Bearer, "wsguard.v1, wsguard.resume", "wsguard.v1, wsguard.resume.R.7"),
+            (
+                Auth::Bearer,
+                "wsguard.v1, wsguard.ordered, wsguard.resume",
+                "wsguard.v1, wsguard.ordered, wsguard.resume.R.7",
+            ),
             (
                 Auth::Subprotocol,
-                "wsguard.v1, wsguard.bearer.T, wsguard.resume",
-                "wsguard.v1, wsguard.bearer.T, wsguard.resume.R.7",
+                "wsguard.v1, wsguard.ordered, wsguard.bearer.T, wsguard.resume",
+                "wsguard.v1, wsguard.ordered, wsguard.bearer.T, wsguard.resume.R.7",
             ),
-            (Auth::Ticket, "wsguard.v1", "wsguard.v1"),
-            (Auth::FirstMessage, "wsguard.v1", "wsguard.v1"),
+            (Auth::Ticket, "wsguard.v1, wsguard.ordered", "wsguard.v1, wsguard.ordered"),
+            (Auth::FirstMessage, "wsguard.v1, wsguard.ordered", "wsguard.v1, wsguard.ordered"),
         ] {
             let address = Address::parse("ws://localhost/ws").unwrap();
             let transport = Transport { address, auth, tls: None, message_bytes_max: 1 };

@@ -311,6 +311,7 @@ impl Connection {
             }
             _ => {}
         }
+        self.held.keep_order(id)?;
 
         if !envelope.csrf_token.is_some_and(|offered| session.csrf.accepts(now, offered)) {
             let reason = if envelope.csrf_token.is_some() { "csrf_wrong" } else { "csrf_missing" };

@@ -111,6 +111,8 @@ pub struct Admission {
     pub(crate) prefixes: Prefixes,
     /// What the handshake says about resuming.
     pub(crate) resume: Option<Box<ResumeRequest>>,
+    /// Whether the peer asks for order and sends again what was refused for a quota.
+    pub(crate) ordered: bool,
     pub(crate) judged: Judged,
 }
 
@@ -172,6 +174,7 @@ pub struct StoreUnavailable;
 #[derive(Debug)]
 pub struct Waiting {
     subprotocol: bool,
+    ordered: bool,
     origin: Option<String>,
     client: IpAddr,
     prefixes: Prefixes,
@@ -190,7 +193,7 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
         };
     let origin = origin_place.and_then(|place| policy.origins.get(place));
     let found = credential::find(request, policy.methods, &policy.cookie_name, policy.allow_query_token);
-    let Offered { offer, subprotocol, resume } = match found {
+    let Offered { offer, subprotocol, resume, ordered } = match found {
         Ok(offered) => offered,
         Err(refusal) => {
             cx.charge_prefix(&policy, now, request.client, &refusal.refusal);
@@ -199,6 +202,7 @@ pub fn admit(cx: &Context, now: Now, request: &HandshakeRequest<'_>) -> Step {
     };
     let waiting = Waiting {
         subprotocol,
+        ordered,
         origin: origin.map(|origin| origin.as_str().to_owned()),
         client: request.client,
         prefixes,
@@ -373,6 +377,7 @@ impl Waiting {
             entry,
             displaced: None,
             subprotocol: self.subprotocol,
+            ordered: self.ordered,
             client: self.client,
             prefixes: self.prefixes,
             judged: self.judged,

@@ -101,6 +101,34 @@ fn a_flood_is_refused_with_the_time_to_wait() {
     assert_eq!(peer.say(at(50), text), Verdict::Allow);
 }
 
+/// Messages 1 to 60 use the burst up and 61 and 62 are refused; then the quota has room for two while more are on their way.
+#[test]
+fn what_was_on_its_way_overtakes_what_was_refused_unless_order_is_asked_for() {
+    for (protocols, passed_at_100, passed_at_1000) in [
+        ("wsguard.v1", vec![63, 64], vec![61, 62, 65, 66]),
+        ("wsguard.v1, wsguard.ordered", vec![], vec![61, 62, 63, 64, 65, 66]),
+    ] {
+        let authorization = Header::One("Bearer test_token");
+        let request = HandshakeRequest { authorization, protocols: Header::One(protocols), ..request() };
+        let cx = context(|_| {});
+        let mut peer = Peer::open(&cx, at(0), admitted(admit(&cx, at(0), &request)));
+        let mut passed = |now, ids: &mut dyn Iterator<Item = u64>| {
+            ids.filter(|id| {
+                let text = format!(r#"{{"type":"echo","id":{id},"csrfToken":"CSRF"}}"#);
+                peer.say(at(now), &text) == Verdict::Allow
+            })
+            .collect::<Vec<_>>()
+        };
+        assert_eq!(passed(0, &mut (1..=62)), Vec::from_iter(1..=60), "{protocols}");
+        assert_eq!(passed(100, &mut (63..=66)), passed_at_100, "{protocols}");
+        let again = (61..=66).filter(|id| !passed_at_100.contains(id));
+        assert_eq!(passed(1_000, &mut { again }), passed_at_1000, "{protocols}");
+        let errors = peer.frames();
+        assert_eq!(errors.len(), 1, "the others stay unanswered, as any within 250 ms: {errors:?}");
+        assert_eq!(errors[0]["id"], 61, "the first is named");
+    }
+}
+
 #[test]
 fn reconnecting_does_not_reset_the_quota_of_a_subject() {
     let cx = context(|_| {});

@@ -32,6 +32,10 @@ pub const SUBPROTOCOL_BEARER_PREFIX: &str = "wsguard.bearer.";
 /// resumes one. Never echoed by a server.
 pub const SUBPROTOCOL_RESUME: &str = "wsguard.resume";
 
+/// The subprotocol entry by which a client asks for order and promises to send again what was refused with
+/// `rate_limited`. Never echoed by a server.
+pub const SUBPROTOCOL_ORDERED: &str = "wsguard.ordered";
+
 /// The cookie that carries the token in production. The prefix binds it to the host and to HTTPS (RFC 6265bis).
 pub const COOKIE_NAME: &str = "__Host-wsguard";
 

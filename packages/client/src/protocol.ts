@@ -6,6 +6,8 @@ export const SUBPROTOCOL = 'wsguard.v1';
 export const SUBPROTOCOL_BEARER_PREFIX = 'wsguard.bearer.';
 /** The subprotocol entry that announces a resume; with `.TOKEN.LASTSEQ` behind it, one that asks for it. */
 export const SUBPROTOCOL_RESUME = 'wsguard.resume';
+/** The subprotocol entry that asks for order, of a client that sends again what was `rate_limited`. */
+export const SUBPROTOCOL_ORDERED = 'wsguard.ordered';
 /** The path of the WebSocket endpoint; the ticket and session endpoints stand below it. */
 export const ENDPOINT_PATH = '/ws';
 /** Largest message, in bytes of UTF-8. */

@@ -6,7 +6,7 @@
 //! # Specification
 //! docs/protocol.md section 2; OWASP ASVS 5.0 4.4.3, 14.2.1; RFC 6750 section 2.1
 
-use wsguard_protocol::{ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, SUBPROTOCOL_RESUME};
+use wsguard_protocol::{ErrorCode, SUBPROTOCOL, SUBPROTOCOL_BEARER_PREFIX, SUBPROTOCOL_ORDERED, SUBPROTOCOL_RESUME};
 
 use super::delivery::ResumeRequest;
 use crate::handshake::{HandshakeRefusal, HandshakeRequest, Header};
@@ -105,6 +105,8 @@ pub struct Offered<'a> {
     pub subprotocol: bool,
     /// What the subprotocols say about resuming.
     pub resume: Option<ResumeRequest>,
+    /// Whether the peer asks for order and sends again what was refused for a quota.
+    pub ordered: bool,
 }
 
 fn malformed(reason: &'static str) -> HandshakeRefusal {
@@ -127,7 +129,7 @@ pub fn find<'a>(
         Header::Invalid => return Err(unauthenticated("authorization_malformed")),
         Header::One(value) => Some(bearer_of(value).ok_or_else(|| unauthenticated("authorization_malformed"))?),
     };
-    let Protocols { named: subprotocol, bearer: offered_token, resume } = protocols(request.protocols)?;
+    let Protocols { named: subprotocol, bearer: offered_token, resume, ordered } = protocols(request.protocols)?;
     let query = query(request.query)?;
     if query.token.is_some() && !allow_query_token {
         return Err(malformed("token_in_query"));
@@ -152,7 +154,7 @@ pub fn find<'a>(
         },
     };
     let on = methods.allow(offer.way(), allow_query_token);
-    if on { Ok(Offered { offer, subprotocol, resume }) } else { Err(unauthenticated("method_switched_off")) }
+    if on { Ok(Offered { offer, subprotocol, resume, ordered }) } else { Err(unauthenticated("method_switched_off")) }
 }
 
 /// The token of `Bearer TOKEN`; the scheme's name in any case, one space, the token's grammar (RFC 6750 section 2.1).
@@ -175,6 +177,7 @@ struct Protocols<'a> {
     named: bool,
     bearer: Option<&'a str>,
     resume: Option<ResumeRequest>,
+    ordered: bool,
 }
 
 fn protocols(header: Header<'_>) -> Result<Protocols<'_>, HandshakeRefusal> {
@@ -183,7 +186,7 @@ fn protocols(header: Header<'_>) -> Result<Protocols<'_>, HandshakeRefusal> {
         Header::Invalid => return Err(malformed("subprotocols_malformed")),
         Header::One(value) => value,
     };
-    let Protocols { mut named, bearer: mut token, mut resume } = Protocols::default();
+    let Protocols { mut named, bearer: mut token, mut resume, mut ordered } = Protocols::default();
     for entry in value.split(',') {
         let entry = entry.trim_matches([' ', '\t']);
         if let Some(bearer) = entry.strip_prefix(SUBPROTOCOL_BEARER_PREFIX) {
@@ -200,6 +203,8 @@ fn protocols(header: Header<'_>) -> Result<Protocols<'_>, HandshakeRefusal> {
             }
         } else if entry == SUBPROTOCOL {
             named = true;
+        } else if entry == SUBPROTOCOL_ORDERED {
+            ordered = true;
         } else if entry.is_empty() {
             return Err(malformed("subprotocols_malformed"));
         }
@@ -210,7 +215,10 @@ fn protocols(header: Header<'_>) -> Result<Protocols<'_>, HandshakeRefusal> {
     if resume.is_some() && !named {
         return Err(malformed("resume_without_subprotocol"));
     }
-    Ok(Protocols { named, bearer: token, resume })
+    if ordered && !named {
+        return Err(malformed("ordered_without_subprotocol"));
+    }
+    Ok(Protocols { named, bearer: token, resume, ordered })
 }
 
 #[derive(Default)]
@@ -312,6 +320,8 @@ mod tests {
                 with(&|r| r.protocols = one("wsguard.v1, wsguard.resume, wsguard.resume")),
                 Err(400),
             ),
+            ("ordered", with(&|r| r.protocols = one("wsguard.ordered, wsguard.v1")), Ok(Offer::FirstMessage)),
+            ("ordered alone", with(&|r| r.protocols = one("wsguard.ordered")), Err(400)),
             ("foreign protocol", with(&|r| r.protocols = one("soap")), Ok(Offer::FirstMessage)),
             ("ticket", with(&|r| r.query = Some("x=1&ticket=abc")), Ok(Offer::Ticket("abc"))),
             ("two tickets", with(&|r| r.query = Some("ticket=a&ticket=b")), Err(400)),

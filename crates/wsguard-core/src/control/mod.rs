@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod envelope;
 pub mod heartbeat;
 pub mod host;
+pub(crate) mod order;
 pub mod origin;
 pub mod penalty;
 pub mod rate;

@@ -43,7 +43,7 @@ impl Connection {
             closing: false,
             bidi_told: false,
             shadow_told: ShadowSet::default(),
-            held: Held::default(),
+            held: Held::new(admission.ordered),
             aftermath: Aftermath::Over,
             rights_changed: false,
             judged: admission.judged,

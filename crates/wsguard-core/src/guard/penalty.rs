@@ -4,9 +4,11 @@ use wsguard_protocol::{CloseCode, ErrorCode};
 
 use super::{Connection, Phase, REFUSALS_IN_A_ROW_MAX, Refused, reply};
 use crate::control::envelope::Envelope;
+use crate::control::order::Order;
 use crate::control::penalty::{Answer, ERROR_EVERY, Payer, Rung, Standing, Step, Weight, never_limited};
 use crate::control::rate::Mode;
 use crate::effect::Effects;
+use crate::json::Value;
 use crate::time::{Millis, Now, Tick};
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
 
@@ -21,6 +23,27 @@ pub(super) struct Held {
     told_at: Option<Tick>,
     /// Refusals since then.
     untold: u32,
+    /// For a peer that asked for it.
+    order: Option<Order>,
+}
+
+impl Held {
+    pub(super) fn new(ordered: bool) -> Self {
+        Self { order: ordered.then(Order::default), ..Self::default() }
+    }
+
+    /// A message goes no further that would overtake one that was refused for a quota and is to be sent again.
+    pub(super) fn keep_order<'t>(&mut self, id: Option<Value<'t>>) -> Result<(), Refused<'t>> {
+        let admitted = match (&mut self.order, id.and_then(Value::as_u64_exact)) {
+            (Some(order), Some(number)) => order.admits(number),
+            _ => true,
+        };
+        if admitted {
+            return Ok(());
+        }
+        let refused = Refused::new(ControlId::Rate, ErrorCode::RateLimited, "behind_one_refused", id);
+        Err(refused.after(ERROR_EVERY).in_excess(Weight::ZERO))
+    }
 }
 
 /// Where a session stands on the ladder, for people to look at.
@@ -105,6 +128,11 @@ impl Connection {
         let Refused { mut refusal, id, kind, close, weight, quiet } = refused;
         if refusal.control == ControlId::Credential && !matches!(self.phase, Phase::Open(_)) {
             self.cx.anomalies.credential_refused(now.tick, self.prefixes);
+        }
+        if let (Some(order), ErrorCode::RateLimited, Some(id)) =
+            (&mut self.held.order, refusal.code, id.and_then(Value::as_u64_exact))
+        {
+            order.refuse(id);
         }
         let weight = weight.unwrap_or(Weight::of(refusal.control));
         let step = self.penalize(now, weight, refusal.control, effects);
