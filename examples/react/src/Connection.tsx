@@ -1,3 +1,4 @@
+import { describe } from '@wsguard/client/describe';
 import { type UseSecureWebSocket, useRtt } from '@wsguard/client/react';
 import { useEffect, useState } from 'react';
 import { plug } from './network.ts';
@@ -61,7 +62,7 @@ function why(connection: UseSecureWebSocket<any, any>, now: number): string {
       return retryAt === undefined ? 'trying now' : `next try in ${Math.max(0, Math.ceil((retryAt - now) / 1000))} s`;
     }
     case 'closed':
-      return connection.error?.message ?? '';
+      return connection.error ? describe(connection.error) : '';
     default:
       return '';
   }

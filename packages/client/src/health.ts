@@ -1,5 +1,5 @@
-import { createAlarms } from './alarm.js';
-import type { Settings } from './options.js';
+import type { Alarms } from './alarm.js';
+import type { HealthOptions } from './options.js';
 
 /** Round trips that the statistics look back on. */
 const SAMPLES = 16;
@@ -23,76 +23,75 @@ export interface Rtt {
 }
 
 /** Finds out whether the other end is there, and how far away. */
-export class Health {
-  readonly #settings: Settings;
-  readonly #write: (t: number) => void;
-  readonly #dead: () => void;
-  readonly #alarms;
-  readonly #samples: number[] = [];
-  #heartbeatMs = HEARTBEAT_MS;
-  /** Something has come from the server since the last ping. */
-  #heard = false;
-  #askedAt = 0;
-  /** When an answer must have come; Infinity while none is awaited. */
-  #answerBy = Infinity;
-
-  /** `write` writes a ping; `dead` is called when nothing came after one. */
-  constructor(settings: Settings, write: (t: number) => void, dead: () => void) {
-    this.#settings = settings;
-    this.#write = write;
-    this.#dead = dead;
-    this.#alarms = createAlarms<'next'>(settings.timers);
-  }
-
-  start(heartbeatMs: number): void {
-    this.#heartbeatMs = this.#settings.intervalMs || heartbeatMs || HEARTBEAT_MS;
-    this.ping(this.#settings.timeoutMs);
-  }
-
-  stop(): void {
-    this.#answerBy = Infinity;
-    this.#alarms.stop();
-  }
-
+export interface Health {
+  /** A connection begins. */
+  start(heartbeatMs: number): void;
   /** Whatever comes from the server is a sign of life; it does not put off the next ping. */
-  heard(): void {
-    this.#heard = true;
-  }
-
+  heard(): void;
   /** A `pong` came. Returns how the connection is, unless it answers another ping than the last. */
-  answered(t: unknown): Rtt | undefined {
-    if (t !== this.#askedAt) return undefined;
-    const last = this.#settings.now() - this.#askedAt;
-    const samples = this.#samples;
-    if (samples.push(last) > SAMPLES) samples.shift();
-    const sorted = [...samples].sort((a, b) => a - b);
-    const steps = samples.slice(1).map((sample, at) => Math.abs(sample - samples[at]!));
-    const jitter = steps.reduce((sum, step) => sum + step, 0) / (steps.length || 1);
-    return { last, median: sorted[sorted.length >> 1]!, jitter };
-  }
+  answered(t: unknown): Rtt | undefined;
+  /** The page was shown or thawed, or the network changed: a sign of life is wanted soon. */
+  wake(): void;
+}
 
-  /** Asks the server for a sign of life within `timeoutMs`. */
-  ping(timeoutMs: number): void {
-    const { now, health } = this.#settings;
-    const answerBy = now() + timeoutMs;
+/** `write` writes a ping; `dead` is called when nothing came after one. */
+export function createHealth(
+  health: boolean | HealthOptions,
+  now: () => number,
+  alarms: Alarms,
+  write: (t: number) => void,
+  dead: () => void,
+): Health {
+  const { intervalMs, timeoutMs = 10_000, wakeTimeoutMs = 3_000 } = health as HealthOptions;
+  const samples: number[] = [];
+  let heartbeatMs: number;
+  /** Something has come from the server since the last ping. */
+  let heard: boolean;
+  let askedAt: number;
+  /** When an answer must have come; Infinity while none is awaited. */
+  let answerBy: number;
+
+  const ping = (withinMs: number): void => {
+    const by = now() + withinMs;
     // A page that wakes again and again must not put off the end of the first question.
-    if (!health || this.#answerBy <= answerBy) return;
-    this.#askedAt = now();
-    this.#answerBy = answerBy;
-    this.#heard = false;
-    this.#write(this.#askedAt);
-    this.#alarms.set('next', timeoutMs, () => this.#judge(answerBy));
-  }
+    if (!health || answerBy <= by) return;
+    askedAt = now();
+    answerBy = by;
+    heard = false;
+    write(askedAt);
+    alarms.set('beat', withinMs, () => judge(by));
+  };
 
-  #judge(answerBy: number): void {
-    const { now, timeoutMs } = this.#settings;
-    if (this.#heard) {
-      this.#answerBy = Infinity;
-      this.#alarms.set('next', this.#heartbeatMs - (now() - this.#askedAt), () => this.ping(timeoutMs));
-    } else if (now() - answerBy > LATE_MS) {
-      this.#alarms.set('next', GRACE_MS, () => this.#judge(Infinity));
+  const judge = (by: number): void => {
+    if (heard) {
+      answerBy = Infinity;
+      alarms.set('beat', heartbeatMs - (now() - askedAt), () => ping(timeoutMs));
+    } else if (now() - by > LATE_MS) {
+      alarms.set('beat', GRACE_MS, () => judge(Infinity));
     } else {
-      this.#dead();
+      dead();
     }
-  }
+  };
+
+  return {
+    start(offeredMs) {
+      heartbeatMs = intervalMs || offeredMs || HEARTBEAT_MS;
+      answerBy = Infinity;
+      ping(timeoutMs);
+    },
+    heard() {
+      heard = true;
+    },
+    answered(t) {
+      if (t !== askedAt) return undefined;
+      const last = now() - askedAt;
+      if (samples.push(last) > SAMPLES) samples.shift();
+      const sorted = [...samples].sort((a, b) => a - b);
+      const steps = samples.length - 1;
+      let jitter = 0;
+      for (let at = 0; at < steps; at++) jitter += Math.abs(samples[at + 1]! - samples[at]!) / steps;
+      return { last, median: sorted[sorted.length >> 1]!, jitter };
+    },
+    wake: () => ping(wakeTimeoutMs),
+  };
 }

@@ -25,7 +25,6 @@ export type {
   SendOptions,
   Snapshot,
   State,
-  Timers,
   TokenContext,
   TokenProvider,
   WebSocketConstructor,
@@ -33,6 +32,7 @@ export type {
 } from './options.js';
 export { CLOSE_CODE, type CloseCodeName, ERROR_CODES, type ErrorCode, type Welcome } from './protocol.js';
 export type { SecureWebSocketEvents, SecureWebSocketListener } from './events.js';
+export type { Timers } from './alarm.js';
 export type { Rtt } from './health.js';
 export type { Logger } from './log.js';
 export type { Page } from './page.js';

@@ -1,4 +1,4 @@
-/** Members whose value is a secret, wherever in a frame they stand. */
+/** Members whose value is a secret, wherever they stand. */
 const SECRET = /token|ticket|secret|password|authorization|cookie/i;
 
 /** Longest text that one line of the log repeats, in characters. */
@@ -7,30 +7,17 @@ const SHOWN_CHARS_MAX = 1_000;
 /** Takes one line of debug output, without a line end. */
 export type Logger = (line: string) => void;
 
-/** Writes one line of debug output. `frame` is shown with its secrets masked. */
-export type Log = (event: string, frame?: string) => void;
+/** Writes one line of debug output: `event`, and what belongs to it as JSON, with its secrets masked. */
+export type Log = (event: string, value: unknown) => void;
 
-/** The log of a socket: silent unless `debug` is set. `now` dates the lines, in milliseconds. */
-export function createLog(debug: boolean | Logger | undefined, now: () => number): Log {
-  const start = now();
-  return (event, frame) => {
-    if (!debug) return;
-    const line = `[wsguard +${Math.round(now() - start)}ms] ${event}${frame ? mask(frame).slice(0, SHOWN_CHARS_MAX) : ''}`;
-    if (debug === true) console.log(line);
-    else debug(line);
-  };
+/** The log of a socket; undefined unless `debug` is set. */
+export function createLog(debug: boolean | Logger | undefined): Log | undefined {
+  if (!debug) return undefined;
+  // Looked up for each line: tests and tools replace the console's.
+  const write: Logger = debug === true ? (line) => console.log(line) : debug;
+  return (event, value) => write(`[wsguard] ${event} ${JSON.stringify(value, masked).slice(0, SHOWN_CHARS_MAX)}`);
 }
 
-/**
- * Makes the text of a frame fit for a log.
- *
- * It is parsed and written anew, so that no escape in a member's name hides a secret. Of anything else, which is not of
- * a known shape, only the length is told.
- */
-export function mask(text: string): string {
-  try {
-    return ` ${JSON.stringify(JSON.parse(text), (key, value: unknown) => (SECRET.test(key) ? '***' : value))}`;
-  } catch {
-    return ` (${text.length} characters)`;
-  }
+function masked(key: string, value: unknown): unknown {
+  return SECRET.test(key) ? '***' : value;
 }

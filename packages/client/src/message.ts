@@ -1,4 +1,4 @@
-import { SecureWebSocketError } from './errors.js';
+import { errorOf } from './errors.js';
 import type { OutgoingMessage } from './options.js';
 import { CSRF_EXEMPT_TYPES, TYPE_BYTES_MAX } from './protocol.js';
 
@@ -6,7 +6,7 @@ import { CSRF_EXEMPT_TYPES, TYPE_BYTES_MAX } from './protocol.js';
  * What a server refuses wherever it stands in a message, before it can tell which message that was: control characters
  * and lone surrogates, which JSON.stringify writes as `\u` and `\b`, DEL, and a key that changes prototypes.
  */
-const UNSAFE = /(?:^|[^\\])(?:\\\\)*\\[ub]|\x7f|"__proto__":/;
+const UNSAFE = /[^\\](\\\\)*\\[ub]|\x7f|"__proto__":/;
 
 /**
  * The message as JSON, without its CSRF token.
@@ -21,15 +21,16 @@ export function bodyOf<Out extends OutgoingMessage>(
   convert: ((message: Out) => OutgoingMessage) | undefined,
 ): string {
   let body: string | undefined;
+  let cause: unknown;
   try {
     const { type, payload } = convert?.(message) ?? message;
     const fits = typeof type === 'string' && type && byteLength(type) <= TYPE_BYTES_MAX;
     if (fits && !(CSRF_EXEMPT_TYPES as readonly string[]).includes(type)) body = JSON.stringify({ type, id, payload });
-  } catch (cause) {
-    throw new SecureWebSocketError('invalid_message', 'the payload was refused here, or is not JSON', { cause });
+  } catch (thrown) {
+    cause = thrown;
   }
-  if (!body) throw new SecureWebSocketError('invalid_message', 'the type is empty, too long or of the protocol');
-  if (UNSAFE.test(body)) throw new SecureWebSocketError('unsafe_content', 'control characters or a key __proto__');
+  if (!body) throw errorOf('invalid_message', cause);
+  if (UNSAFE.test(body)) throw errorOf('unsafe_content');
   return body;
 }
 

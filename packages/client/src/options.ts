@@ -1,7 +1,8 @@
+import type { Timers } from './alarm.js';
 import type { SecureWebSocketError } from './errors.js';
 import type { Rtt } from './health.js';
 import type { Logger } from './log.js';
-import { type Page, thisPage } from './page.js';
+import type { Page } from './page.js';
 import type { Welcome } from './protocol.js';
 
 /** A message of the application, as {@link SecureWebSocket.send} takes it. */
@@ -65,10 +66,8 @@ export type Snapshot =
       readonly error: SecureWebSocketError | undefined;
     };
 
-const AUTH_METHODS = ['subprotocol', 'ticket', 'cookie', 'first-message'] as const;
-
 /** How the token reaches the server. It never stands in the address. */
-export type AuthMethod = (typeof AUTH_METHODS)[number];
+export type AuthMethod = 'subprotocol' | 'ticket' | 'cookie' | 'first-message';
 
 /** Why a token is asked for: a new connection, the end of the token in use, or its refusal. */
 export interface TokenContext {
@@ -141,11 +140,6 @@ export type WebSocketConstructor = new (url: string, protocols: string[]) => Web
 /** The part of `fetch` that the methods `ticket` and `cookie` use. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
-export interface Timers {
-  setTimeout(callback: () => void, delayMs: number): unknown;
-  clearTimeout(timer: any): void;
-}
-
 /**
  * The options of a {@link SecureWebSocket}.
  *
@@ -216,66 +210,3 @@ export interface SecureWebSocketOptions<
   /** Tells when the page sleeps and wakes. @default the page or worker that this runs in */
   page?: Page | undefined;
 }
-
-/** What an entry of `Sec-WebSocket-Protocol` may be made of (RFC 9110 section 5.6.2). */
-const HEADER_TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
-
-/**
- * The options with every default filled in, those of the groups beside the others.
- *
- * @throws TypeError when an option cannot work at all: better in the line that wrote it than in a reconnection loop.
- */
-export function settingsOf(options: SecureWebSocketOptions<any, any>): Settings {
-  const settings: Settings = {
-    url: '',
-    auth: 'subprotocol',
-    reconnect: true,
-    minDelayMs: 500,
-    maxDelayMs: 20_000,
-    stableAfterMs: 5_000,
-    connectTimeoutMs: 10_000,
-    ackTimeoutMs: 30_000,
-    maxMessages: 1_000,
-    maxBytes: 1_048_576,
-    policy: 'reject',
-    health: true,
-    timeoutMs: 10_000,
-    wakeTimeoutMs: 3_000,
-    page: thisPage,
-    // Called as functions of their own objects: browsers refuse them otherwise.
-    fetch: (address, init) => fetch(address, init),
-    now: () => performance.now(),
-    random: Math.random,
-    timers: globalThis,
-  };
-  for (const group of [options, options.reconnect, options.queue, options.health]) {
-    // What is undefined is as if it were not there; true and false have no members.
-    for (const [name, value] of Object.entries(group ?? {})) if (value !== undefined) Object.assign(settings, { [name]: value });
-  }
-  settings.url = new URL(settings.url).href;
-  check(settings);
-  return settings;
-}
-
-function check({ url, auth, authToken }: Settings): void {
-  if (!/^wss?:/.test(url)) throw new TypeError('url must start with ws: or wss:');
-  if (!AUTH_METHODS.includes(auth)) throw new TypeError(`auth must be one of ${AUTH_METHODS.join(', ')}`);
-  if (auth !== 'cookie' && !authToken) throw new TypeError(`auth '${auth}' needs an authToken`);
-  if (auth === 'subprotocol' && typeof authToken === 'string' && !HEADER_TOKEN.test(authToken)) {
-    throw new TypeError("a subprotocol cannot carry this authToken: use auth 'first-message'");
-  }
-}
-
-/** What {@link settingsOf} makes of the options. */
-export type Settings = Omit<SecureWebSocketOptions<any, any>, keyof Filled> & Filled;
-
-type Given<T> = { [K in keyof T]-?: Exclude<T[K], undefined> };
-type Filled = Given<ReconnectOptions> &
-  Given<QueueOptions> &
-  Given<Omit<HealthOptions, 'intervalMs'>> &
-  Given<
-    Pick<
-      SecureWebSocketOptions,
-      'auth' | 'reconnect' | 'health' | 'connectTimeoutMs' | 'ackTimeoutMs' | 'page' | 'fetch' | 'now' | 'random' | 'timers'
-    >
-  > & { url: string; intervalMs?: number };

@@ -1,6 +1,6 @@
-import { createAlarms } from './alarm.js';
-import { SecureWebSocketError } from './errors.js';
-import type { Ack, Settings } from './options.js';
+import type { Alarms } from './alarm.js';
+import { errorOf } from './errors.js';
+import type { Ack, QueueOptions } from './options.js';
 
 /** A message on its way to its acknowledgement. */
 export interface Entry {
@@ -25,140 +25,124 @@ export interface Entry {
  * Bounded as a whole, in count and bytes. A message leaves exactly once, by its acknowledgement or by an error, and a
  * message that was rejected is never written later.
  */
-export class Outbox {
-  readonly #settings: Settings;
-  readonly #room: () => void;
-  readonly #alarms;
-  // A Map keeps the order of insertion: messages are written in the order of `send`, also those written again.
-  readonly #entries = new Map<number, Entry>();
-  #inFlight = 0;
-  #bytes = 0;
-  #expireAt = Infinity;
-
-  /** `room`: called when something in flight was given up, so that there is room for what waits. */
-  constructor(settings: Settings, room: () => void) {
-    this.#settings = settings;
-    this.#room = room;
-    this.#alarms = createAlarms<'expiry'>(settings.timers);
-  }
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
+export interface Outbox {
+  readonly size: number;
   /** Takes a message, making room as the policy says, or rejects it with `queue_full`. */
-  add(entry: Entry): void {
-    const { maxMessages, maxBytes, policy } = this.#settings;
-    // What was written may have been handled: only what was not can make room.
-    const droppable = policy === 'reject' ? [] : [...this.#entries.values()].filter((other) => !other.csrfToken);
-    while (this.size >= maxMessages || this.#bytes + entry.bytes > maxBytes) {
-      const dropped = entry.bytes > maxBytes ? undefined : policy === 'drop-newest' ? droppable.pop() : droppable.shift();
-      const error = new SecureWebSocketError('queue_full', 'too many messages wait for their acknowledgement');
-      if (!dropped) {
-        entry.reject(error);
-        return;
-      }
-      this.reject(dropped.id, error);
-    }
-    this.#bytes += entry.bytes;
-    this.#entries.set(entry.id, entry);
-    this.#watch(entry.deadline);
-  }
-
-  /**
-   * Hands what waits to `write`, in order, as long as fewer than `most` messages are in flight. An error that it returns
-   * is the message's end. Returns whether nothing waits any more.
-   */
-  flush(write: (entry: Entry) => SecureWebSocketError | undefined, most: number): boolean {
-    for (const entry of this.#entries.values()) {
-      if (entry.inFlight) continue;
-      if (this.#inFlight >= most) return false;
-      const error = write(entry);
-      if (error) {
-        this.reject(entry.id, error);
-      } else {
-        entry.inFlight = true;
-        this.#inFlight++;
-        if (!entry.acked) this.resolve(entry.id);
-      }
-    }
-    return true;
-  }
-
+  add(entry: Entry): void;
+  /** The next message to write, in the order of `send`, as long as fewer than `most` are in flight. */
+  next(most: number): Entry | undefined;
+  /** The message was written. */
+  written(entry: Entry, csrfToken: string): void;
   /** What is in flight has to be written again. */
-  requeue(): void {
-    for (const entry of this.#entries.values()) entry.inFlight = false;
-    this.#inFlight = 0;
-  }
-
-  resolve(id: number): void {
-    this.#take(id)?.resolve({ id });
-  }
-
+  requeue(): void;
+  resolve(id: number): void;
   /** Ends a message with an error. Returns whether it was one of ours. */
-  reject(id: number, reason: unknown): boolean {
-    const entry = this.#take(id);
-    entry?.reject(reason);
-    return !!entry;
-  }
-
+  reject(id: number, reason: unknown): boolean;
   /**
    * The server refused the CSRF token of a message: with another one it may go out again.
    *
    * It was on its way for longer than the old token stayed good. A second refusal with the same token stands.
    */
-  renew(id: number, csrfToken: string): boolean {
-    const entry = this.#entries.get(id);
-    if (!entry?.inFlight || entry.csrfToken === csrfToken) return false;
-    entry.inFlight = false;
-    entry.csrfToken = undefined;
-    this.#inFlight--;
-    return true;
-  }
+  renew(id: number, csrfToken: string): boolean;
+  /**
+   * The session is lost: whether the server handled what was written, nobody can say. `all`: nothing will be written any
+   * more, so that the rest ends as well.
+   */
+  lose(cause: unknown, all?: boolean): void;
+}
 
-  /** The session is lost: whether the server handled what was written, nobody can say. */
-  lose(cause: unknown): void {
-    const error = new SecureWebSocketError('delivery_unknown', 'the server may have handled the message', { cause });
-    for (const { id, csrfToken } of this.#entries.values()) if (csrfToken) this.reject(id, error);
-  }
+/** `room`: called when something in flight was given up, so that there is room for what waits. */
+export function createOutbox(
+  { maxMessages = 1_000, maxBytes = 1_048_576, policy = 'reject' }: QueueOptions,
+  now: () => number,
+  alarms: Alarms,
+  room: () => void,
+): Outbox {
+  // A Map keeps the order of insertion: messages are written in the order of `send`, also those written again.
+  const entries = new Map<number, Entry>();
+  let bytes = 0;
+  let expireAt = Infinity;
 
-  /** Nothing will be written any more. */
-  clear(error: SecureWebSocketError): void {
-    this.lose(error);
-    for (const id of this.#entries.keys()) this.reject(id, error);
-  }
-
-  #take(id: number): Entry | undefined {
-    const entry = this.#entries.get(id);
+  const take = (id: number | undefined): Entry | undefined => {
+    const entry = entries.get(id!);
     if (entry) {
-      this.#entries.delete(id);
-      this.#bytes -= entry.bytes;
-      if (entry.inFlight) this.#inFlight--;
-      if (!this.size) {
-        this.#alarms.stop();
-        this.#expireAt = Infinity;
-      }
+      entries.delete(entry.id);
+      bytes -= entry.bytes;
     }
     return entry;
-  }
+  };
 
-  /** Keeps the one timer at the first deadline. */
-  #watch(deadline: number): void {
-    if (deadline >= this.#expireAt) return;
-    this.#expireAt = deadline;
-    this.#alarms.set('expiry', deadline - this.#settings.now(), () => this.#expire());
-  }
+  const resolve = (id: number): void => take(id)?.resolve({ id });
+
+  const reject = (id: number | undefined, reason: unknown): boolean => {
+    const entry = take(id);
+    entry?.reject(reason);
+    return !!entry;
+  };
+
+  /** Keeps the one alarm at the first deadline. */
+  const watch = (deadline: number): void => {
+    if (deadline >= expireAt) return;
+    expireAt = deadline;
+    alarms.set('expiry', deadline - now(), expire);
+  };
 
   /** Rejects what is too old. */
-  #expire(): void {
-    this.#expireAt = Infinity;
-    for (const { id, deadline, csrfToken } of this.#entries.values()) {
-      if (deadline > this.#settings.now()) this.#watch(deadline);
-      else {
-        const what = csrfToken ? 'the server may have handled the message' : 'the message was not sent';
-        this.reject(id, new SecureWebSocketError('timeout', `no acknowledgement in time; ${what}`));
-      }
+  const expire = (): void => {
+    expireAt = Infinity;
+    for (const { id, deadline } of entries.values()) {
+      if (deadline > now()) watch(deadline);
+      else reject(id, errorOf('timeout'));
     }
-    this.#room();
-  }
+    room();
+  };
+
+  return {
+    get size() {
+      return entries.size;
+    },
+    add(entry) {
+      while (entries.size >= maxMessages || bytes + entry.bytes > maxBytes) {
+        // What was written may have been handled: only what was not can make room.
+        const unwritten = policy === 'reject' || entry.bytes > maxBytes ? [] : [...entries.values()].filter((other) => !other.csrfToken);
+        const error = errorOf('queue_full');
+        if (!reject(unwritten.at(policy === 'drop-newest' ? -1 : 0)?.id, error)) return entry.reject(error);
+      }
+      bytes += entry.bytes;
+      entries.set(entry.id, entry);
+      watch(entry.deadline);
+    },
+    next(most) {
+      let ahead = 0;
+      for (const entry of entries.values()) {
+        if (!entry.inFlight) return entry;
+        // Those in flight stand before those that wait; one that is written again for another token was among them.
+        if (++ahead >= most) break;
+      }
+      return undefined;
+    },
+    written(entry, csrfToken) {
+      entry.csrfToken = csrfToken;
+      entry.inFlight = true;
+      if (!entry.acked) resolve(entry.id);
+    },
+    requeue() {
+      for (const entry of entries.values()) entry.inFlight = false;
+    },
+    resolve,
+    reject,
+    renew(id, csrfToken) {
+      const entry = entries.get(id);
+      if (!entry?.inFlight || entry.csrfToken === csrfToken) return false;
+      entry.inFlight = false;
+      entry.csrfToken = undefined;
+      return true;
+    },
+    lose(cause, all) {
+      for (const { id, csrfToken } of entries.values()) {
+        if (csrfToken) reject(id, errorOf('delivery_unknown', cause));
+        else if (all) reject(id, cause);
+      }
+    },
+  };
 }

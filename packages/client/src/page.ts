@@ -12,7 +12,7 @@ const EVENTS = ['online', 'offline', 'visibilitychange', 'pageshow', 'resume'];
 /** The page or worker that this runs in; under Node, which is neither, it never sleeps. */
 export const thisPage: Page = {
   get dormant() {
-    return globalThis.navigator?.onLine === false || globalThis.document?.hidden === true;
+    return globalThis.navigator?.onLine === false || !!globalThis.document?.hidden;
   },
   listen(wake, signal) {
     // Events of the document pass the window when they are captured, whether they bubble or not.

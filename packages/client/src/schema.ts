@@ -22,12 +22,13 @@ export interface StandardSchema<Input = unknown, Output = Input> {
   readonly '~standard': {
     readonly version: 1;
     readonly vendor: string;
-    readonly validate: (value: unknown) => Result<Output> | Promise<Result<Output>>;
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
     readonly types?: { readonly input: Input; readonly output: Output } | undefined;
   };
 }
 
-type Result<Output> =
+/** What a schema makes of a payload: its value, or why it is none. */
+export type SchemaResult<Output> =
   | { readonly value: Output; readonly issues?: undefined }
   | { readonly issues: ReadonlyArray<Issue> };
 
@@ -40,17 +41,19 @@ export interface Issue {
 /** The schema of the payload of each message type. */
 export type Schemas = Readonly<Record<string, StandardSchema<any, any>>>;
 
-type Types<S> = S extends StandardSchema ? NonNullable<S['~standard']['types']> : never;
-type Payload<P> = undefined extends P ? { payload?: P } : { payload: P };
+/** The types of a schema: before it was applied, and after. */
+export type SchemaTypes<S> = S extends StandardSchema ? NonNullable<S['~standard']['types']> : never;
+/** The member `payload`, which may be left out where it may be undefined. */
+export type PayloadMember<P> = undefined extends P ? { payload?: P } : { payload: P };
 
 /** The messages that the schemas of the server's side describe. */
 export type Incoming<S extends Schemas | undefined> = S extends Schemas
-  ? { [T in keyof S & string]: Omit<IncomingMessage, 'type' | 'payload'> & { type: T; payload: Types<S[T]>['output'] } }[keyof S & string]
+  ? { [T in keyof S & string]: Omit<IncomingMessage, 'type' | 'payload'> & { type: T; payload: SchemaTypes<S[T]>['output'] } }[keyof S & string]
   : IncomingMessage;
 
 /** The messages that the schemas of this side describe. */
 export type Outgoing<S extends Schemas | undefined> = S extends Schemas
-  ? { [T in keyof S & string]: { type: T } & Payload<Types<S[T]>['input']> }[keyof S & string]
+  ? { [T in keyof S & string]: { type: T } & PayloadMember<SchemaTypes<S[T]>['input']> }[keyof S & string]
   : OutgoingMessage;
 
 /** A payload that is not what its schema says, or a type without a schema. */

@@ -41,9 +41,8 @@ class World {
     const tell = (channel) => (value) => this.#tell(channel, value);
     const network = this.#network;
     network.onDial = (peer) => {
-      const [protocol, bearer, resume, ...more] = peer.protocols;
-      assert.equal(protocol, 'wsguard.v1');
-      assert.deepEqual(more, []);
+      const [protocol, ordered, resume, bearer, ...more] = peer.protocols;
+      assert.deepEqual([protocol, ordered, more], ['wsguard.v1', 'wsguard.ordered', []]);
       const [, resumeToken, lastSeq] = /^wsguard\.resume(?:\.(.+)\.(\d+))?$/.exec(resume);
       this.#tell('wire', {
         dial: {

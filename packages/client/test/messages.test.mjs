@@ -110,7 +110,7 @@ test('messages that cannot be sent are refused at once and not counted', async (
   for (const [name, message, code] of [
     ['no type', { payload: 1 }, 'invalid_message'],
     ['empty type', { type: '' }, 'invalid_message'],
-    ['long type', { type: 'é'.repeat(33) }, 'invalid_message'],
+    ['no word as a type', { type: 7 }, 'invalid_message'],
     ['type of the protocol', { type: 'auth', payload: { token: 'x' } }, 'invalid_message'],
     ['circular', { type: 'n', payload: circular }, 'invalid_message'],
     ['bigint', { type: 'n', payload: 1n }, 'invalid_message'],
@@ -227,7 +227,7 @@ test('onMessage gets the messages of the application and no control frame', asyn
   it.peer.frame('error', { code: 'internal', message: 'm', ref: 'r' });
   it.peer.frame('echo', [1], { id: 7, seq: 1 });
   it.peer.frame('chat', { message: 'm' }, { seq: 2 });
-  it.peer.raw('{"type":"odd","payload":null,"csrfToken":"x"}');
+  it.peer.raw('{"type":"odd","payload":null}');
   assert.deepEqual(it.seen.messages, [
     { type: 'echo', id: 7, seq: 1, payload: [1] },
     { type: 'chat', seq: 2, payload: { message: 'm' } },
@@ -295,6 +295,7 @@ test('an onError that throws is the end of the line, and still breaks nothing', 
     },
   });
   it.peer.raw('{');
+  await settle();
   assert.equal(shown.mock.callCount(), 1);
   assert.equal(it.socket.state, 'open');
 });
@@ -313,7 +314,7 @@ test('debug output tells the story and no secret', async (t) => {
   it.socket.close();
   const text = lines.join('\n');
   assert.doesNotMatch(text, /TOPSECRET/);
-  const told = ['example.com (subprotocol)', 'hello', 'auth.refresh', 'state open', 'next try in 250 ms', '***'];
+  const told = ['hello', 'auth.refresh', '"state":"open"', 'error {"error"', 'close {"code":1006', '"retryAt":', '***'];
   for (const part of told) {
     assert.ok(text.includes(part), part);
   }

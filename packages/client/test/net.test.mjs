@@ -39,7 +39,7 @@ test('connects, sends, receives and closes over a real socket', async () => {
   assert.deepEqual(await socket.send({ type: 'echo', payload: 'grüße' }), { id: 1 });
   socket.close(4000, 'bye');
   assert.deepEqual(await closed, [4000, 'bye']);
-  assert.deepEqual(offered, ['wsguard.v1,wsguard.bearer.test_token,wsguard.resume', '/ws']);
+  assert.deepEqual(offered, ['wsguard.v1,wsguard.ordered,wsguard.resume,wsguard.bearer.test_token', '/ws']);
   assert.deepEqual(received, [{ csrfToken: 'csrf-1', type: 'echo', id: 1, payload: 'grüße' }]);
   assert.deepEqual(messages, [{ type: 'echo', seq: 1, payload: 'grüße' }]);
   server.close();

@@ -112,7 +112,7 @@ test('a new token is put in force on the open connection and does not replace th
   assert.equal(it.socket, socket);
   await it.step(() => it.peer.drop());
   await it.step(() => it.clock.advance(250));
-  assert.equal(it.peer.protocols[1], 'wsguard.bearer.t1', 'and for the next connection');
+  assert.equal(it.peer.protocols[3], 'wsguard.bearer.t1', 'and for the next connection');
   assert.equal(it.socket, socket);
 });
 
@@ -128,7 +128,7 @@ test('a socket that was closed for its token comes back with another one', async
   await it.mount({ authToken: 't1' });
   await it.step(() => it.peer.welcome());
   assert.equal(it.text(), 'open');
-  assert.equal(it.peer.protocols[1], 'wsguard.bearer.t1');
+  assert.equal(it.peer.protocols[3], 'wsguard.bearer.t1');
 });
 
 test('another address is another socket', async () => {

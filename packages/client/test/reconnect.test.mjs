@@ -197,9 +197,13 @@ test('close: from every state, once, for good, leaving no timer', async (t) => {
 test('close refuses what no close frame can carry, and the socket lives on', async () => {
   const it = await openRig();
   for (const [code, reason] of [[999], [1001], [2999], [5000], [Number.NaN], [1000, 'é'.repeat(62)]]) {
-    assert.throws(() => it.socket.close(code, reason), RangeError, String(code));
+    assert.throws(() => it.socket.close(code, reason), DOMException, String(code));
   }
   assert.equal(it.socket.state, 'open');
+  it.socket.send({ type: 'n' });
+  assert.equal(it.peer.sent.length, 1);
+  it.peer.drop();
+  assert.equal(it.socket.state, 'reconnecting');
 });
 
 test('close inside a callback is the last word', async (t) => {

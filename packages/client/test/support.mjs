@@ -81,6 +81,7 @@ export function fakeWebSocket() {
     onclose = null;
     onerror = null;
     constructor(url, protocols) {
+      if (protocols.some((entry) => /[^\w!#$%&'*+.^`|~-]/.test(entry))) throw new SyntaxError(`bad entries ${protocols}`);
       Object.assign(this, { url, protocols });
       connections.push(this);
       network.onDial(this);
@@ -92,6 +93,8 @@ export function fakeWebSocket() {
       network.onFrame(frame);
     }
     close(code, reason) {
+      if (code !== undefined && code !== 1000 && !(code >= 3000 && code <= 4999)) throw new DOMException('code', 'InvalidAccessError');
+      if (Buffer.byteLength(reason ?? '') > 123) throw new DOMException('reason', 'SyntaxError');
       if (this.readyState < 2) {
         this.closedWith = { code, reason };
         network.onHangup(code);

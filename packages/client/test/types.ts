@@ -1,5 +1,7 @@
 // Compiled and never run: what must type-check, and what must not.
 import { SecureWebSocket, SecureWebSocketError, type SecureWebSocketErrorCode } from '@wsguard/client';
+import { describe } from '@wsguard/client/describe';
+import { iterate } from '@wsguard/client/iterate';
 import { useMessage, useSecureWebSocket } from '@wsguard/client/react';
 import { schemas } from '@wsguard/client/schema';
 import { type } from 'arktype';
@@ -58,7 +60,7 @@ export function explain(error: SecureWebSocketError): string {
     case 'rate_limit':
       return '';
     default:
-      return error.message;
+      return describe(error);
   }
 }
 
@@ -105,7 +107,7 @@ void typed.send({ type: 'chat' });
 // @ts-expect-error: this direction does not know the type
 void typed.send({ type: 'count', payload: 1 });
 export async function read(): Promise<void> {
-  for await (const message of typed) {
+  for await (const message of iterate(typed, { maxMessages: 10 })) {
     if (message.type === 'count') console.log(message.payload.toFixed());
     // @ts-expect-error: a number has no length
     if (message.type === 'count') console.log(message.payload.length);

@@ -44,11 +44,12 @@ mod tests {
     use super::*;
 
     /// What becomes of messages: `+` has room in the quota, `-` has none. Returns those that pass.
-    fn passing(steps: &[(char, u64)]) -> Vec<u64> {
+    fn passing(steps: &str) -> Vec<u64> {
         let mut order = Order::default();
         let mut passed = Vec::new();
-        for &(room, id) in steps {
-            if room == '+' && order.admits(id) {
+        for step in steps.split(' ') {
+            let id = step.trim_start_matches(['+', '-']).parse().unwrap();
+            if step.starts_with('+') && order.admits(id) {
                 passed.push(id);
             } else {
                 order.refuse(id);
@@ -59,21 +60,16 @@ mod tests {
 
     #[test]
     fn what_passes_and_in_which_order() {
-        let cases: [(&str, &[(char, u64)], &[u64]); 8] = [
-            ("within the quota", &[('+', 1), ('+', 2), ('+', 3)], &[1, 2, 3]),
-            (
-                "nothing overtakes",
-                &[('+', 1), ('-', 2), ('+', 3), ('+', 4), ('+', 2), ('+', 3), ('+', 4)],
-                &[1, 2, 3, 4],
-            ),
-            ("refused again", &[('-', 1), ('+', 2), ('-', 1), ('+', 2), ('+', 1), ('+', 2)], &[1, 2]),
-            ("several refused", &[('-', 1), ('-', 2), ('+', 3), ('+', 1), ('+', 2), ('+', 3)], &[1, 2, 3]),
-            ("the first was given up", &[('-', 1), ('-', 2), ('+', 3), ('+', 2), ('+', 3)], &[2, 3]),
-            ("all were given up", &[('-', 1), ('+', 2), ('+', 3), ('+', 4), ('+', 4), ('+', 5)], &[4, 5]),
-            ("one from before", &[('-', 5), ('+', 3), ('+', 6), ('+', 5), ('+', 6)], &[3, 5, 6]),
-            ("two waits", &[('-', 1), ('+', 2), ('+', 1), ('-', 2), ('+', 3), ('+', 2), ('+', 3)], &[1, 2, 3]),
-        ];
-        for (name, steps, want) in cases {
+        for (name, steps, want) in [
+            ("within the quota", "+1 +2 +3", &[1, 2, 3][..]),
+            ("nothing overtakes", "+1 -2 +3 +4 +2 +3 +4", &[1, 2, 3, 4]),
+            ("refused again", "-1 +2 -1 +2 +1 +2", &[1, 2]),
+            ("several refused", "-1 -2 +3 +1 +2 +3", &[1, 2, 3]),
+            ("the first was given up", "-1 -2 +3 +2 +3", &[2, 3]),
+            ("all were given up", "-1 +2 +3 +4 +4 +5", &[4, 5]),
+            ("one from before", "-5 +3 +6 +5 +6", &[3, 5, 6]),
+            ("two waits", "-1 +2 +1 -2 +3 +2 +3", &[1, 2, 3]),
+        ] {
             assert_eq!(passing(steps), want, "{name}");
         }
     }
