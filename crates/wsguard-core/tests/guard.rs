@@ -119,7 +119,7 @@ fn what_was_on_its_way_overtakes_what_was_refused_unless_order_is_asked_for() {
             })
             .collect::<Vec<_>>()
         };
-        assert_eq!(passed(0, &mut (1..=62)), Vec::from_iter(1..=60), "{protocols}");
+        assert!(passed(0, &mut (1..=62)).into_iter().eq(1..=60), "{protocols}");
         assert_eq!(passed(100, &mut (63..=66)), passed_at_100, "{protocols}");
         let again = (61..=66).filter(|id| !passed_at_100.contains(id));
         assert_eq!(passed(1_000, &mut { again }), passed_at_1000, "{protocols}");

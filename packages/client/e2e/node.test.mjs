@@ -1,9 +1,12 @@
 // The client in Node against the real server.
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
-import { WebSocket } from 'ws';
-import { SecureWebSocket } from '../dist/index.js';
+import * as ws from 'ws';
+import { SecureWebSocket } from '../dist/node.js';
 import { Proxy, Server, TOKEN, UNLIMITED, until } from './support.mjs';
+
+/** That of the package `ws`, or (`scripts/node.mjs`) that of Node itself. */
+const WebSocket = process.env.WSGUARD_WEBSOCKET === 'platform' ? undefined : ws.WebSocket;
 
 /** A socket that keeps what it hears. */
 function open(url, options = {}) {
