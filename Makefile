@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench instructions anomaly conformance fuzz lab audit-bench setup demo client-soak client-soak-rust client-node worlds faults soak docs help
+.PHONY: run test check bench instructions anomaly conformance fuzz lab audit-bench setup demo client-soak client-soak-rust client-faults client-node worlds faults soak docs help
 
 help: ## shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -49,6 +49,9 @@ audit-bench: ## runs `wsguard audit` on every real server in testkit/lab; writes
 client-soak: ## ten minutes of a bad network for the TypeScript client: nothing lost, nothing twice, memory flat
 	$(CARGO) build -p wsguard-cli
 	npm run soak --prefix packages/client
+
+client-faults: ## shows that the tests of the TypeScript client fail where it is broken
+	npm run faults --prefix packages/client
 
 client-node: ## the tests of the TypeScript client under Node 22 and its own WebSocket: VERSION=24 for another
 	$(CARGO) build -p wsguard-cli
