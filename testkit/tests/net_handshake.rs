@@ -18,6 +18,22 @@ fn subprotocol(request: Request, token: &str) -> Request {
     request.header("Sec-WebSocket-Protocol", &format!("wsguard.v1, wsguard.bearer.{token}"))
 }
 
+/// Some clients, Node's own WebSocket among them, take no other word beside `Upgrade`.
+#[test]
+fn the_answer_to_an_upgrade_says_upgrade_and_nothing_else_and_any_other_answer_is_the_last() {
+    let world = World::dev(&[]);
+    let accepted = world.upgrade().bearer(TOKEN).send();
+    assert_eq!((accepted.status, accepted.header("Connection")), (101, Some("Upgrade")), "{}", accepted.head);
+    for (status, request) in [
+        (401, world.upgrade().bearer("wrong")),
+        (404, world.upgrade().bearer(TOKEN).target("/other")),
+        (200, Request::new(world.endpoint, "GET", "/health")),
+    ] {
+        let response = request.send();
+        assert_eq!((response.status, response.header("Connection")), (status, Some("close")), "{}", response.head);
+    }
+}
+
 #[test]
 fn every_refusal_has_its_status_and_tells_nothing_more() {
     let world = World::dev(&[]);

@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -86,6 +87,17 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<ServerConfig>>
     }
 }
 
+/// Makes an answer the last one of its connection: nothing can hide behind the first request.
+///
+/// Not by `keep_alive(false)`, which makes `Connection: Upgrade, close` of an accepted upgrade: some clients, Node's own
+/// WebSocket among them, take nothing but `Upgrade` there.
+fn the_last<B>(mut response: Response<B>) -> Response<B> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 async fn serve<S>(stream: S, peer: SocketAddr, public: Arc<Public>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -94,15 +106,13 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         reached.set();
         let public = Arc::clone(&public);
-        async move { Ok::<_, std::convert::Infallible>(public.answer(peer, request).await) }
+        async move { Ok::<_, std::convert::Infallible>(the_last(public.answer(peer, request).await)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_BYTES_PARSED_MAX)
         .max_headers(HEADERS_PARSED_MAX)
-        // One request a connection: nothing can hide behind the first one.
-        .keep_alive(false)
         .serve_connection(TokioIo::new(FirstFlight::new(stream)), service)
         .with_upgrades();
     // What goes wrong here is the peer's business and has been answered.
