@@ -137,34 +137,28 @@ def fragments(t):
     return verdict(cases)
 
 
+def watched(t, data, seconds, kept):
+    """(ended, how): whether the connection ends within so many seconds of these bytes; `kept` is what it does else."""
+    t.source = new_address()
+    peer = t.open()
+    try:
+        peer.write(data)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            peer.frame(1)
+        return False, kept
+    except Gone as e:
+        return True, e.how
+    finally:
+        peer.end()
+
+
 @probe("WSA-PROTO-09", slow=True)
 def lengths(t):
     """Header only: what is declared is never sent."""
-    seen = []
-    for name, data in (("top bit of the length set", b"\x82\xff" + (1 << 63).to_bytes(8, "big") + b"\0\0\0\0"), ("2^63-1 declared", b"\x82\xff" + ((1 << 63) - 1).to_bytes(8, "big") + b"\0\0\0\0")):
-        t.source = new_address()
-        peer = t.open()
-        try:
-            peer.write(data)
-            end = time.monotonic() + 15.5
-            while time.monotonic() < end:
-                peer.frame(1)
-            seen.append((name, (False, "still waiting after 15 s")))
-        except Gone as e:
-            seen.append((name, (True, e.how)))
-        peer.end()
-    for name, data in (("close 1005", frame(8, b"\x03\xed")), ("close 999", frame(8, b"\x03\xe7")), ("close of 1 byte", frame(8, b"\x03"))):
-        t.source = new_address()
-        peer = t.open()
-        try:
-            peer.write(data)
-            end = time.monotonic() + 3
-            while time.monotonic() < end:
-                peer.frame(1)
-            seen.append((name, (False, "ignored")))
-        except Gone as e:
-            seen.append((name, (True, e.how)))
-        peer.end()
+    header = lambda length: b"\x82\xff" + length.to_bytes(8, "big") + b"\0\0\0\0"
+    seen = [(name, watched(t, header(length), 15.5, "still waiting after 15 s")) for name, length in (("top bit of the length set", 1 << 63), ("2^63-1 declared", (1 << 63) - 1))]
+    seen += [(name, watched(t, frame(8, code), 3, "ignored")) for name, code in (("close 1005", b"\x03\xed"), ("close 999", b"\x03\xe7"), ("close of 1 byte", b"\x03"))]
     hard = [s for s in seen if not s[1][0]]
     if hard:
         return vulnerable("; ".join(f"{n}: {how}" for n, (_, how) in hard))
