@@ -283,6 +283,7 @@ impl Conduct {
         let balance = log2((real(self.bytes_out) + 256.0) / (real(self.bytes_in) + 256.0));
         self.balance += (balance - self.balance) * weight.max(0.1);
 
+        self.errors = self.errors.saturating_add(u8::try_from(self.refused).unwrap_or(u8::MAX));
         self.follow_own_rate();
         let raw = self.raw(profile);
         if let Some(profile) = profile
@@ -299,7 +300,6 @@ impl Conduct {
             }
         }
         (self.count, self.bytes_in, self.bytes_out) = (0, 0, 0);
-        self.errors = self.errors.saturating_add(u8::try_from(self.refused).unwrap_or(u8::MAX));
         self.repeats = 0.0;
         (self.refused, self.steps, self.new_steps) = (0, 0, 0);
         self.verdict(policy, now, elapsed)
