@@ -220,39 +220,7 @@ pub(crate) fn frame_into(out: &mut Vec<u8>, expected: usize, write: impl FnOnce(
 }
 
 /// Appends `number` in decimal.
+#[inline]
 pub fn write_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [b'0'; 24];
-    let mut rest = number;
-    // Eight digits at a time, which fit into 32 bits, where a division by a constant is one multiplication.
-    let mut chunks = digits.as_chunks_mut::<8>().0.iter_mut().rev();
-    for chunk in chunks.by_ref() {
-        let mut low = u32::try_from(rest % 100_000_000).unwrap_or(0);
-        rest /= 100_000_000;
-        for digit in chunk.iter_mut().rev() {
-            *digit = b'0' | u8::try_from(low % 10).unwrap_or(0);
-            low /= 10;
-        }
-        if rest == 0 {
-            break;
-        }
-    }
-    let unused = 8_usize.saturating_mul(chunks.len());
-    let written = digits.get(unused..).unwrap_or_default();
-    let zeros = written.iter().take(7).take_while(|digit| **digit == b'0').count();
-    out.extend_from_slice(written.get(zeros..).unwrap_or_default());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_in_decimal() {
-        for number in [0, 9, 10, 99_999_999, 100_000_000, 100_000_001, 1_234_567_890, 10_000_000_000_000_000, u64::MAX]
-        {
-            let mut out = Vec::new();
-            write_number(&mut out, number);
-            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
-        }
-    }
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::guard::Guard;
-use crate::session::Handler;
+use crate::handler::Handler;
 use crate::socket::{GuardedSocket, to_socket};
 use crate::upgrade::{SmallResponse, Upgrade, handshake};
 

@@ -63,7 +63,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::guard::Guard;
-use crate::session::Handler;
+use crate::handler::Handler;
 use crate::socket::{GuardedSocket, to_socket};
 use crate::upgrade::{SmallResponse, Upgrade, handshake};
 

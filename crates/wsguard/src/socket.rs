@@ -10,8 +10,8 @@ use wsguard_core::effect::Message;
 use wsguard_core::verdict::{ControlId, Refusal};
 use wsguard_protocol::{CloseCode, ErrorCode};
 
+use crate::handler::{Handled, Handler, Peer};
 use crate::mailbox::{Closed, Command, Outbox};
-use crate::session::{Handled, Handler, Peer};
 
 /// Messages that may wait for the application's loop. More are refused with `rate_limited`: an application that cannot
 /// follow must not collect an attacker's messages in memory.

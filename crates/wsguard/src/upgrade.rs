@@ -32,8 +32,9 @@ use crate::clock;
 use crate::driver;
 use crate::flight::FirstFlight;
 use crate::guard::Guard;
+use crate::handler::Handler;
 use crate::mailbox::Outbox;
-use crate::session::{Guarded, Handler};
+use crate::session::Guarded;
 use crate::unread::Unread;
 
 /// A handshake that the guard admitted: answer it with [`Upgrade::into_response`].
