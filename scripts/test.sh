@@ -24,6 +24,8 @@ npm run --silent build --prefix examples/react
 node --test --test-force-exit examples/react/e2e.test.mjs
 step "demo page: types and freshness of the committed build"
 npm run --silent check --prefix packages/demo
+step "report of the audit: light and dark, wide and narrow, and on paper, in Chromium"
+node testkit/browser/report.mjs
 
 step "demo page: two people and every attack, in Chromium"
 log="$(mktemp)"

@@ -57,6 +57,9 @@ const LIMITS_OWN: Limits = Limits {
 /// Pings and messages that are timed on a quiet connection.
 const TIMED: u32 = 50;
 
+/// Between two of them: ten in a second, so that no quota is met on the way.
+const PAUSE_SECONDS: f64 = 0.1;
+
 /// Rounds of pings on all sockets of a step.
 const ROUNDS: u32 = 3;
 
@@ -197,6 +200,7 @@ async fn round_trips(probe: &Probe) -> (Option<Distribution>, Option<Distributio
             Ok(None) => lost = lost.saturating_add(1),
             Err(_) => break,
         }
+        probe.wait(PAUSE_SECONDS).await;
     }
     let pings = Distribution::of(&times, lost);
     let Ok(mut session) = probe.session().await else { return (pings, None) };
@@ -208,8 +212,7 @@ async fn round_trips(probe: &Probe) -> (Option<Distribution>, Option<Distributio
             Answer::Silent(_) if probe.way().template.is_some() => lost = lost.saturating_add(1),
             _ => break,
         }
-        // Ten in a second: no quota is met on the way.
-        probe.wait(0.1).await;
+        probe.wait(PAUSE_SECONDS).await;
     }
     (pings, Distribution::of(&times, lost))
 }
@@ -349,13 +352,13 @@ impl Performance {
             lines.push((
                 format!("Throughput, {} messages", load.name),
                 format!(
-                    "{:.0} messages/s and {:.2} MiB/s, {} of {} messages of {} bytes answered in {:.2} s; {}",
+                    "{:.0} messages/s and {:.2} MiB/s: {} of {} messages of {} bytes answered in {}; {}",
                     load.messages_per_second,
                     load.mebibytes_per_second,
                     load.answered,
                     load.sent,
                     load.message_bytes,
-                    load.seconds,
+                    shown(load.seconds * 1_000.0),
                     load.stopped
                 ),
             ));

@@ -46,11 +46,14 @@ pub(super) async fn storm(probe: &Probe, held: Vec<Session>) -> Option<Storm> {
     for socket in open {
         socket.close().await;
     }
+    let credential = probe.options().token.clone();
     for attempt in 0..TRIES {
         if attempt > 0 {
             probe.wait(5.0).await;
         }
-        if let Ok(mut session) = probe.session().await
+        // Without the budget's pace, which would be mistaken for the target's.
+        if let Handshake::Opened(socket) = probe.handshake_at_once(&probe.request()).await
+            && let Ok(mut session) = Session::establish(socket, probe.way(), credential.as_deref()).await
             && (probe.way().template.is_none() || session.still_serves().await)
         {
             session.close().await;

@@ -192,7 +192,7 @@ fn measured(report: &Report) -> String {
         out.push_str("</dl>");
         out.push_str(&plot::ramp(performance));
     }
-    let run = plot::run(&report.measured, report.duration_ms);
+    let run = plot::run(&report.measured);
     if !run.is_empty() {
         let _ = write!(out, "<h2>What the run measured</h2>{run}");
     }

@@ -120,11 +120,13 @@ fn seconds(frame: &mut Frame, end: f64) {
 }
 
 /// Handshakes and answers over the run, and how many were sent; nothing where nothing was measured.
-pub(super) fn run(measured: &Measured, duration_ms: u64) -> String {
+pub(super) fn run(measured: &Measured) -> String {
     if measured.handshakes.is_empty() {
         return String::new();
     }
-    let end = std::time::Duration::from_millis(duration_ms.max(1)).as_secs_f64();
+    // Of the checks: performance and stress come behind them, on an account of their own.
+    let bins = measured.handshakes_sent.len().max(measured.messages_sent.len()) as u64;
+    let end = number(bins.saturating_mul(measured.bin_seconds).max(1));
     let all = || measured.handshakes.iter().chain(&measured.answers);
     let scale = Tens::of(all().map(|[_, ms]| *ms));
     let mut frame = Frame::new("How long handshakes and answers took, over the run");
@@ -154,7 +156,7 @@ pub(super) fn run(measured: &Measured, duration_ms: u64) -> String {
         names.push(("the target limited the audit", "--medium"));
     }
     out.push_str(&key(&names));
-    out.push_str("<h3>What was sent</h3><div class=\"wide\">");
+    let _ = write!(out, "<h3>What was sent in {}</h3><div class=\"wide\">", unit(measured));
     out.push_str(&rates(measured, end));
     out.push_str("</div>");
     out.push_str(&key(&[("handshakes", "--info"), ("messages", "--pass")]));
@@ -179,13 +181,20 @@ fn figures(measured: &Measured) -> String {
     format!("<p class=\"soft\">{}.</p>", told.join("; "))
 }
 
+/// What a column stands for.
+fn unit(measured: &Measured) -> String {
+    if measured.bin_seconds <= 1 { "a second".to_owned() } else { format!("{} s", measured.bin_seconds) }
+}
+
+fn number(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
 /// Two columns for each part of the run, on one scale of counts.
 fn rates(measured: &Measured, end: f64) -> String {
-    let number = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
     let most = measured.handshakes_sent.iter().chain(&measured.messages_sent).copied().max().unwrap_or(0).max(1);
     let top = round_up(most);
-    let unit = if measured.bin_seconds <= 1 { "a second".to_owned() } else { format!("{} s", measured.bin_seconds) };
-    let mut frame = Frame::new(&format!("Handshakes and messages sent in {unit}"));
+    let mut frame = Frame::new(&format!("Handshakes and messages sent in {}", unit(measured)));
     for (share, count) in [(0.0, 0), (0.5, top / 2), (1.0, top)] {
         if share < 0.6 && share > 0.4 && !top.is_multiple_of(2) {
             continue;
@@ -215,12 +224,6 @@ fn rates(measured: &Measured, end: f64) -> String {
         }
         frame.svg.push_str("</g>");
     }
-    let _ = write!(
-        frame.svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">in {unit}</text>",
-        WIDTH - RIGHT,
-        TOP + 2.0
-    );
     frame.end()
 }
 
@@ -300,6 +303,6 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_of_nothing() {
-        assert_eq!(run(&Measured::default(), 1_000), "");
+        assert_eq!(run(&Measured::default()), "");
     }
 }
