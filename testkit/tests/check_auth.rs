@@ -208,6 +208,17 @@ async fn guessing() {
     is("bad", &verdict(Script::good(), id).await, Warn);
     is("silent", &verdict(Script::silent(), id).await, Unknown);
     is("trap: no login", &verdict(Script::good().on_request(|_| Greet::Open), id).await, Unknown);
+    let recent: std::sync::Mutex<Vec<std::time::Instant>> = std::sync::Mutex::default();
+    let for_all = Script::good().on_request(move |ask| {
+        let (mut recent, window) = (recent.lock().unwrap(), std::time::Duration::from_millis(200));
+        recent.retain(|at| at.elapsed() < window);
+        if recent.len() >= 12 {
+            return refuse(429);
+        }
+        recent.push(std::time::Instant::now());
+        if ask.bearer() == Some(TOKEN) { Greet::Open } else { refuse(401) }
+    });
+    is("trap: a limit of handshakes of any kind", &verdict(for_all, id).await, Warn);
 }
 
 #[tokio::test(flavor = "multi_thread")]

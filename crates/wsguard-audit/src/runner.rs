@@ -1,6 +1,7 @@
 //! The order of a run: find out how the target is spoken to, then the checks by their turn, with a look at the target's
 //! health between them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,9 +26,37 @@ use crate::target::{Options, Target, TargetError};
 /// Checks that run beside each other, those that wait not counted.
 const BESIDE_EACH_OTHER: usize = 6;
 
-/// Checks that open many connections: the last of those that run beside each other.
-const DEAR: [&str; 7] =
-    ["WSA-CSRF-04", "WSA-DISC-04", "WSA-IN-11", "WSA-PROTO-03", "WSA-PROTO-04", "WSA-PROTO-10", "WSA-PROTO-11"];
+/// Checks that open many connections: the last but for those that provoke limits.
+const DEAR: [&str; 9] = [
+    "WSA-AUTH-13",
+    "WSA-CSRF-04",
+    "WSA-DISC-04",
+    "WSA-ERR-05",
+    "WSA-IN-11",
+    "WSA-PROTO-03",
+    "WSA-PROTO-04",
+    "WSA-PROTO-10",
+    "WSA-PROTO-11",
+];
+
+/// Checks that show credentials which are not good. Many targets count those, and forget them at the next good one: one
+/// of these checks at a time, and a look at the target's health after it.
+const GUESSING: [&str; 8] = [
+    "WSA-AUTH-01",
+    "WSA-AUTH-03",
+    "WSA-AUTH-04",
+    "WSA-AUTH-05",
+    "WSA-AUTH-06",
+    "WSA-AUTH-07",
+    "WSA-AUTH-08",
+    "WSA-AUTH-14",
+];
+
+/// Checks that wait on servers that do nothing, and seldom otherwise.
+const SHORT: [&str; 4] = ["WSA-AUTH-09", "WSA-ERR-04", "WSA-PROTO-09", "WSA-RES-01"];
+
+/// How often something is looked at that nobody announces.
+const STEP: Duration = Duration::from_millis(20);
 
 /// Places that must be left for the checks that do not wait.
 const ROOM_MIN: u32 = 2;
@@ -243,12 +272,25 @@ impl Runner<'_> {
         }
         let mut waiting = Waiting { queue: of(Turn::Waiting).into(), running: JoinSet::new(), handles: Vec::new() };
         self.begin(&mut waiting).await;
-        for batch in of(Turn::Quiet).chunks(BESIDE_EACH_OTHER) {
-            self.batch(batch).await;
+        let (dear, cheap) = of(Turn::Quiet).into_iter().partition::<Vec<_>, _>(|check| DEAR.contains(&check.meta.id));
+        for batch in batches(cheap) {
+            self.batch(&batch).await;
             self.look_after(&mut waiting);
         }
-        for check in of(Turn::Alone) {
-            self.batch(&[check]).await;
+        // What rarely waits for long need not wait for a place.
+        let (short, long): (Vec<_>, Vec<_>) = waiting.queue.drain(..).partition(|check| SHORT.contains(&check.meta.id));
+        waiting.queue.extend(long);
+        for batch in short.chunks(2) {
+            for (check, outcome) in self.at_once(batch).await {
+                self.finish(check, outcome);
+            }
+        }
+        // What weighs on the target one by one still costs less than what opens many connections.
+        let (dear_alone, alone) =
+            of(Turn::Alone).into_iter().partition::<Vec<_>, _>(|check| DEAR.contains(&check.meta.id));
+        let alone = alone.into_iter().map(|check| vec![check]);
+        for batch in alone.chain(batches(dear)).chain(dear_alone.into_iter().map(|check| vec![check])) {
+            self.batch(&batch).await;
             self.look_after(&mut waiting);
         }
         while let Some(done) = waiting.running.join_next().await {
@@ -283,7 +325,12 @@ impl Runner<'_> {
             if waiting.queue.is_empty() {
                 break;
             }
-            tokio::time::sleep(self.shared.pace.seconds(0.1)).await;
+            // Until it is in, or not: the next one might be too many.
+            let (before, since) = (self.shared.budget.settled(), Instant::now());
+            let is_in = || self.shared.budget.settled() > before;
+            while !is_in() && since.elapsed() < self.shared.pace.seconds(0.5) {
+                tokio::time::sleep(STEP).await;
+            }
             if self.shared.budget.used().limited > limited {
                 break;
             }
@@ -294,7 +341,7 @@ impl Runner<'_> {
                 handle.abort();
                 waiting.queue.push_front(check);
                 tokio::task::yield_now().await;
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(STEP).await;
             }
         }
     }
@@ -545,6 +592,11 @@ impl Runner<'_> {
 fn agreed(first: &Outcome, second: Outcome) -> Outcome {
     match (first.status, second.status) {
         (Status::Fail, Status::Fail) => Outcome { evidence: first.evidence.clone(), ..second }.and("seen twice"),
+        // It could not be tried again: what was seen was seen, once.
+        (Status::Fail, Status::Unknown) => {
+            let second = second.evidence.into_iter().next().unwrap_or_default();
+            first.clone().probable().and(format!("seen once; then: {second}"))
+        }
         (Status::Fail, _) => Outcome::unknown("failed once and not again")
             .and_all(first.evidence.clone())
             .and_all(second.evidence)
@@ -558,7 +610,33 @@ fn rank(check: &Check) -> impl Ord + use<> {
     let id = check.meta.id;
     // A target that locks out who guesses locks out the audit.
     let locks = check.meta.turn == Turn::Provoking && id.starts_with("WSA-AUTH");
-    (locks, DEAR.contains(&id), check.meta.turn == Turn::Quiet && check.meta.severity < Severity::High, id)
+    let by_severity = match check.meta.turn {
+        Turn::Waiting | Turn::Quiet => Some(Reverse(check.meta.severity.max(Severity::Medium))),
+        _ => None,
+    };
+    (locks, DEAR.contains(&id), by_severity, id)
+}
+
+/// Groups of checks that run beside each other, in their order, with at most one that shows bad credentials in each.
+fn batches(checks: Vec<&'static Check>) -> Vec<Vec<&'static Check>> {
+    let mut rest: VecDeque<_> = checks.into();
+    let mut batches = Vec::new();
+    while !rest.is_empty() {
+        let (mut batch, mut left) = (Vec::new(), VecDeque::new());
+        let mut guesses = false;
+        for check in rest {
+            let is_guess = GUESSING.contains(&check.meta.id);
+            if batch.len() < BESIDE_EACH_OTHER && !(is_guess && guesses) {
+                guesses |= is_guess;
+                batch.push(check);
+            } else {
+                left.push_back(check);
+            }
+        }
+        batches.push(batch);
+        rest = left;
+    }
+    batches
 }
 
 /// Runs a check until the time is over.

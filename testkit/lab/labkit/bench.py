@@ -35,6 +35,7 @@ def arguments(running):
         out += [f"--token={token}", f"--token-b={running.token('bob')}"]
         if running.is_jwt:
             out.append(f"--expired-token={running.token(lifetime=-3600)}")
+            out.append(f"--foreign-token={running.token(aud='billing')}")
             out.append(f"--short-token={running.token(lifetime=30)}")
     if t.credential == "subprotocol":
         out += ["--subprotocol=lab.v1", "--subprotocol=bearer.{token}"]

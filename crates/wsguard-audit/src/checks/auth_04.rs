@@ -39,7 +39,8 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     let token = probe.options().token.clone().unwrap_or_default();
     let Some(jwt) = Jwt::parse(&token) else { return Outcome::skipped("the token is not a JWT") };
     let mut refused = Vec::new();
-    for (name, forged) in forgeries(&token, &jwt) {
+    for (number, (name, forged)) in forgeries(&token, &jwt).into_iter().enumerate() {
+        super::auth_13::amends(probe, number).await;
         let entry = probe.enter(&probe.request_as(Some(&forged)), Some(&forged)).await;
         if let Some(outcome) = entry.undecided() {
             return outcome.and_all(refused);

@@ -31,12 +31,16 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     };
     let own = probe.options().token.clone().filter(|token| offered.contains(token.as_str()));
     if let Some(token) = &own {
-        // Where the token itself is an entry, what comes back to the good handshake decides.
-        if let Handshake::Opened(socket) = probe.handshake(&good.anew()).await {
-            let chosen = socket.subprotocol().map(str::to_owned);
-            socket.close().await;
-            if chosen.is_some_and(|chosen| chosen.contains(token.as_str())) {
-                return Outcome::fail("the token itself came back as the chosen subprotocol");
+        // Where the token itself is an entry, what comes back to the good handshake decides, and to one without the
+        // names beside it.
+        let entry = offered.split(", ").find(|entry| entry.contains(token.as_str())).unwrap_or_default();
+        for request in [good.anew(), good.anew().set("Sec-WebSocket-Protocol", entry)] {
+            if let Handshake::Opened(socket) = probe.handshake(&request).await {
+                let chosen = socket.subprotocol().map(str::to_owned);
+                socket.close().await;
+                if chosen.is_some_and(|chosen| chosen.contains(token.as_str())) {
+                    return Outcome::fail("the token itself came back as the chosen subprotocol");
+                }
             }
         }
     }

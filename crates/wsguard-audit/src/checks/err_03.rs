@@ -85,7 +85,7 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
                 return Ok(Outcome::fail(format!("{name}: {sign}")).and_all(seen));
             }
             let lower = text.to_ascii_lowercase();
-            if LIBRARIES.iter().any(|words| lower.contains(words)) {
+            if matches!(event, Event::Close { .. }) && LIBRARIES.iter().any(|words| lower.contains(words)) {
                 library =
                     library.or(Some(format!("{name}: in the words of a library: {}", crate::probe::shortened(&text))));
             }

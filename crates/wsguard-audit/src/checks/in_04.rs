@@ -26,15 +26,17 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     judge(probe).await.unwrap_or_else(|outcome| outcome)
 }
 
+/// A member that no other check uses: some servers keep what they are sent.
+const NAME: &str = "wsguardDepth";
+
 fn nested(depth: usize) -> String {
     format!("{}{}", "[".repeat(depth), "]".repeat(depth))
 }
 
 async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     let mut bench = Bench::open(probe).await?;
-    let Some((place, _)) = bench.open_place("[]").await? else {
-        let answer =
-            bench.ask(|form| form.with_member(super::input::Place::Outer, "wsguardAudit", &nested(512))).await?;
+    let Some((place, _)) = bench.open_place(NAME, "[]").await? else {
+        let answer = bench.ask(|form| form.with_member(super::input::Place::Outer, NAME, &nested(512))).await?;
         return Ok(match answer {
             Answer::Served(_) => Outcome::warn(line("512 deep", &answer)),
             answer if is_breakdown(&answer) => Outcome::fail(line("512 deep", &answer)),
@@ -44,7 +46,7 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     let depths: &[usize] = if probe.options().full { &[64, 512, 4_096] } else { &[64, 512] };
     let mut taken = format!("{}: a list is taken", place.name());
     for depth in depths {
-        let answer = bench.ask(|form| form.with_member(place, "wsguardAudit", &nested(*depth))).await?;
+        let answer = bench.ask(|form| form.with_member(place, NAME, &nested(*depth))).await?;
         let shown = line(&format!("{depth} deep"), &answer);
         match answer {
             Answer::Served(_) => taken = shown,

@@ -29,7 +29,7 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
 async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     let mut bench = Bench::open(probe).await?;
     let control = "48271";
-    let Some((place, reply)) = bench.open_place(control).await? else {
+    let Some((place, reply)) = bench.open_place("wsguardAudit", control).await? else {
         return Ok(Outcome::unknown("no place of the message takes a number").settled_by("--send with a number"));
     };
     let comes_back = reply.contains(control);

@@ -1,7 +1,7 @@
 //! Texts that mean something to what stands behind.
 
 use super::input::{Bench, line};
-use super::internals::internals;
+use super::internals::voice;
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
@@ -56,7 +56,7 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     }
     for (name, answer) in [("a single quote", &quote), (template.as_str(), &braces), (r#"{"$ne":null}"#, &operator)] {
         for text in texts(answer) {
-            if let Some(sign) = internals(text) {
+            if let Some(sign) = voice(text, "an error of a database") {
                 return Ok(Outcome::fail(format!("{name}: the answer shows {sign}")).and_all(seen));
             }
         }

@@ -1,6 +1,6 @@
 //! Messages of another kind than the good one.
 
-use super::internals::internals;
+use super::internals::voice;
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
@@ -61,7 +61,7 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
             Answer::Limited(_) | Answer::Spent(_) => return Err(Outcome::unknown(answer.shown()).and_all(seen)),
             Answer::Ended(_) => Vec::new(),
         };
-        if let Some(sign) = texts.iter().find_map(|text| internals(text)) {
+        if let Some(sign) = texts.iter().find_map(|text| voice(text, "an error of a deserialiser")) {
             return Ok(Outcome::fail(format!("{name}: the answer shows {sign}")).and_all(seen));
         }
         let shown = super::input::line(name, &answer);

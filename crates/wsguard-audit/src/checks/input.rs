@@ -188,11 +188,11 @@ impl<'a> Bench<'a> {
 
     /// A place where the target takes a harmless member, which shows what is refused for itself: one that comes back in
     /// the answer, if there is one.
-    pub(super) async fn open_place(&mut self, raw: &str) -> Result<Option<(Place, String)>, Outcome> {
+    pub(super) async fn open_place(&mut self, name: &str, raw: &str) -> Result<Option<(Place, String)>, Outcome> {
         let mut found = None;
         for place in Place::ALL {
-            match self.ask(|form| form.with_member(place, "wsguardAudit", raw)).await {
-                Ok(Answer::Served(reply)) if reply.contains("wsguardAudit") => return Ok(Some((place, reply))),
+            match self.ask(|form| form.with_member(place, name, raw)).await {
+                Ok(Answer::Served(reply)) if reply.contains(name) => return Ok(Some((place, reply))),
                 Ok(Answer::Served(reply)) => found = found.or(Some((place, reply))),
                 Ok(_) => {}
                 Err(outcome) if is_no_place(&outcome) => {}

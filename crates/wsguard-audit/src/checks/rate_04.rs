@@ -17,7 +17,7 @@ pub(super) const META: Meta = Meta {
     refs: Refs { cwe: &[348], asvs: &["4.1.3"], url: "https://www.rfc-editor.org/rfc/rfc7239#section-8.1" },
     what: "Goes up to the limit of handshakes, then repeats the refused handshake with an invented address in \
            X-Forwarded-For, X-Real-IP, Forwarded, CF-Connecting-IP, True-Client-IP and X-Client-IP. Where one is let in, \
-           does so three times, each time between two handshakes without the header that must be refused.",
+           does so three times, with two handshakes without the header after each, which must be refused.",
     why: "Who can write the address that is counted is counted as somebody new each time: limits, bans and logs are \
           his to choose.",
     remedy: "Believe forwarding headers from the addresses of your own proxies alone, and let the proxy overwrite what \
@@ -106,10 +106,13 @@ async fn opens(probe: &Probe, name: &str, before: &str) -> Result<Option<bool>, 
             Door::Out { .. } => return Ok(if round == 0 { None } else { Some(false) }),
             Door::Nothing(outcome) => return Err(outcome),
         }
-        match knock(probe, None, None).await {
-            Door::Out { .. } => {}
-            Door::In => return Ok(Some(false)),
-            Door::Nothing(outcome) => return Err(outcome),
+        // Twice, lest every other knock is let in.
+        for _ in 0..2 {
+            match knock(probe, None, None).await {
+                Door::Out { .. } => {}
+                Door::In => return Ok(Some(false)),
+                Door::Nothing(outcome) => return Err(outcome),
+            }
         }
     }
     Ok(Some(true))

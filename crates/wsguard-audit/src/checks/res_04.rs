@@ -16,7 +16,7 @@ pub(super) const META: Meta = Meta {
     intrusive: false,
     since: "0.1.0",
     refs: Refs { cwe: &[770], asvs: &["13.2.6"], url: "https://www.rfc-editor.org/rfc/rfc6455#section-5.4" },
-    what: "Begins a text with a fragment of one byte, answers pings, says nothing more, and waits 60 s (with `--full` \
+    what: "Begins a text with a fragment of one byte, answers pings, says nothing more, and waits 63 s (with `--full` \
            5 min) for the server to close.",
     why: "What was begun is held until it ends; peers that never end it hold it for ever.",
     remedy: "Close with 1008 when a message is not whole within 15 s or so.",
@@ -32,7 +32,8 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     if let Err(spent) = session.socket.send(&Frame { fin: false, ..Frame::text("x") }).await {
         return Outcome::unknown(spent.to_string());
     }
-    let seconds = if probe.options().full { 300.0 } else { 60.0 };
+    // A little more than the minute that many deadlines for idle connections last.
+    let seconds = if probe.options().full { 300.0 } else { 63.0 };
     // Heartbeats of the language are messages, and cannot stand inside this one.
     let end = session.socket.until_end(seconds).await;
     let age = session.socket.age() - before;

@@ -361,16 +361,17 @@ async fn binary(probe: &Probe, way: &mut Way, request: &Request, credential: Opt
     if found.reach == Reach::Served || !found.shown.contains("close 1003") {
         return found;
     }
+    let before = way.clone();
+    let mut best = found;
+    way.dialect = Dialect::Binary;
     for dialect in [Dialect::MessagePack, Dialect::Binary] {
-        let mut trial = Way { dialect, ..way.clone() };
+        let mut trial = Way { dialect, ..before.clone() };
         let better = with_templates(probe, &mut trial, request, credential).await;
-        if better.reach > found.reach {
-            *way = trial;
-            return better;
+        if better.reach > best.reach {
+            (*way, best) = (trial, better);
         }
     }
-    way.dialect = Dialect::Binary;
-    found
+    best
 }
 
 /// Speaks the language that is known, and finds a message that is answered.

@@ -118,7 +118,7 @@ const SOCKETS_MIN: u32 = 3;
 const PLACE_POLL: Duration = Duration::from_millis(50);
 
 /// Longest pause after a limit, in seconds: an audit waits out a window, not an hour.
-const PAUSE_SECONDS_MAX: f64 = 20.0;
+const PAUSE_SECONDS_MAX: f64 = 31.0;
 
 /// The account of a run.
 #[derive(Debug)]
@@ -129,6 +129,8 @@ pub(crate) struct Budget {
     sockets: Arc<Semaphore>,
     /// Connections that are open now.
     open: Arc<AtomicU32>,
+    /// Of these, those that the target let in.
+    settled: Arc<AtomicU32>,
     messages: AtomicU64,
     frames: AtomicU64,
     bytes: AtomicU64,
@@ -141,6 +143,8 @@ struct Gate {
     handshakes: u64,
     /// Handshakes in any 10 s: fewer than the budget allows, once the target said that these are too many.
     pace: usize,
+    /// A limit was met that neither explains.
+    is_puzzled: bool,
     /// When the pace was last thought over.
     paced_at: Instant,
     /// Connections at a time, once the target said the same of them.
@@ -159,12 +163,27 @@ struct Gate {
 #[derive(Debug)]
 pub(crate) struct Permit {
     open: Arc<AtomicU32>,
+    settled: Arc<AtomicU32>,
+    is_settled: bool,
     _socket: OwnedSemaphorePermit,
+}
+
+impl Permit {
+    /// The target let the connection in.
+    pub(crate) fn settle(&mut self) {
+        if !self.is_settled {
+            self.is_settled = true;
+            self.settled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
+        if self.is_settled {
+            self.settled.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -176,6 +195,7 @@ impl Budget {
             started: Instant::now(),
             sockets: Arc::new(Semaphore::new(limits.sockets as usize)),
             open: Arc::default(),
+            settled: Arc::default(),
             messages: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -186,6 +206,7 @@ impl Budget {
                 } else {
                     limits.handshakes_per_10_s.min(PACE_FIRST)
                 },
+                is_puzzled: false,
                 paced_at: Instant::now(),
                 sockets_max: limits.sockets,
                 sockets_most: 0,
@@ -234,6 +255,11 @@ impl Budget {
         self.ends_at().saturating_duration_since(Instant::now())
     }
 
+    /// Connections that are open and were let in.
+    pub(crate) fn settled(&self) -> u32 {
+        self.settled.load(Ordering::Relaxed)
+    }
+
     /// Connections that may still be opened beside those that are open.
     pub(crate) fn room(&self) -> u32 {
         self.gate().sockets_max.saturating_sub(self.open.load(Ordering::Relaxed))
@@ -269,15 +295,15 @@ impl Budget {
                 if gate.handshakes >= self.limits.handshakes {
                     return Err(Spent::Handshakes);
                 }
-                while gate.recent.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
-                    gate.recent.pop_front();
-                }
                 if gate.limited == 0 && now.saturating_duration_since(gate.paced_at) >= window {
                     // Only what was used shows that it does no harm.
                     if gate.recent.len().saturating_add(PACE_STEP) >= gate.pace {
                         gate.pace = gate.pace.saturating_add(PACE_STEP).min(self.limits.handshakes_per_10_s);
                     }
                     gate.paced_at = now;
+                }
+                while gate.recent.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
+                    gate.recent.pop_front();
                 }
                 let full = paced && gate.recent.len() >= gate.pace;
                 let slot = gate.recent.front().filter(|_| full).map(|at| self.after(*at, window));
@@ -291,7 +317,12 @@ impl Budget {
                     gate.recent.push_back(now);
                     gate.sockets_most = gate.sockets_most.max(open.saturating_add(1));
                     self.open.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Permit { open: Arc::clone(&self.open), _socket: socket });
+                    return Ok(Permit {
+                        open: Arc::clone(&self.open),
+                        settled: Arc::clone(&self.settled),
+                        is_settled: false,
+                        _socket: socket,
+                    });
                 };
                 at
             };
@@ -340,9 +371,13 @@ impl Budget {
     fn learn(&self, gate: &mut Gate, now: Instant) {
         let window = self.pace.seconds(10.0);
         let recent = gate.recent.iter().filter(|at| now.saturating_duration_since(**at) < window).count();
-        let open = self.open.load(Ordering::Relaxed);
-        if recent < gate.pace.saturating_mul(3).div_euclid(5) && open > SOCKETS_MIN {
-            gate.sockets_max = gate.sockets_max.min(open.saturating_sub(1)).max(SOCKETS_MIN);
+        let settled = self.settled();
+        let is_slow = recent < gate.pace.saturating_mul(3).div_euclid(5);
+        if is_slow && settled > SOCKETS_MIN && settled < gate.sockets_max {
+            gate.sockets_max = settled;
+        } else if is_slow && !gate.is_puzzled {
+            // Bad credentials may have been too many, which says nothing about good ones; the next time it does.
+            gate.is_puzzled = true;
         } else {
             gate.pace = gate.pace.min(recent.saturating_mul(17).div_euclid(20)).max(PACE_MIN);
         }
@@ -436,11 +471,16 @@ mod tests {
     async fn a_cap_of_connections_is_told_from_a_limit_of_handshakes() {
         let budget = budget(Limits::DEFAULT);
         let mut held = Vec::new();
-        for _ in 0..6 {
-            held.push(budget.handshake().await.unwrap());
+        for _ in 0..5 {
+            let mut permit = budget.handshake().await.unwrap();
+            permit.settle();
+            held.push(permit);
         }
+        // What is refused is open as well, for a moment.
+        let refused = budget.handshake().await.unwrap();
         budget.limited("429", None);
-        assert_eq!(budget.room(), 0, "five at a time, and six are open");
+        drop(refused);
+        assert_eq!(budget.room(), 0, "five at a time");
         held.truncate(3);
         assert_eq!(budget.room(), 2);
         budget.rest(10.0).await;

@@ -318,6 +318,11 @@ impl Link {
         Self::new(wrap(io), permit, timing, tls)
     }
 
+    /// The target let it in.
+    pub(crate) fn settle(&mut self) {
+        self.permit.settle();
+    }
+
     /// Sends bytes. A target that does not take them until `deadline` counts as one that tore the connection down only
     /// when the system says so; otherwise the rest is not sent.
     pub(crate) async fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), End> {

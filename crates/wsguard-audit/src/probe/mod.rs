@@ -289,6 +289,7 @@ impl Probe {
         };
         let accepted = head.value("Sec-WebSocket-Accept") == Some(request.accept().as_str());
         if head.status == 101 && accepted {
+            link.settle();
             let timing = link.timing;
             let took = timing.tcp.saturating_add(timing.tls).saturating_add(timing.answer);
             self.shared.budget.record().handshake(self.shared.budget.elapsed(), took);

@@ -48,7 +48,10 @@ fn packed(json: &str) -> Option<Vec<u8>> {
 
 /// The document of a message in MessagePack, as JSON.
 fn unpacked(bytes: &[u8]) -> Option<String> {
-    Some(rmp_serde::from_slice::<Value>(bytes).ok()?.to_string())
+    let mut rest = bytes;
+    let value: Value = rmp_serde::from_read(&mut rest).ok()?;
+    // Any byte begins some document; a message is one and nothing else.
+    rest.is_empty().then(|| value.to_string())
 }
 
 /// Whether a message says that the sender is too fast.
@@ -380,6 +383,6 @@ mod tests {
         let bytes = packed(document).unwrap();
         assert_eq!(bytes.first(), Some(&0x81), "a map of one");
         assert_eq!(unpacked(&bytes).as_deref(), Some(document));
-        assert_eq!((packed("{"), unpacked(b"\xc1")), (None, None));
+        assert_eq!((packed("{"), unpacked(b"\xc1"), unpacked(b"words")), (None, None, None));
     }
 }
