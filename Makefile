@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench instructions anomaly conformance fuzz lab audit-bench setup demo client-soak client-soak-rust client-faults client-node worlds faults soak docs help
+.PHONY: run test check bench instructions anomaly conformance fuzz lab audit-bench setup demo client-soak client-soak-rust client-faults client-node e2e worlds faults soak docs help
 
 help: ## shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -45,6 +45,11 @@ lab: ## holds the written truth of every real server in testkit/lab against the 
 audit-bench: ## runs `wsguard audit` on every real server in testkit/lab; writes docs/audit-accuracy.md
 	$(CARGO) build -p wsguard-cli
 	testkit/lab/lab.py bench --binary "$${CARGO_TARGET_DIR:-target}/debug/wsguard" --report docs/audit-accuracy.md
+
+e2e: ## `wsguard setup` for each kind of project, installed, built, started and used; minutes, and downloads
+	$(CARGO) build -p wsguard-cli
+	testkit/setup/install.sh
+	node --test --test-force-exit testkit/setup/e2e.mjs
 
 client-soak: ## ten minutes of a bad network for the TypeScript client: nothing lost, nothing twice, memory flat
 	$(CARGO) build -p wsguard-cli

@@ -1,15 +1,18 @@
 //! The commands, and the exit codes that scripts rely on.
 
 mod audit;
-mod check_config;
+pub(crate) mod check_config;
+mod completions;
 mod connections;
 mod health;
 mod keygen;
 mod log;
+mod man;
 mod revoke;
 mod serve;
 mod sessions;
 mod target;
+mod setup;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -96,9 +99,18 @@ enum Command {
     /// Look at how a WebSocket server is, from outside: is it there, does it answer, does it come back.
     #[command(after_help = EXIT_CODES)]
     Health(Box<health::Arguments>),
+    /// Secure a project: configuration, schemas, keys, the guarded endpoint, the client, a unit, an audit job.
+    #[command(after_help = EXIT_CODES)]
+    Setup(setup::Arguments),
     /// Look at the security log.
     #[command(after_help = EXIT_CODES)]
     Log(log::Arguments),
+    /// Print the completions of a shell.
+    #[command(after_help = EXIT_CODES)]
+    Completions(completions::Arguments),
+    /// Print the manual page, or write it and one for each command to a folder.
+    #[command(after_help = EXIT_CODES)]
+    Man(man::Arguments),
 }
 
 /// Runs a command.
@@ -113,7 +125,10 @@ pub(crate) fn run(cli: Cli) -> Exit {
         Command::Connections(arguments) => connections::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
+        Command::Setup(arguments) => setup::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 
@@ -180,6 +195,14 @@ mod tests {
             ("health --interval 2", false),
             ("health --watch --wait 1", false),
             ("health --count 0", false),
+            ("setup", true),
+            ("setup a --force --verbose --yes --dry-run", true),
+            ("setup a b", false),
+            ("completions bash", true),
+            ("completions", false),
+            ("completions cmd", false),
+            ("man", true),
+            ("man --out a", true),
             ("log verify a.jsonl --key a.pub", true),
             ("log verify a.jsonl b.jsonl --key a.pub --key b.pub --checkpoints c.jsonl --json", true),
             ("log verify a.jsonl --chain-only", true),
@@ -205,6 +228,9 @@ mod tests {
             "token --help",
             "audit --help",
             "health --help",
+            "setup --help",
+            "completions --help",
+            "man --help",
             "log --help",
             "log verify --help",
         ] {

@@ -3,6 +3,7 @@
 mod admin;
 mod cmd;
 mod output;
+mod setup;
 
 use std::process::ExitCode;
 

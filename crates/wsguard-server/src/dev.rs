@@ -114,7 +114,7 @@ impl Dev {
             return bad("expected {\"name\": STRING, \"ttl\"?: \"15m\", \"roles\"?: [STRING]}");
         };
         let Some(key) = &self.key else {
-            return bad("auth.keys is set: mint tokens with `wsguard token`");
+            return bad("auth.jwks is set: tokens come from the issuer");
         };
         let ttl = asked.ttl.as_deref().unwrap_or("15m");
         let (past, length) = match ttl.strip_prefix('-') {
@@ -220,7 +220,7 @@ impl Dev {
             json_reply(status, &json!({"error": {"code": "invalid_message", "message": message}}))
         };
         let Some(key) = &self.key else {
-            return failed(StatusCode::BAD_REQUEST, "auth.keys is set: there is no key to let visitors in");
+            return failed(StatusCode::BAD_REQUEST, "auth.jwks is set: there is no key to let visitors in");
         };
         if self.crowded.swap(true, Ordering::AcqRel) {
             return failed(StatusCode::CONFLICT, "visitors are here already");

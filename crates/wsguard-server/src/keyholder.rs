@@ -10,6 +10,8 @@ use wsguard::core::token::{Key, KeyRing, KeyRingError};
 /// Puts keys in force when one of their sources changes.
 pub(crate) struct Keyholder {
     guard: Guard,
+    /// The development key: no file has it.
+    made_at_start: Option<Key>,
     sources: Mutex<Sources>,
 }
 
@@ -31,12 +33,17 @@ impl Keyholder {
     /// Holds the keys that `guard` was built with as those of files.
     pub(crate) fn new(guard: Guard) -> Self {
         let files = guard.context().keys().keys().to_vec();
-        Self { guard, sources: Mutex::new(Sources { files, ..Sources::default() }) }
+        Self { guard, made_at_start: None, sources: Mutex::new(Sources { files, ..Sources::default() }) }
     }
 
-    /// The keys of files that are in force.
-    pub(crate) fn files(&self) -> Vec<Key> {
-        self.sources().files.clone()
+    /// The same, where one of those keys was made at the start.
+    pub(crate) fn keeping(self, made_at_start: Option<Key>) -> Self {
+        Self { made_at_start, ..self }
+    }
+
+    /// The key that stays in force whatever the files hold.
+    pub(crate) fn made_at_start(&self) -> Option<&Key> {
+        self.made_at_start.as_ref()
     }
 
     /// The ring that `files` would make together with the issuer's keys.

@@ -4,6 +4,7 @@ mod admin;
 pub mod app;
 pub mod config;
 mod dev;
+pub mod embed;
 mod http;
 pub mod journal;
 pub mod jwks;

@@ -75,6 +75,16 @@ pub enum ProxyError {
     TooLong(&'static str),
 }
 
+impl ProxyError {
+    /// The status of the answer.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::NotOverTls | Self::ForwardedInDevelopment => 403,
+            Self::Repeated(_) | Self::Both | Self::Malformed(_) | Self::TooLong(_) => 400,
+        }
+    }
+}
+
 impl ProxyPolicy {
     /// Makes a policy that believes `trusted`.
     pub fn new(trusted: &[IpNet], transport: Transport) -> Self {

@@ -19,7 +19,8 @@ use wsguard::{Guard, ResumeRequest, TicketError};
 use crate::app::{App, Rooms};
 use crate::dev::Dev;
 use crate::http::{Reply, boxed, json as json_reply, read_json, single};
-use crate::proxy::{ProxyError, ProxyPolicy};
+use crate::proxy::ProxyPolicy;
+use crate::setup::refused;
 
 /// Largest head of a request, in bytes: a token of 8 KiB fits. Larger ones get 431.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -74,12 +75,8 @@ impl Public {
         client.client = match self.proxies.resolve(peer.ip(), headers) {
             Ok(resolved) => resolved.ip,
             Err(error) => {
-                let status = match error {
-                    ProxyError::NotOverTls | ProxyError::ForwardedInDevelopment => 403,
-                    _ => 400,
-                };
-                let code = if status == 403 { ErrorCode::Forbidden } else { ErrorCode::InvalidMessage };
-                return self.refuse(client, status, Refusal::new(ControlId::Upgrade, code, "forwarding_headers"));
+                let HandshakeRefusal { status, refusal } = refused(error.status(), "forwarding_headers");
+                return self.refuse(client, status, refusal);
             }
         };
         let path = request.uri().path();

@@ -72,6 +72,11 @@ pub enum ServeError {
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// `tls.*` of a guard inside an application.
+    #[error(
+        "use tls.cert and tls.key: an embedded guard has no listener; end TLS in front, and name it in proxy.trusted"
+    )]
+    TlsEmbedded,
     /// Keys of `auth.keys` cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysInvalid),
@@ -125,6 +130,7 @@ impl ServeError {
         match self {
             Self::Config(_)
             | Self::Tls(_)
+            | Self::TlsEmbedded
             | Self::Keys(_)
             | Self::Jwks(_)
             | Self::Schemas(_)
@@ -190,7 +196,8 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         let config = &loaded.config;
         let journal = Arc::new(Journal::start(&config.log, std::io::stderr().is_terminal()).map_err(ServeError::Log)?);
         let Prepared { guard, dev_key } = setup::prepare(config, &journal)?;
-        let holder = Arc::new(Keyholder::new(guard.clone()));
+        let made_at_start = dev_key.as_ref().map(|key| key.verifying_key().clone());
+        let holder = Arc::new(Keyholder::new(guard.clone()).keeping(made_at_start));
         let jwks = match &config.auth.jwks {
             None => None,
             Some(source) => {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use wsguard::core::control::authorization::{Access, RoomRule};
 use wsguard::core::control::credential::Methods;
 use wsguard::core::control::rate::Quota;
+use wsguard::core::handshake::HandshakeRefusal;
 use wsguard::core::policy::{MessageType, Policy, StaticToken, built_in_messages};
 use wsguard::core::token::{Key, KeyRing, Leeway, SigningKey};
-use wsguard::protocol::{COOKIE_NAME, COOKIE_NAME_DEV};
+use wsguard::core::verdict::{ControlId, Refusal};
+use wsguard::protocol::{COOKIE_NAME, COOKIE_NAME_DEV, ErrorCode};
 use wsguard::{Builder, Guard, QueueLimits, Tokens};
 
 use crate::config::{AuthMethod, Config};
@@ -31,15 +33,17 @@ pub(crate) struct Prepared {
 
 /// Builds the guard that `config` describes.
 pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepared, ServeError> {
-    let (ring, dev_key) = if config.dev && config.auth.keys.is_empty() && config.auth.jwks.is_none() {
+    let mut known = keys::load_keys(&config.auth.keys)?.keys().to_vec();
+    // An issuer's tokens are the issuer's alone; beside keys of files there is room for one more.
+    let dev_key = if config.dev && config.auth.jwks.is_none() {
         let fresh = keys::generate(wsguard::core::token::Algorithm::EdDsa)?;
         let key = SigningKey::parse("development key", fresh.private.as_bytes())?;
-        let public = Key::parse("development key", fresh.private.as_bytes())?;
-        (KeyRing::new(vec![public])?, Some(key))
+        known.push(key.verifying_key().clone());
+        Some(key)
     } else {
-        (keys::load_keys(&config.auth.keys)?, None)
+        None
     };
-    let mut builder = builder(config, ring)?.journal(Journal::clone(journal));
+    let mut builder = builder(config, KeyRing::new(known)?)?.journal(Journal::clone(journal));
     if let Some(path) = &config.store {
         let (ledger, is_new) = FileLedger::open(path)?;
         if is_new {
@@ -50,14 +54,17 @@ pub(crate) fn prepare(config: &Config, journal: &Arc<Journal>) -> Result<Prepare
     Ok(Prepared { guard: builder.build()?, dev_key })
 }
 
+/// A refusal before the guard: of a client that is not who or where it must be.
+pub(crate) fn refused(status: u16, reason: &'static str) -> HandshakeRefusal {
+    let code = if status == 403 { ErrorCode::Forbidden } else { ErrorCode::InvalidMessage };
+    HandshakeRefusal { status, refusal: Refusal::new(ControlId::Upgrade, code, reason) }
+}
+
 /// The policy that `config` describes now, and the keys of its files. The development key, which is made at the start,
 /// stays; the keys of an issuer stay beside whatever the files hold.
 pub(crate) fn policy(config: &Config, holder: &Keyholder) -> Result<(Policy, Vec<Key>), ServeError> {
-    let files = if config.dev && config.auth.keys.is_empty() && config.auth.jwks.is_none() {
-        holder.files()
-    } else {
-        keys::load_keys(&config.auth.keys)?.keys().to_vec()
-    };
+    let mut files = keys::load_keys(&config.auth.keys)?.keys().to_vec();
+    files.extend(holder.made_at_start().cloned());
     let ring = holder.ring_with(&files).map_err(KeysInvalid::from)?;
     Ok((builder(config, ring)?.policy()?, files))
 }

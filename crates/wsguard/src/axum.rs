@@ -21,6 +21,13 @@ use crate::upgrade::{SmallResponse, Upgrade, handshake};
 #[derive(Debug)]
 pub struct GuardedUpgrade(Upgrade);
 
+/// For a handshake that was judged by [`handshake`], where the client's address is not that of the peer.
+impl From<Upgrade> for GuardedUpgrade {
+    fn from(upgrade: Upgrade) -> Self {
+        Self(upgrade)
+    }
+}
+
 /// A refused handshake: the response says code and reference.
 #[derive(Debug)]
 pub struct HandshakeRejection(SmallResponse);

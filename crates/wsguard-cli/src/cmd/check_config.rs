@@ -1,6 +1,6 @@
 //! `wsguard check-config`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -76,6 +76,14 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     };
     let printed = if arguments.json { output::json(&report) } else { output::result(text(&report, &rows)) };
     if report.mistakes.is_empty() { printed } else { Exit::Usage }
+}
+
+/// Every mistake of `file`, as `check-config` would report it to somebody without settings in the environment.
+pub(crate) fn mistakes(file: &Path) -> Vec<String> {
+    match Config::load(Some(file), std::iter::empty(), &Overrides::default()) {
+        Ok(loaded) => examine(&loaded).0.mistakes.into_iter().map(|mistake| mistake.text).collect(),
+        Err(errors) => errors.all().iter().map(ToString::to_string).collect(),
+    }
 }
 
 /// Looks into what the configuration names: certificates, keys, schemas.

@@ -1,0 +1,9 @@
+// The page and the WebSocket server under one origin, as in production behind one name. Made by `wsguard setup`.
+
+/** Where `wsguard serve --dev` listens. */
+const target = 'http://127.0.0.1:3000'
+
+export function wsguard() {
+  const proxy = { '/ws': { target, ws: true }, '/dev/token': { target } }
+  return { name: 'wsguard', config: () => ({ server: { proxy }, preview: { proxy } }) }
+}
