@@ -9,3 +9,5 @@ simulation/run.sh lint
 cargo xtask codegen --check
 cargo xtask tidy
 cargo xtask links
+# What would be published, from every crate that is: no file missing, nothing that belongs elsewhere.
+cargo package --workspace --no-verify --allow-dirty --locked --quiet --exclude testkit --exclude xtask

@@ -4,6 +4,7 @@
 const target = 'http://127.0.0.1:3000'
 
 export function wsguard() {
-  const proxy = { '/ws': { target, ws: true }, '/dev/token': { target } }
+  // The endpoint and what is below it, and not /wsguard.
+  const proxy = { '^/ws(/|\\?|$)': { target, ws: true }, '/dev/token': { target } }
   return { name: 'wsguard', config: () => ({ server: { proxy }, preview: { proxy } }) }
 }

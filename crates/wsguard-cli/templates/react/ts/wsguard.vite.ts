@@ -5,6 +5,7 @@ import type { Plugin } from 'vite'
 const target = 'http://127.0.0.1:3000'
 
 export function wsguard(): Plugin {
-  const proxy = { '/ws': { target, ws: true }, '/dev/token': { target } }
+  // The endpoint and what is below it, and not /wsguard.
+  const proxy = { '^/ws(/|\\?|$)': { target, ws: true }, '/dev/token': { target } }
   return { name: 'wsguard', config: () => ({ server: { proxy }, preview: { proxy } }) }
 }
