@@ -93,7 +93,14 @@ fn an_empty_folder_is_set_up_checked_and_then_left_alone() {
     let output = place.run(&[]);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    for part in ["good  check-config", "good  start: ws://", "good  audit: ", "1. Start it", "3. Install"] {
+    for part in [
+        "good  check-config",
+        "good  start: ws://",
+        "good  health: healthy",
+        "good  audit: ",
+        "1. Start it",
+        "3. Install",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let made = everything(&place.project());

@@ -11,8 +11,8 @@ mod man;
 mod revoke;
 mod serve;
 mod sessions;
-mod target;
 mod setup;
+mod target;
 mod token;
 
 use std::path::{Path, PathBuf};

@@ -159,7 +159,7 @@ mod tests {
         embedded
     }
 
-    /// The status that a handshake from `peer` with `headers` ends in; 101 is one that was admitted.
+    /// The status that a handshake from `peer` with `headers` ends in.
     async fn status(guard: &Embedded, peer: &str, headers: &[(&'static str, &'static str)]) -> u16 {
         let mut request = Request::get("/ws").body(()).unwrap().into_parts().0;
         for (name, value) in [
@@ -184,8 +184,8 @@ mod tests {
     async fn development_stays_on_this_machine() {
         let guard = embedded("dev", "[store]\npath = \"memory\"", true).await.unwrap();
         let token = ("authorization", "Bearer test_token");
-        // A request that no connection brought cannot be upgraded: what was admitted so far ends in 500.
-        assert_eq!(status(&guard, "127.0.0.1", &[token]).await, 500);
+        // A request that no connection brought cannot be upgraded: what was admitted so far ends in 400.
+        assert_eq!(status(&guard, "127.0.0.1", &[token]).await, 400);
         for (name, peer, headers, want) in [
             ("another machine", "192.0.2.1", vec![token], 403),
             ("a tunnel", "127.0.0.1", vec![token, ("x-forwarded-for", "192.0.2.1")], 403),

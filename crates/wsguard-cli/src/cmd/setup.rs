@@ -164,7 +164,7 @@ fn introduction(found: &Found, plan: &Plan, force: bool) -> String {
     }
     if let Some(install) = &plan.install {
         line("run", &install::sentence(&found.root, install, &plan.trial));
-        line("check", "the configuration, a start, a first audit");
+        line("check", "the configuration, a start, a health check, a first audit");
     }
     if !plan.by_hand.is_empty() {
         let _ = write!(text, "\n{YELLOW}By hand, since it cannot be done safely:{YELLOW:#}");

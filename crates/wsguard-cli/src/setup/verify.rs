@@ -1,4 +1,4 @@
-//! Looks at what was made: the configuration, a start, a first audit.
+//! Looks at what was made: the configuration, a start, the health of the endpoint, a first audit.
 
 mod listening;
 
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use wsguard_audit::{Options, Silent, Status};
+use wsguard_audit::{Options, Silent, Status, health};
 use wsguard_core::time::UnixMs;
 use wsguard_core::token::{MintClaims, MintError, SigningKey, mint};
 use wsguard_server::config::{Config, Overrides};
@@ -27,6 +27,9 @@ const BUILD_PATIENCE: Duration = Duration::from_mins(5);
 /// The checks of the first audit: those that decide who comes in, which take seconds. The rest takes minutes.
 const FIRST_CHECKS: [&str; 8] = ["AUTH-01", "AUTH-02", "AUTH-03", "AUTH-04", "CSRF-01", "CSRF-02", "IN-01", "IN-02"];
 
+/// Pings, and messages, whose answers the health check times.
+const PINGS: u32 = 5;
+
 /// Life of the tokens that the checks are made with.
 const TOKEN_MS: u64 = 10 * 60_000;
 
@@ -37,6 +40,8 @@ pub(crate) enum VerifyError {
     Config(Vec<String>),
     #[error("start {what}: {why}")]
     Start { what: String, why: String },
+    #[error("find {0} healthy: {1}")]
+    Health(String, String),
     #[error("audit {0}: {1}")]
     Audit(String, String),
     #[error("sign a token for the check: {0}")]
@@ -79,6 +84,7 @@ pub(crate) fn verify(subject: &Subject<'_>, mut told: impl FnMut(&str)) -> Resul
         tokio::select! {
             () = interrupt::wait() => Err(ChildError::Interrupted.into()),
             found = async {
+                told(&format!("health: {}", health(options.clone(), &url).await?));
                 told(&format!("audit: {}", audit(options, &url).await?));
                 Ok(())
             } => found,
@@ -226,6 +232,23 @@ fn signed(
     let claims =
         MintClaims { issuer: config.auth.issuer.as_deref(), audience, ..MintClaims::new(subject, UnixMs(ends)) };
     mint(key, &claims)
+}
+
+/// A login, messages and their answers, a lost connection: all but the wait for a heartbeat.
+async fn health(options: Options, url: &str) -> Result<String, VerifyError> {
+    let bad = |why: String| VerifyError::Health(url.to_owned(), why);
+    let found = health::health(options, health::Plan { count: PINGS, wait: 0.0 }, &|_| {})
+        .await
+        .map_err(|e| bad(e.to_string()))?;
+    if found.verdict != health::Verdict::Healthy {
+        let failed = found.steps.iter().filter(|step| step.status.0 == Status::Fail);
+        let why: Vec<String> = failed
+            .map(|step| format!("{}: {}", step.title, step.evidence.first().map_or("", String::as_str)))
+            .collect();
+        return Err(bad(format!("{}: {}", found.verdict.as_str(), why.join("; "))));
+    }
+    let passed = found.steps.iter().filter(|step| step.status.0 == Status::Pass).count();
+    Ok(format!("healthy; {passed} of {} steps passed, `wsguard health` shows them", found.steps.len()))
 }
 
 /// The first checks of the catalogue.
