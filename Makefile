@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench instructions anomaly conformance fuzz lab audit-bench setup demo client-soak client-soak-rust client-faults client-node e2e worlds faults soak docs help
+.PHONY: run test check bench instructions anomaly chaos conformance fuzz lab audit-bench setup demo client-soak client-soak-rust client-faults client-node e2e worlds faults soak docs help
 
 help: ## shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,6 +32,9 @@ bench: ## measures against the raw driver and the Node stack, as ratios in one r
 
 anomaly: ## evaluates the anomaly scores on seeds that nobody tuned on; writes docs/anomaly.md and its plot
 	$(CARGO) run --release -p testkit --bin anomaly --
+
+chaos: ## floods and faults on the real server while honest clients chat; writes docs/resilience.md: SCENARIOS="slow kill" for some
+	$(CARGO) run --release -p testkit --bin chaos -- $(SCENARIOS) $(ARGS)
 
 conformance: ## Autobahn|Testsuite against the driver; writes docs/conformance.md
 	testkit/conformance/run.py

@@ -1,6 +1,7 @@
 //! Peers, worlds and traces for the tests of wsguard: the built binary on loopback sockets, clients that send any bytes, a
 //! network between them that fails when told to, and characters in virtual time.
 
+pub mod cost;
 mod documents;
 pub mod evaluation;
 pub mod log_table;
@@ -11,4 +12,5 @@ pub mod proxy;
 pub mod scripted;
 pub mod scripted_tls;
 pub mod traces;
+pub mod wire;
 pub mod world;

@@ -144,9 +144,27 @@ impl World {
         Self::start(Scratch::new(), &["--dev"], &all)
     }
 
+    /// As [`World::dev`], in a process that may open `files` files.
+    pub fn with_files(files: u32, settings: &[(&str, &str)]) -> Self {
+        let scratch = Scratch::new();
+        let plain = wsguard(scratch.path());
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"]).arg(plain.get_program());
+        // What it must not inherit.
+        for (name, _) in plain.get_envs() {
+            command.env_remove(name);
+        }
+        command.current_dir(scratch.path()).stdin(Stdio::null()).env("WSGUARD_RATE__HANDSHAKES", "100000");
+        Self::run(command, scratch, &["--dev"], settings)
+    }
+
     /// `wsguard serve` in `scratch` with `flags` and `settings`, on free ports.
     pub fn start(scratch: Scratch, flags: &[&str], settings: &[(&str, &str)]) -> Self {
-        let mut child = wsguard(scratch.path())
+        Self::run(wsguard(scratch.path()), scratch, flags, settings)
+    }
+
+    fn run(mut command: Command, scratch: Scratch, flags: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut child = command
             .arg("serve")
             .args(flags)
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])

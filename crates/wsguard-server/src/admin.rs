@@ -32,6 +32,7 @@ use wsguard::Guard;
 use crate::config::AdminKey;
 use crate::journal::Journal;
 use crate::jwks::JwksStats;
+use crate::pending::Pending;
 
 /// Time for the TLS handshake, and for the head of a request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -46,6 +47,8 @@ pub(crate) struct Admin {
     pub(crate) started: Instant,
     /// Of `auth.jwks`, where it is set.
     pub(crate) jwks: Option<Arc<JwksStats>>,
+    /// Connections before their upgrade.
+    pub(crate) pending: Arc<Pending>,
 }
 
 /// The routes.

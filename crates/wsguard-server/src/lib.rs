@@ -11,6 +11,7 @@ pub mod jwks;
 mod keyholder;
 pub mod keys;
 mod listener;
+mod pending;
 pub mod proxy;
 mod public;
 mod reload;

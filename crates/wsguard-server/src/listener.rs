@@ -17,11 +17,11 @@ use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use wsguard::FirstFlight;
 use wsguard::unread::Unread;
 
+use crate::pending::{Pending, Place, Unfinished};
 use crate::public::Public;
 
 /// Connections that the kernel completes before they are accepted.
@@ -34,9 +34,6 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// less; what is beyond these bounds is not even read to its end, and [`Unread`] refuses it.
 const HEAD_BYTES_PARSED_MAX: usize = 64 * 1024;
 const HEADERS_PARSED_MAX: usize = 256;
-
-/// Connections that are not upgraded yet. Further ones wait in the kernel.
-const PENDING_MAX: usize = 4_096;
 
 /// Rest after an accept that failed for lack of file descriptors, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -54,13 +51,14 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Accepts until the task is dropped.
-pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<ServerConfig>>, public: Arc<Public>) {
-    let pending = Arc::new(Semaphore::new(PENDING_MAX));
+pub(crate) async fn accept(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    public: Arc<Public>,
+    pending: Arc<Pending>,
+) {
     let tls = tls.map(TlsAcceptor::from);
     loop {
-        let Ok(permit) = Arc::clone(&pending).acquire_owned().await else {
-            return;
-        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -69,21 +67,28 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<Arc<ServerConfig>>
                 continue;
             }
         };
-        let (tls, public) = (tls.clone(), Arc::clone(&public));
-        tokio::spawn(async move {
-            let _permit = permit;
-            if cfg!(not(target_os = "linux")) {
-                let _ = stream.set_nodelay(true);
-            }
-            match tls {
-                None => serve(stream, peer, public).await,
-                Some(acceptor) => {
-                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
-                        serve(stream, peer, public).await;
-                    }
+        let (tls, public, waiting) = (tls.clone(), Arc::clone(&public), Arc::clone(&pending));
+        let start = |place: Place| {
+            tokio::spawn(async move {
+                let _place = place;
+                if cfg!(not(target_os = "linux")) {
+                    let _ = stream.set_nodelay(true);
                 }
-            }
-        });
+                let served = match tls {
+                    None => serve(stream, peer, public).await,
+                    Some(acceptor) => match tokio::time::timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
+                        Ok(Ok(stream)) => serve(stream, peer, public).await,
+                        // No TLS is no request: there is nobody to answer.
+                        Ok(Err(_)) => Ok(()),
+                        Err(_) => Err(Unfinished::TooSlow),
+                    },
+                };
+                if let Err(how) = served {
+                    waiting.note(peer.ip(), how);
+                }
+            })
+        };
+        pending.admit(peer.ip(), start).await;
     }
 }
 
@@ -98,7 +103,7 @@ fn the_last<B>(mut response: Response<B>) -> Response<B> {
     response
 }
 
-async fn serve<S>(stream: S, peer: SocketAddr, public: Arc<Public>)
+async fn serve<S>(stream: S, peer: SocketAddr, public: Arc<Public>) -> Result<(), Unfinished>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -115,6 +120,9 @@ where
         .max_headers(HEADERS_PARSED_MAX)
         .serve_connection(TokioIo::new(FirstFlight::new(stream)), service)
         .with_upgrades();
-    // What goes wrong here is the peer's business and has been answered.
-    let _ = connection.await;
+    match connection.await {
+        Err(error) if error.is_timeout() => Err(Unfinished::TooSlow),
+        // What else goes wrong here is the peer's business and has been answered.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -17,13 +17,14 @@ use wsguard::protocol::CloseCode;
 use wsguard::{BuildError, Guard};
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, ConfigErrors, Loaded, Overrides};
+use crate::config::{Config, ConfigErrors, Loaded, Overrides, Warning};
 use crate::dev::Dev;
 use crate::journal::{Entry, Journal, JournalError, Outcome};
 use crate::jwks::{FetcherError, Jwks};
 use crate::keyholder::Keyholder;
 use crate::keys::{KeygenError, KeysInvalid};
 use crate::listener;
+use crate::pending::{Pending, Share};
 use crate::proxy::{ProxyPolicy, Transport};
 use crate::public::Public;
 use crate::reload::{Reloadable, Reloader};
@@ -168,6 +169,15 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let ServeOptions { config: config_file, dev, listen, admin, on_loaded, on_listening } = options;
     let overrides = Overrides { listen, admin, dev };
     let mut loaded = Config::load(config_file.as_deref(), environment(), &overrides)?;
+    let (share, files) = Share::claim(loaded.config.server.connections_max);
+    if share.connections < loaded.config.server.connections_max {
+        let message = format!(
+            "the process may open {files} files: {} connections are let in; raise that limit (LimitNOFILE=, ulimit -n)",
+            share.connections
+        );
+        loaded.warnings.push(Warning { key: "server.connections_max", message });
+        loaded.config.server.connections_max = share.connections;
+    }
     let workers = usize::try_from(loaded.config.server.workers).unwrap_or(1).max(1);
     // One worker needs no scheduler that moves tasks between threads.
     let runtime = if workers == 1 {
@@ -226,7 +236,8 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
                 crowded: AtomicBool::new(false),
             }),
         });
-        let accepting = tokio::spawn(listener::accept(public_listener, tls.clone(), public));
+        let pending = Pending::new(share.pending, Arc::clone(&journal));
+        let accepting = tokio::spawn(listener::accept(public_listener, tls.clone(), public, Arc::clone(&pending)));
         let routes = admin::routes(Admin {
             guard: guard.clone(),
             journal: Arc::clone(&journal),
@@ -234,6 +245,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
             address: admin_address,
             started: Instant::now(),
             jwks: jwks_stats,
+            pending,
         });
         let administering = tokio::spawn(async move {
             admin::serve(admin_listener, tls.filter(|_| !admin_address.ip().is_loopback()), routes).await;

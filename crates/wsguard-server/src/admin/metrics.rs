@@ -15,6 +15,7 @@ use wsguard::{Guard, ROUND_TRIP_MS};
 
 use super::Admin;
 use crate::jwks::JwksStats;
+use crate::pending::{Pending, Unfinished};
 
 /// All metrics as text.
 pub(super) fn text(admin: &Admin) -> Result<String, fmt::Error> {
@@ -22,7 +23,9 @@ pub(super) fn text(admin: &Admin) -> Result<String, fmt::Error> {
     registry.register_collector(Box::new(Snapshot {
         guard: admin.guard.clone(),
         log_dropped: admin.journal.dropped(),
+        log_write_failures: admin.journal.write_failures(),
         jwks: admin.jwks.clone(),
+        pending: Arc::clone(&admin.pending),
     }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -41,7 +44,9 @@ pub(super) fn type_name(policy: &Policy, number: Option<usize>) -> Option<&str> 
 struct Snapshot {
     guard: Guard,
     log_dropped: u64,
+    log_write_failures: u64,
     jwks: Option<Arc<JwksStats>>,
+    pending: Arc<Pending>,
 }
 
 impl Snapshot {
@@ -85,6 +90,7 @@ impl Collector for Snapshot {
         for (name, help, value) in [
             ("sessions_detached", "Sessions that wait to be resumed", handle.detached()),
             ("replay_bytes", "Bytes kept to be replayed", handle.replay_bytes()),
+            ("handshakes_pending", "Connections whose request is not answered yet", self.pending.count()),
         ] {
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(gauge)?;
@@ -101,6 +107,11 @@ impl Collector for Snapshot {
             ("panics", "Connection tasks that panicked", stats.panics()),
             ("policy_reloads", "Policies that came into force while the server ran", stats.reloads()),
             ("log_dropped", "Security log entries that found the queue full", self.log_dropped),
+            (
+                "log_write_failures",
+                "Writes of the security log that failed: disk full, file gone",
+                self.log_write_failures,
+            ),
         ] {
             let counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(value).encode(counter)?;
@@ -111,6 +122,13 @@ impl Collector for Snapshot {
         let refused = stats.handshakes_refused().map(|(status, count)| (status.to_string(), count));
         for (status, count) in std::iter::once(admitted).chain(refused) {
             ConstCounter::new(count).encode(family.encode_family(&[("status", status)])?)?;
+        }
+
+        let help = "Connections that ended before their request was read, by reason";
+        let mut family = encoder.encode_descriptor("handshakes_unfinished", help, None, MetricType::Counter)?;
+        for how in Unfinished::ALL {
+            let labels = [("reason", how.as_str())];
+            ConstCounter::new(self.pending.unfinished(how)).encode(family.encode_family(&labels)?)?;
         }
 
         let help = "Connections that asked for a session, by outcome";

@@ -12,8 +12,6 @@
 
 mod message;
 mod peer;
-mod server_cost;
-mod wire;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
+use testkit::cost;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -150,8 +149,8 @@ async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
         });
     }
     barrier.wait().await;
-    let server_before = args.pid.map(server_cost::cpu_ns).transpose()?;
-    let own_before = server_cost::cpu_ns(std::process::id())?;
+    let server_before = args.pid.map(cpu_ns).transpose()?;
+    let own_before = cpu_ns(std::process::id())?;
     let started = Instant::now();
     barrier.wait().await;
 
@@ -164,8 +163,8 @@ async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
         seconds = seconds.max(finished.duration_since(started).as_secs_f64());
         message_bytes = bytes;
     }
-    let own_after = server_cost::cpu_ns(std::process::id())?;
-    let server_after = args.pid.map(server_cost::cpu_ns).transpose()?;
+    let own_after = cpu_ns(std::process::id())?;
+    let server_after = args.pid.map(cpu_ns).transpose()?;
     latencies.sort_unstable();
     let count = f64::from(total) * f64::from(args.connections);
     let cpu_ns = server_before.zip(server_after).map(|(before, after)| after.saturating_sub(before));
@@ -206,12 +205,12 @@ async fn room(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
     let mut script = Script::new(shape, &name, speaker.csrf_token());
     speaker.exchange(&mut script, warm_up, in_flight, &mut Vec::new()).await?;
     barrier.wait().await;
-    let before = args.pid.map(server_cost::cpu_ns).transpose()?;
+    let before = args.pid.map(cpu_ns).transpose()?;
     let started = Instant::now();
     speaker.exchange(&mut script, total, in_flight, &mut Vec::new()).await?;
     barrier.wait().await;
     let seconds = started.elapsed().as_secs_f64();
-    let after = args.pid.map(server_cost::cpu_ns).transpose()?;
+    let after = args.pid.map(cpu_ns).transpose()?;
     while let Some(joined) = hearers.join_next().await {
         joined.map_err(|e| Failure::Misbehaved(e.to_string()))??;
     }
@@ -232,6 +231,14 @@ async fn join(target: &Target, index: u32, room: &str) -> Result<Peer, Failure> 
     peer.request("join", &json!({ "room": room })).await?;
     peer.request("leave", &json!({ "room": "lobby" })).await?;
     Ok(peer)
+}
+
+fn cpu_ns(pid: u32) -> Result<u64, Failure> {
+    cost::cpu_ns(pid).map_err(Failure::Unreached)
+}
+
+fn resident_bytes(pid: u32) -> Result<u64, Failure> {
+    cost::resident_bytes(pid).map_err(Failure::Unreached)
 }
 
 /// Opens a connection, gives it its room and sends the messages that are not measured.
@@ -255,11 +262,11 @@ async fn prepare(
 async fn handshakes(args: &Args, target: &Arc<Target>, count: u32) -> Result<Value, Failure> {
     let lanes = args.connections.max(1);
     open_and_close(target, lanes, args.warm_up.unwrap_or(count / 10)).await?;
-    let server_before = args.pid.map(server_cost::cpu_ns).transpose()?;
+    let server_before = args.pid.map(cpu_ns).transpose()?;
     let started = Instant::now();
     open_and_close(target, lanes, count).await?;
     let seconds = started.elapsed().as_secs_f64();
-    let server_after = args.pid.map(server_cost::cpu_ns).transpose()?;
+    let server_after = args.pid.map(cpu_ns).transpose()?;
     let cpu_ns = server_before.zip(server_after).map(|(before, after)| after.saturating_sub(before));
     Ok(json!({
         "mode": "handshakes",
@@ -295,13 +302,13 @@ async fn idle(args: &Args, target: &Arc<Target>, count: u32) -> Result<Value, Fa
     open_and_close(target, 1, 200).await?;
     let settle = Duration::from_millis(args.settle_ms);
     tokio::time::sleep(settle).await;
-    let before = server_cost::resident_bytes(pid)?;
+    let before = resident_bytes(pid)?;
     let mut held = Vec::new();
     for index in 0..count {
         held.push(Peer::open(target, index).await?);
     }
     tokio::time::sleep(settle).await;
-    let after = server_cost::resident_bytes(pid)?;
+    let after = resident_bytes(pid)?;
     for peer in held {
         peer.close().await?;
     }

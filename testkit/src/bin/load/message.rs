@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use serde_json::json;
 
 use crate::Mode;
-use crate::wire::{MaskedFrame, opcode};
+use testkit::wire::{MaskedFrame, opcode};
 
 /// Digits of the number that each message carries as id and at the start of its text.
 const NUMBER_DIGITS: usize = 8;

@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::message::Script;
 use crate::source_of;
-use crate::wire::{HANDSHAKE_ACCEPT, HANDSHAKE_KEY, MaskedFrame, first_frame, opcode};
+use testkit::wire::{HANDSHAKE_ACCEPT, HANDSHAKE_KEY, MaskedFrame, first_frame, opcode};
 
 /// Room for what one read may bring.
 const READ_BYTES: usize = 64 * 1024;

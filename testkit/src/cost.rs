@@ -1,8 +1,8 @@
 //! What a process cost so far, as Linux tells it under /proc.
 
-use std::fs;
+#![expect(clippy::arithmetic_side_effects, reason = "sums of what the kernel counts")]
 
-use crate::peer::Failure;
+use std::fs;
 
 /// Length of a clock tick in /proc/PID/stat. `USER_HZ` is 100 on every architecture that Linux offers to programs.
 const TICK_NS: u64 = 10_000_000;
@@ -13,7 +13,7 @@ const TICK_NS: u64 = 10_000_000;
 ///
 /// # Errors
 /// When there is no such process or /proc cannot be read.
-pub(crate) fn cpu_ns(pid: u32) -> Result<u64, Failure> {
+pub fn cpu_ns(pid: u32) -> Result<u64, String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|e| unreadable(pid, &e))?;
     let mut sum = 0_u64;
     for task in tasks.flatten() {
@@ -33,13 +33,13 @@ pub(crate) fn cpu_ns(pid: u32) -> Result<u64, Failure> {
 ///
 /// # Errors
 /// When there is no such process or /proc cannot be read.
-pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Failure> {
+pub fn resident_bytes(pid: u32) -> Result<u64, String> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).map_err(|e| unreadable(pid, &e))?;
     resident_kib(&rollup).map(|kib| kib * 1024).ok_or_else(|| unreadable(pid, &"smaps_rollup has no Rss"))
 }
 
-fn unreadable(pid: u32, cause: &dyn std::fmt::Display) -> Failure {
-    Failure::Unreached(format!("/proc/{pid}: {cause}"))
+fn unreadable(pid: u32, cause: &dyn std::fmt::Display) -> String {
+    format!("/proc/{pid}: {cause}")
 }
 
 fn first_number(text: &str) -> Option<u64> {

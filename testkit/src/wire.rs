@@ -1,13 +1,21 @@
-//! The client's half of RFC 6455, as far as a load generator needs it: masked frames out, whole frames in.
+//! The client's half of RFC 6455, as far as load and floods need it: masked frames out, whole frames in.
 //!
 //! It is not the codec of the guard: a mistake that both shared would not show in a benchmark that checks replies.
 
+#![expect(clippy::arithmetic_side_effects, reason = "offsets within frames that were made or measured here")]
+
 /// Operation codes of RFC 6455 section 5.2 that the generator sends or accepts.
-pub(crate) mod opcode {
-    pub(crate) const TEXT: u8 = 0x1;
-    pub(crate) const CLOSE: u8 = 0x8;
-    pub(crate) const PING: u8 = 0x9;
-    pub(crate) const PONG: u8 = 0xA;
+pub mod opcode {
+    /// A further fragment.
+    pub const CONTINUATION: u8 = 0x0;
+    /// A text message, or its first fragment.
+    pub const TEXT: u8 = 0x1;
+    /// The last frame.
+    pub const CLOSE: u8 = 0x8;
+    /// Asks for a pong.
+    pub const PING: u8 = 0x9;
+    /// Answers a ping.
+    pub const PONG: u8 = 0xA;
 }
 
 /// The masking key of every frame. A constant lets a frame be masked once and patched in place afterwards; the server
@@ -16,20 +24,26 @@ const MASK: [u8; 4] = [0x5A, 0xC3, 0x3C, 0xA5];
 
 /// Key of the handshake and what the server must answer to it (RFC 6455 section 1.3). The key is no secret: it
 /// only shows that the server speaks the protocol.
-pub(crate) const HANDSHAKE_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-pub(crate) const HANDSHAKE_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub const HANDSHAKE_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// The answer to [`HANDSHAKE_KEY`].
+pub const HANDSHAKE_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// A client frame, masked once; parts of its payload can be overwritten without masking it again.
 #[derive(Clone, Debug)]
-pub(crate) struct MaskedFrame {
+pub struct MaskedFrame {
     bytes: Vec<u8>,
     payload_at: usize,
 }
 
 impl MaskedFrame {
     /// Encodes one final frame. `payload` must be shorter than 2^32 bytes.
-    pub(crate) fn new(opcode: u8, payload: &[u8]) -> Self {
-        let mut bytes = vec![0x80 | opcode];
+    pub fn new(opcode: u8, payload: &[u8]) -> Self {
+        Self::begun(0x80 | opcode, payload)
+    }
+
+    /// As [`MaskedFrame::new`], with the first byte (FIN, RSV, opcode) as given.
+    pub fn begun(first: u8, payload: &[u8]) -> Self {
+        let mut bytes = vec![first];
         if let Ok(short @ 0..=125) = u8::try_from(payload.len()) {
             bytes.push(0x80 | short);
         } else if let Ok(middle) = u16::try_from(payload.len()) {
@@ -46,7 +60,7 @@ impl MaskedFrame {
     }
 
     /// Writes `new` over the payload from `offset` on; what would lie beyond its end is dropped.
-    pub(crate) fn patch(&mut self, offset: usize, new: &[u8]) {
+    pub fn patch(&mut self, offset: usize, new: &[u8]) {
         let keys = MASK.iter().cycle().skip(offset % MASK.len());
         let targets = self.bytes.iter_mut().skip(self.payload_at + offset);
         for ((target, byte), key) in targets.zip(new).zip(keys) {
@@ -54,25 +68,28 @@ impl MaskedFrame {
         }
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// The whole frame.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 /// A frame of the server, borrowed from the read buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ServerFrame<'a> {
-    pub(crate) opcode: u8,
-    pub(crate) payload: &'a [u8],
+pub struct ServerFrame<'a> {
+    /// See [`opcode`].
+    pub opcode: u8,
+    /// What it carries.
+    pub payload: &'a [u8],
     /// Header and payload together.
-    pub(crate) length: usize,
+    pub length: usize,
 }
 
 /// Takes the first frame of `bytes`; `Ok(None)` while it is incomplete.
 ///
 /// # Errors
 /// What the generator does not expect of the servers that it measures: fragments, reserved bits, masked frames.
-pub(crate) fn first_frame(bytes: &[u8]) -> Result<Option<ServerFrame<'_>>, String> {
+pub fn first_frame(bytes: &[u8]) -> Result<Option<ServerFrame<'_>>, String> {
     let Some((&[first, second], rest)) = bytes.split_first_chunk::<2>() else {
         return Ok(None);
     };

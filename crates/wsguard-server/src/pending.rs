@@ -1,0 +1,268 @@
+//! Connections that have not asked for anything yet, and how many files all connections may take.
+//!
+//! Attack: many connections that send nothing, or their head byte by byte (CWE-400). They hold what newcomers need: a
+//! place before the upgrade, and a file descriptor, without which nothing can be accepted at all. So there are fewer places
+//! than descriptors, and where all are taken the oldest gives way: an honest head is there within moments, a slow one is
+//! not. Each connection that ends so is counted, and is in the log.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::journal::{Entry, Journal, Outcome};
+
+/// Connections that are not upgraded yet: 10 s of four hundred slow ones a second. Fewer where the process may not have so
+/// many files.
+pub(crate) const PENDING_MAX: u32 = 4_096;
+
+/// Files that are not connections of the public listener: logs, store, listeners, configuration that is read again, and the
+/// connections of the admin listener.
+const FILES_RESERVED: u32 = 64;
+
+/// Places that are left before the upgrade where `server.connections_max` leaves fewer: a quarter of the files otherwise.
+const PENDING_ENOUGH: u32 = 512;
+
+/// How many files the connections of the public listener may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Before their upgrade.
+    pub(crate) pending: u32,
+    /// Open.
+    pub(crate) connections: u32,
+}
+
+impl Share {
+    /// Of `files` that the process may open, with `connections` wanted.
+    pub(crate) fn of(files: u32, connections: u32) -> Self {
+        let usable = files.saturating_sub(FILES_RESERVED).max(2);
+        let left = usable.saturating_sub(connections);
+        let pending = if left >= PENDING_ENOUGH { left } else { usable / 4 }.clamp(1, PENDING_MAX);
+        Self { pending, connections: connections.min(usable.saturating_sub(pending)) }
+    }
+
+    /// Raises the limit of files of this process as far as `connections` need and the system permits, and shares what
+    /// there is then.
+    pub(crate) fn claim(connections: u32) -> (Self, u32) {
+        let wanted = u64::from(connections.saturating_add(PENDING_MAX).saturating_add(FILES_RESERVED));
+        let limit = getrlimit(Resource::Nofile);
+        if limit.current.is_some_and(|current| current < wanted) {
+            let current = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+            // Where it is refused, what there is has to do.
+            let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum });
+        }
+        let files =
+            getrlimit(Resource::Nofile).current.map_or(u32::MAX, |files| u32::try_from(files).unwrap_or(u32::MAX));
+        (Self::of(files, connections), files)
+    }
+}
+
+/// Why a connection ended before its request was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// TLS handshake or head took too long.
+    TooSlow,
+    /// All places were taken, and it was the oldest.
+    Displaced,
+}
+
+impl Unfinished {
+    pub(crate) const ALL: [Self; 2] = [Self::TooSlow, Self::Displaced];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooSlow => "head_too_slow",
+            Self::Displaced => "displaced",
+        }
+    }
+}
+
+/// The places before the upgrade.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    room: Arc<Semaphore>,
+    waiting: Mutex<Waiting>,
+    journal: Arc<Journal>,
+    unfinished: [AtomicU64; Unfinished::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next: u64,
+    /// By age: the first is the oldest.
+    open: BTreeMap<u64, (IpAddr, AbortHandle)>,
+}
+
+/// A place; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pending: Arc<Pending>,
+    number: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.pending.waiting().open.remove(&self.number);
+    }
+}
+
+impl Pending {
+    pub(crate) fn new(places: u32, journal: Arc<Journal>) -> Arc<Self> {
+        Arc::new(Self {
+            room: Arc::new(Semaphore::new(usize::try_from(places).unwrap_or(usize::MAX >> 3).max(1))),
+            waiting: Mutex::default(),
+            journal,
+            unfinished: Default::default(),
+        })
+    }
+
+    /// Connections that are not upgraded yet.
+    pub(crate) fn count(&self) -> usize {
+        self.waiting().open.len()
+    }
+
+    /// Connections since the start that ended so.
+    pub(crate) fn unfinished(&self, how: Unfinished) -> u64 {
+        self.unfinished.get(how as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Gives a connection from `peer`, which was accepted, a place: that of the oldest, where none is free. `start` spawns
+    /// the task that serves it, and must hold the place as long as its request is not answered.
+    pub(crate) async fn admit(self: &Arc<Self>, peer: IpAddr, start: impl FnOnce(Place) -> JoinHandle<()>) {
+        let room = Arc::clone(&self.room);
+        let permit = if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
+            permit
+        } else {
+            self.displace();
+            // Free as soon as the runtime has dropped that task.
+            let Ok(permit) = room.acquire_owned().await else {
+                return;
+            };
+            permit
+        };
+        let mut waiting = self.waiting();
+        let number = waiting.next;
+        waiting.next = number.saturating_add(1);
+        // Under the lock, so that the task cannot leave before it is in.
+        let task = start(Place { pending: Arc::clone(self), number, _permit: permit });
+        waiting.open.insert(number, (peer, task.abort_handle()));
+    }
+
+    fn displace(&self) {
+        let oldest = self.waiting().open.pop_first();
+        if let Some((_, (peer, task))) = oldest {
+            task.abort();
+            self.note(peer, Unfinished::Displaced);
+        }
+    }
+
+    /// A connection from `peer` ended before its request was read.
+    pub(crate) fn note(&self, peer: IpAddr, how: Unfinished) {
+        if let Some(count) = self.unfinished.get(how as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.journal.record(Entry {
+            source: Some(peer),
+            reason: Some(how.as_str()),
+            ..Entry::new(wsguard::now().unix.0, "handshake_unfinished", Outcome::Failure)
+        });
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{LogFormat, LogTarget};
+    use crate::journal::Options;
+
+    #[test]
+    fn files_are_shared_between_newcomers_and_those_who_are_in() {
+        for (name, files, connections, want) in [
+            ("plenty", 1_000_000, 16_384, (4_096, 16_384)),
+            ("just enough", 20_000, 16_384, (3_552, 16_384)),
+            ("what a shell gives", 1_024, 16_384, (240, 720)),
+            ("little", 256, 16_384, (48, 144)),
+            ("little, and little wanted", 1_024, 100, (860, 100)),
+            ("next to nothing", 10, 16_384, (1, 1)),
+        ] {
+            let share = Share::of(files, connections);
+            assert_eq!((share.pending, share.connections), want, "{name}");
+            assert!(files < 100 || share.pending + share.connections + FILES_RESERVED <= files, "{name}");
+        }
+    }
+
+    fn pending(places: u32) -> Arc<Pending> {
+        let options = Options {
+            target: LogTarget::File("/dev/null".into()),
+            format: LogFormat::Json,
+            key: None,
+            checkpoints: None,
+            rotate_bytes: u64::MAX,
+            keep_files: 1,
+        };
+        Pending::new(places, Arc::new(Journal::open(options).unwrap()))
+    }
+
+    /// Says its number at its end.
+    struct Ended(u8, tokio::sync::mpsc::UnboundedSender<u8>);
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = self.1.send(self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_gives_way_to_whoever_comes_and_nobody_else() {
+        let pending = pending(2);
+        let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let come = async |number: u8| {
+            let ended = Ended(number, said.clone());
+            pending
+                .admit(Ipv4Addr::LOCALHOST.into(), |place| {
+                    tokio::spawn(async move {
+                        let (_place, _ended) = (place, ended);
+                        std::future::pending::<()>().await;
+                    })
+                })
+                .await;
+        };
+        for number in 0..5 {
+            tokio::time::timeout(Duration::from_secs(10), come(number)).await.unwrap();
+        }
+        for gone in 0..3 {
+            assert_eq!(heard.recv().await, Some(gone));
+        }
+        assert!(heard.try_recv().is_err(), "the others stay");
+        assert_eq!((pending.count(), pending.unfinished(Unfinished::Displaced)), (2, 3));
+    }
+
+    #[tokio::test]
+    async fn who_is_served_leaves_a_place() {
+        let pending = pending(1);
+        for _ in 0..3 {
+            let (done, served) = tokio::sync::oneshot::channel();
+            let start = |place| {
+                tokio::spawn(async move {
+                    drop(place);
+                    let _ = done.send(());
+                })
+            };
+            pending.admit(Ipv4Addr::LOCALHOST.into(), start).await;
+            served.await.unwrap();
+        }
+        assert_eq!((pending.count(), pending.unfinished(Unfinished::Displaced)), (0, 0));
+    }
+}
