@@ -358,5 +358,19 @@ async fn resumes() {
         options.resume = Some(r#"{"type":"resume","session":"{session}"}"#.into());
     });
     is("one identity alone", &alone.await, Unknown);
+    // Everybody is greeted, a moment late, and nobody is served before the login.
+    let late = Script::good()
+        .on_request(|_| {
+            let greeting = json!({"type": "welcome", "session": random_name()}).to_string();
+            Greet::OpenWith(Vec::new(), vec![Out::Wait(Duration::from_millis(10)), Out::Text(greeting)])
+        })
+        .on_text(|ask, text| match ask.bearer() {
+            Some(TOKEN | BOB) if text.contains("resume") => {
+                vec![Out::Text(json!({"type": "error", "code": "no_session"}).to_string())]
+            }
+            Some(TOKEN | BOB) => answer(text),
+            _ => vec![Out::Close(4401)],
+        });
+    is("trap: a greeting that comes late", &verdict_with(late, id, two).await, Pass);
     is("trap: nothing to take up", &verdict_with(Script::good(), id, two).await, Skipped);
 }

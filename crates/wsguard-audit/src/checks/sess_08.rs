@@ -214,6 +214,10 @@ async fn by_message(probe: &Probe, token: Option<&str>, name: &str, own_face: Op
         let (Entry::Open { mut session, .. } | Entry::Served { mut session, .. }) = entry else {
             return Ok(Taken::No(shown));
         };
+        // A greeting that comes late is no answer to the resume.
+        while let Event::Text(text) = session.hear(0.7).await {
+            session.greeting.push(text);
+        }
         let before = if token.is_some() { face(&mut session).await } else { None };
         session.say(&form.replace("{session}", name)).await.map_err(|spent| Outcome::unknown(spent.to_string()))?;
         let said = loop {
