@@ -3,13 +3,13 @@
 
 mod crowd;
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -253,7 +253,7 @@ impl Dev {
                 &json!({"error": {"code": "internal", "message": error.to_string()}}),
             ),
             Err(_) => {
-                json_reply(StatusCode::OK, &json!({"sent": hex(bytes), "status": 101, "frames": [], "closeCode": null}))
+                json_reply(StatusCode::OK, &json!({"sent": HEXLOWER.encode(bytes), "status": 101, "frames": [], "closeCode": null}))
             }
         }
     }
@@ -283,7 +283,7 @@ async fn attack_with(listen: SocketAddr, bytes: &[u8]) -> std::io::Result<serde_
         }
     }
     Ok(json!({
-        "sent": hex(bytes), "status": status, "frames": texts, "closeCode": code, "closeReason": "", "ref": reference,
+        "sent": HEXLOWER.encode(bytes), "status": status, "frames": texts, "closeCode": code, "closeReason": "", "ref": reference,
     }))
 }
 
@@ -327,13 +327,6 @@ fn frames_of(got: &[u8]) -> Option<Answered<'_>> {
         rest = after;
     }
     Some((status, frames))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn asset(name: &str) -> Option<Reply> {

@@ -13,6 +13,7 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use data_encoding::HEXLOWER;
 
 /// A hash of the chain.
 pub(super) type Hash = [u8; 32];
@@ -95,22 +96,12 @@ fn hash(prev: &Hash, body: &[u8]) -> Hash {
 
 /// 64 hexadecimal digits in lower case.
 pub(super) fn hex(hash: &Hash) -> String {
-    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(hash)
 }
 
 /// The hash of 64 hexadecimal digits in lower case.
 pub(super) fn unhex(text: &str) -> Option<Hash> {
-    if text.len() != 64 || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    let mut hash = [0; 32];
-    for (byte, at) in hash.iter_mut().zip((0_usize..).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(at..at.saturating_add(2))?, 16).ok()?;
-    }
-    Some(hash)
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

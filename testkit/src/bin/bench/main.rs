@@ -171,7 +171,7 @@ impl<'a> Bench<'a> {
             eprintln!("handshakes");
             for server in servers.iter().filter(|server| server.kind() != Kind::Raw) {
                 let count = self.scaled(self.args.handshakes).to_string();
-                report.handshakes(server.kind(), self.load(server, &["--handshakes", &count, "--connections", "4"]));
+                report.handshakes(server.kind(), self.load(server, &["--handshakes", &count, "--connections", "16"]));
             }
         }
         drop(servers);
