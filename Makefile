@@ -4,7 +4,7 @@ CARGO ?= cargo
 .PHONY: run test check bench instructions anomaly chaos conformance fuzz lab audit-bench setup demo client-soak client-soak-rust client-faults client-node e2e worlds faults soak docs help
 
 help: ## shows this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 run: demo ## builds what is needed and starts the development server with its demo page
 	$(CARGO) run --release -p wsguard-cli -- serve --dev
