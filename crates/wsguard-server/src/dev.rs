@@ -252,9 +252,10 @@ impl Dev {
                 StatusCode::BAD_GATEWAY,
                 &json!({"error": {"code": "internal", "message": error.to_string()}}),
             ),
-            Err(_) => {
-                json_reply(StatusCode::OK, &json!({"sent": HEXLOWER.encode(bytes), "status": 101, "frames": [], "closeCode": null}))
-            }
+            Err(_) => json_reply(
+                StatusCode::OK,
+                &json!({"sent": HEXLOWER.encode(bytes), "status": 101, "frames": [], "closeCode": null}),
+            ),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use wsguard_protocol::limits::{ID_CHARS_MAX, ID_INTEGER_MAX, TYPE_BYTES_MAX};
 
-use crate::json::{Document, KeyName, Kind, Value};
+use crate::json::{Document, Kind, Value, key_print};
 
 /// The envelope, borrowed from the scanned text.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +31,10 @@ pub struct EnvelopeFault<'a> {
     pub id: Option<Value<'a>>,
 }
 
-const TYPE: KeyName = KeyName::constant("type");
-const ID: KeyName = KeyName::constant("id");
-const CSRF_TOKEN: KeyName = KeyName::constant("csrfToken");
-const PAYLOAD: KeyName = KeyName::constant("payload");
+const TYPE: u32 = key_print(b"type");
+const ID: u32 = key_print(b"id");
+const CSRF_TOKEN: u32 = key_print(b"csrfToken");
+const PAYLOAD: u32 = key_print(b"payload");
 
 /// Reads the envelope of a document.
 pub fn read(document: Document<'_>) -> Result<Envelope<'_>, EnvelopeFault<'_>> {
@@ -45,25 +45,18 @@ pub fn read(document: Document<'_>) -> Result<Envelope<'_>, EnvelopeFault<'_>> {
     let (mut kind, mut id, mut csrf_token, mut payload) = (None, None, None, None);
     let mut fault = None;
     for member in root.members() {
-        // A key may be spelt with escapes: it is the same key, so it is compared as such.
-        let is = |name: &KeyName| member.key.is_key_named(name);
-        if is(&TYPE) {
-            kind = Some(member.value);
-        } else if is(&ID) {
-            if id_is_good(member.value) {
-                id = Some(member.value);
-            } else {
-                fault = Some("id_invalid");
-            }
-        } else if is(&CSRF_TOKEN) {
-            match member.value.as_plain_str() {
+        // A key may be spelt with escapes: it is the same key, so it is compared as such. Its print only saves comparing.
+        let is = |name: &str| member.key.str_eq(name);
+        match member.key.print() {
+            TYPE if is("type") => kind = Some(member.value),
+            ID if is("id") && id_is_good(member.value) => id = Some(member.value),
+            ID if is("id") => fault = Some("id_invalid"),
+            CSRF_TOKEN if is("csrfToken") => match member.value.as_plain_str() {
                 Some(token) => csrf_token = Some(token),
                 None => fault = Some("csrf_token_not_a_string"),
-            }
-        } else if is(&PAYLOAD) {
-            payload = Some(member.value);
-        } else {
-            fault = Some("envelope_member_unknown");
+            },
+            PAYLOAD if is("payload") => payload = Some(member.value),
+            _ => fault = Some("envelope_member_unknown"),
         }
     }
     if let Some(reason) = fault {

@@ -42,5 +42,5 @@ pub use tape::{NodeId, Tape};
 pub use value::{Document, Items, Kind, Member, Members, Value};
 
 pub(crate) use canonical::Canonical;
-pub(crate) use string::{KeyName, key_print};
-pub(crate) use tape::{Node, Tag};
+pub(crate) use string::key_print;
+pub(crate) use tape::{ESCAPED, Node, Tag};

@@ -1,12 +1,9 @@
 //! Strings: the bytes that need no look, escapes, and comparing without unescaping.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::iter::FusedIterator;
 
 use wide::u8x16;
-
-use super::tape::{ESCAPED, Node};
 
 /// Bytes that are looked at together.
 pub(super) const WINDOW: usize = 16;
@@ -54,7 +51,7 @@ impl Window {
     /// Its first `length` bytes as a word, zeros behind them.
     #[inline]
     pub(super) const fn first(self, length: usize) -> u128 {
-        first(self.word, length)
+        if length >= WINDOW { self.word } else { self.word & !(u128::MAX << length.wrapping_mul(8)) }
     }
 }
 
@@ -154,58 +151,6 @@ pub(super) const fn key_word(key: &[u8]) -> u128 {
         rest = before;
     }
     word
-}
-
-/// A key that is looked for in many texts.
-#[derive(Debug)]
-pub(crate) struct KeyName {
-    text: Cow<'static, str>,
-    print: u32,
-    /// Its [`key_word`], where it is no longer than that.
-    word: u128,
-}
-
-impl KeyName {
-    pub(crate) fn new(text: &str) -> Self {
-        let (print, word) = (key_print(text.as_bytes()), key_word(text.as_bytes()));
-        Self { text: Cow::Owned(text.to_owned()), print, word }
-    }
-
-    pub(crate) const fn constant(text: &'static str) -> Self {
-        Self { text: Cow::Borrowed(text), print: key_print(text.as_bytes()), word: key_word(text.as_bytes()) }
-    }
-
-    pub(crate) const fn print(&self) -> u32 {
-        self.print
-    }
-
-    /// Whether `key`, a key of `text`, is this one, whichever way it is spelt.
-    #[inline]
-    pub(crate) fn is(&self, text: &str, key: &Node) -> bool {
-        if key.next != self.print {
-            return false;
-        }
-        let (start, end) = (key.start as usize, key.end as usize);
-        if self.text.len() <= WINDOW
-            && !key.has(ESCAPED)
-            && let Some(chunk) = text.as_bytes().get(start..).and_then(<[u8]>::first_chunk::<WINDOW>)
-        {
-            let length = end.wrapping_sub(start);
-            return length == self.text.len() && first(u128::from_le_bytes(*chunk), length) == self.word;
-        }
-        self.reads(text.get(start..end).unwrap_or_default(), key.has(ESCAPED))
-    }
-
-    #[inline(never)]
-    fn reads(&self, content: &str, escaped: bool) -> bool {
-        if escaped { Unescaped::new(content).eq(self.text.chars()) } else { *content == *self.text }
-    }
-}
-
-/// The first `length` bytes of a word, zeros behind them.
-#[inline]
-const fn first(word: u128, length: usize) -> u128 {
-    if length >= WINDOW { word } else { word & !(u128::MAX << length.wrapping_mul(8)) }
 }
 
 /// A fingerprint of a key: equal keys have equal prints. Different keys usually differ, but a peer can make them collide,

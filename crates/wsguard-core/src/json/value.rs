@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::string::{self, KeyName, Unescaped};
+use super::string::{self, Unescaped};
 use super::tape::{ESCAPED, INTEGER, KEY, MARKUP, Node, NodeId, REWRITE, Tag, Tape, WIDE};
 
 /// A text that passed the scanner, with its tape.
@@ -134,10 +134,10 @@ impl<'a> Value<'a> {
         *self.node
     }
 
-    /// Whether this is a key called `name`, whichever way it is spelt.
+    /// The print of a key; nothing of use for any other value.
     #[inline]
-    pub(crate) fn is_key_named(self, name: &KeyName) -> bool {
-        self.is_key() && name.is(self.text, self.node)
+    pub(crate) const fn print(self) -> u32 {
+        self.node.next
     }
 
     /// The whole document's text.

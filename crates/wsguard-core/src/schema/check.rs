@@ -6,7 +6,7 @@ use super::keyword::{Keyword, Violation};
 use super::program::{
     AnyRule, ArrayRules, Dependent, Name, NumberRules, ObjectRules, Program, Rules, SchemaId, StringRules, types,
 };
-use crate::json::{Kind, Member, Node, NodeId, Tag, Value};
+use crate::json::{ESCAPED, Kind, Member, Node, NodeId, Tag, Unescaped, Value};
 use std::borrow::Cow;
 
 /// Checks `value` against the root of `program`.
@@ -293,19 +293,31 @@ impl<'p, 'v> Run<'p, 'v> {
 /// order of their schema.
 #[inline]
 pub(super) fn find_name<'r>(rules: &'r ObjectRules, text: &str, key: &Node, expected: &mut usize) -> Option<&'r Name> {
-    if let Some(name) = rules.names.get(*expected).filter(|name| name.key.is(text, key)) {
+    if let Some(name) = rules.names.get(*expected)
+        && name.print == key.next
+        && names(name, text, key)
+    {
         *expected = expected.wrapping_add(1);
         return Some(name);
     }
     let from = rules.by_print.partition_point(|(other, _)| *other < key.next);
     let same = rules.by_print.get(from..).unwrap_or_default().iter().take_while(|(other, _)| *other == key.next);
     for (_, at) in same {
-        if let Some(name) = rules.names.get(usize::from(*at)).filter(|name| name.key.is(text, key)) {
+        if let Some(name) = rules.names.get(usize::from(*at)).filter(|name| names(name, text, key)) {
             *expected = usize::from(*at).wrapping_add(1);
             return Some(name);
         }
     }
     None
+}
+
+fn names(name: &Name, text: &str, key: &Node) -> bool {
+    let range = key.start as usize..key.end as usize;
+    if key.has(ESCAPED) {
+        text.get(range).is_some_and(|content| Unescaped::new(content).eq(name.text.chars()))
+    } else {
+        text.as_bytes().get(range) == Some(name.text.as_bytes())
+    }
 }
 
 /// A string unescaped, borrowed where it can be.

@@ -4,7 +4,7 @@ use super::content::ContentClass;
 use super::error::Fault;
 use super::pattern;
 use super::program::{AnyRule, Dependent, Name, Rules, SchemaId, types};
-use crate::json::{Document, KeyName, Kind, Member, NodeId, Value};
+use crate::json::{Document, Kind, Member, NodeId, Value, key_print};
 use regex::Regex;
 use std::collections::HashMap;
 
@@ -268,7 +268,7 @@ impl<'s> Compiler<'s> {
             let names = self.names(source)?;
             let object = rules.object.get_or_insert_default();
             object.required = narrow(names.iter().filter(|name| name.required).count());
-            object.by_print = names.iter().zip(0..).map(|(name, at)| (name.key.print(), at)).collect();
+            object.by_print = names.iter().zip(0..).map(|(name, at)| (name.print, at)).collect();
             object.by_print.sort_unstable();
             object.names = names;
         }
@@ -300,7 +300,7 @@ impl<'s> Compiler<'s> {
                 let text = owned(key);
                 positions.insert(text.clone(), names.len());
                 let schema = Some(self.schema(value)?);
-                names.push(Name { key: KeyName::new(&text), required: false, schema });
+                names.push(Name { print: key_print(text.as_bytes()), required: false, schema, text: text.into() });
             }
         }
         if let Some(required) = source.get("required") {
@@ -308,7 +308,12 @@ impl<'s> Compiler<'s> {
                 if let Some(name) = positions.get(&text).and_then(|at: &usize| names.get_mut(*at)) {
                     name.required = true;
                 } else {
-                    names.push(Name { key: KeyName::new(&text), required: true, schema: None });
+                    names.push(Name {
+                        print: key_print(text.as_bytes()),
+                        required: true,
+                        schema: None,
+                        text: text.into(),
+                    });
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The program that a schema is compiled into.
 
 use super::content::ContentClass;
-use crate::json::{Document, KeyName, NodeId, Tape, Value};
+use crate::json::{Document, NodeId, Tape, Value};
 use regex::Regex;
 
 /// Index of a subschema in [`Program::schemas`]; the root is 0.
@@ -163,10 +163,11 @@ impl Default for ObjectRules {
 
 #[derive(Debug)]
 pub(super) struct Name {
-    pub(super) key: KeyName,
+    pub(super) print: u32,
     pub(super) required: bool,
     /// `None`: not in `properties`, so that `additionalProperties` applies.
     pub(super) schema: Option<SchemaId>,
+    pub(super) text: Box<str>,
 }
 
 /// What holds when an object has a member called `trigger`.
