@@ -1,7 +1,7 @@
 // `wsguard setup` as a stranger meets it: each kind of project in a fresh folder is set up, installed, built, started and
 // used, passes `wsguard health`, and is not changed by a second run. Minutes: `make e2e`.
 //
-// The crates and the package of this checkout stand in for the published ones: a patch of crates.io in a folder above, and
+// The crates and the package of this checkout stand in for the published ones: a patch of the registry in a folder above, and
 // the packed client.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn } from 'node:child_process';
