@@ -58,8 +58,9 @@ client-soak: ## ten minutes of a bad network for the TypeScript client: nothing 
 	$(CARGO) build -p wsguard-cli
 	npm run soak --prefix packages/client
 
-client-faults: ## shows that the tests of the TypeScript client fail where it is broken
+client-faults: ## shows that the tests of both clients fail where these are broken
 	npm run faults --prefix packages/client
+	node testkit/client/faults.mjs
 
 client-node: ## the tests of the TypeScript client under Node 22 and its own WebSocket: VERSION=24 for another
 	$(CARGO) build -p wsguard-cli

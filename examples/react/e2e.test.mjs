@@ -95,17 +95,18 @@ test('two people chat, the network fails, attacks are refused', { timeout: 180_0
   assert.equal(dialogs, 0);
   assert.equal(await ann.tab.getByText('Connected').count(), 1, 'and the connection lives on');
 
-  if (process.env.SCREENSHOTS) {
-    await bob.tab.screenshot({ path: `${process.env.SCREENSHOTS}/wide-dark.png` });
-    await ann.tab.screenshot({ path: `${process.env.SCREENSHOTS}/wide-light.png` });
-    for (const it of [ann, bob]) await it.tab.setViewportSize({ width: 390, height: 760 });
-    await ann.tab.screenshot({ path: `${process.env.SCREENSHOTS}/narrow-light.png`, fullPage: true });
-    await bob.tab.screenshot({ path: `${process.env.SCREENSHOTS}/narrow-dark.png` });
-  }
-  for (const { tab } of [ann, bob]) {
-    await tab.setViewportSize({ width: 360, height: 640 });
-    const wide = await tab.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-    assert.equal(wide, false, 'nothing sticks out of a narrow window');
+  for (const [name, { tab }] of Object.entries({ light: ann, dark: bob })) {
+    for (const [width, height] of [[1280, 800], [360, 640]]) {
+      await tab.setViewportSize({ width, height });
+      const path = `${process.env.SCREENSHOTS}/${width}-${name}.png`;
+      if (process.env.SCREENSHOTS) await tab.screenshot({ path, fullPage: width < 1000 });
+      const [wide, cut] = await tab.evaluate(() => [
+        document.documentElement.scrollWidth > innerWidth,
+        [...document.querySelectorAll('.connection *')].filter((it) => it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 0).map((it) => it.textContent),
+      ]);
+      assert.equal(wide, false, 'nothing sticks out of the window');
+      assert.deepEqual(cut, [], `no word is cut at ${width}`);
+    }
   }
   assert.deepEqual(complaints, []);
 });

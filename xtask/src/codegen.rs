@@ -188,6 +188,14 @@ fn typescript() -> String {
     }
     out.push('\n');
 
+    // A bundler can put a constant in place where it cannot leave out members of an object that are not used, as long as
+    // nothing but constants stands before it.
+    for code in CloseCode::ALL {
+        let name = code.name().to_uppercase();
+        line(&mut out, &format!("export const CLOSE_{name} = {};", code.number()));
+    }
+    out.push('\n');
+
     error_codes(&mut out);
     close_codes(&mut out);
     frames(&mut out, "Server", SERVER_FRAMES);
@@ -213,13 +221,6 @@ fn close_codes(out: &mut String) {
         line(out, &format!("  {}: {},", code.name(), code.number()));
     }
     out.push_str("} as const;\nexport type CloseCodeName = keyof typeof CLOSE_CODE;\n\n");
-
-    // A bundler can put a constant in place where it cannot leave out members of an object that are not used.
-    for code in CloseCode::ALL {
-        let name = code.name().to_uppercase();
-        line(out, &format!("export const CLOSE_{name} = {};", code.number()));
-    }
-    out.push('\n');
 
     let mut policies: Vec<&str> = Vec::new();
     for code in CloseCode::ALL {

@@ -59,7 +59,7 @@ function why(connection: UseSecureWebSocket<any, any>, now: number): string {
       return connection.welcome.resumed ? 'session resumed' : `as ${connection.welcome.subject}`;
     case 'reconnecting': {
       const { retryAt } = connection;
-      return retryAt === undefined ? 'trying now' : `next try in ${Math.max(0, Math.ceil((retryAt - now) / 1000))} s`;
+      return retryAt <= now ? 'trying now' : `next try in ${Math.max(0, Math.ceil((retryAt - now) / 1000))} s`;
     }
     case 'closed':
       return connection.error ? describe(connection.error) : '';

@@ -7,55 +7,53 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 
 const ENTRIES = [
-  { name: '`SecureWebSocket`', contents: "export { SecureWebSocket } from './dist/index.js'", most: 5_050 },
+  { name: '`SecureWebSocket`', contents: "export { SecureWebSocket } from './dist/index.js'", most: 3_800 },
   {
     name: 'with `useSecureWebSocket`, `useMessage`, `useRtt`',
     contents: "export * from './dist/react.js'; export { SecureWebSocket } from './dist/index.js'",
-    most: 5_650,
+    most: 4_400,
   },
   { name: '`schemas`', contents: "export { schemas } from './dist/schema.js'", most: 400 },
   { name: '`describe`', contents: "export { describe } from './dist/describe.js'", most: 800 },
   { name: '`iterate`', contents: "export { iterate } from './dist/iterate.js'", most: 500 },
 ];
 
-/** What is taken out to learn the cost of an ability: functions and methods that are left without a body. */
+/** What is taken out to learn the cost of an ability: blocks that are left empty, by their head, in the order of the code. */
 const ABILITIES = {
-  'debug output with masked secrets': { log: ['createLog', 'masked'] },
-  'tickets and cookies': { credential: ['post'] },
-  'pings, round trips': { health: ['start', 'answered', 'ping', 'judge'] },
-  'page: hidden, frozen, offline': { page: ['listen', 'get dormant'], session: ['wake'] },
-  'queue: limits, policies, times': { outbox: ['add', 'watch', 'expire', 'lose'] },
-  'quotas and stale CSRF tokens: slow down, send again': { outbox: ['requeue', 'renew'], session: ['refused'] },
-  'renewal of the token': { session: ['refresh'] },
-  'reconnection and its delays': { session: ['lost', 'retry'], ending: ['errorOfClose', 'afterEnd'] },
-  'checks of messages': { message: ['bodyOf'] },
+  'debug output with masked secrets': [['session', 'const log =']],
+  'tickets and cookies': [['session', 'const post =']],
+  'pings, round trips': [['session', 'const ping ='], ['session', 'const judge ='], ['session', 'if (payload.t === askedAt)']],
+  'page: hidden, frozen, offline': [['page', 'get dormant()'], ['page', 'listen('], ['session', 'const wake =']],
+  'queue: limits and policies': [['session', 'while (entries.size >= maxMessages']],
+  'quotas and stale CSRF tokens: slow down, send again': [
+    ['session', "if (error.code === 'rate_limited')"],
+    ['session', "else if (error.code === 'csrf_invalid'"],
+  ],
+  'renewal of the token': [['session', 'const refresh =']],
+  'reconnection and its delays': [['session', 'const lost ='], ['session', 'const retry =']],
 };
 
-/** Empties the named functions and methods of the modules while they are bundled. */
-function without(modules) {
+/** Empties the named blocks of the modules while they are bundled. */
+function without(blocks) {
   return {
     name: 'without',
     setup(bundler) {
       bundler.onLoad({ filter: /dist\/\w+\.js$/ }, ({ path }) => {
-        let code = readFileSync(path, 'utf8');
-        for (const name of modules[/(\w+)\.js$/.exec(path)[1]] ?? []) code = emptied(code, name);
-        return { contents: code };
+        let contents = readFileSync(path, 'utf8');
+        for (const [module, head] of blocks) if (path.endsWith(`/${module}.js`)) contents = emptied(contents, head);
+        return { contents };
       });
     },
   };
 }
 
-function emptied(code, name) {
-  const word = name.replace(/[[\]#.]/g, '\\$&');
-  const declaration = new RegExp(
-    `^ *(?:(?:export )?(?:async )?(?:function )?\\*?${word}\\(.*\\)|const ${word} = (?:async )?\\(.*\\) =>) \\{$`,
-    'm',
-  );
-  const found = declaration.exec(code);
-  if (!found) throw new Error(`${name} is not there to be measured`);
-  const indent = /^ */.exec(found[0])[0];
-  const from = found.index + found[0].length;
-  return code.slice(0, from) + code.slice(code.indexOf(`\n${indent}}`, from));
+function emptied(code, head) {
+  const lines = code.split('\n');
+  const from = lines.findIndex((line) => line.trimStart().startsWith(head) && line.endsWith('{'));
+  if (from < 0) throw new Error(`${head} is not there to be measured`);
+  const indent = /^ */.exec(lines[from])[0];
+  const to = lines.findIndex((line, at) => at > from && line.startsWith(`${indent}}`));
+  return [...lines.slice(0, from + 1), ...lines.slice(to)].join('\n');
 }
 
 async function measure(contents, plugins = []) {
@@ -86,8 +84,8 @@ if (process.argv.includes('--write')) {
   const [{ contents }] = ENTRIES;
   const whole = (await measure(contents)).gzipped;
   const costs = [];
-  for (const [ability, modules] of Object.entries(ABILITIES)) {
-    costs.push([ability, whole - (await measure(contents, [without(modules)])).gzipped]);
+  for (const [ability, blocks] of Object.entries(ABILITIES)) {
+    costs.push([ability, whole - (await measure(contents, [without(blocks)])).gzipped]);
   }
   const table = [
     'Bytes of a bundle for browsers (esbuild, es2022), as `npm run size` measures them.',

@@ -41,7 +41,7 @@ export interface SecureWebSocketErrorDetails {
 /**
  * The one class of error that this package rejects with and hands to callbacks. Tell them apart by `code`.
  *
- * `message` is what the server said, or the code again: `@wsguard/client/messages` has sentences for people.
+ * `message` is what the server said, or the code again: `@wsguard/client/describe` has sentences for people.
  */
 export class SecureWebSocketError extends Error {
   declare readonly name: 'SecureWebSocketError';
@@ -74,4 +74,10 @@ export function errorOf(code: SecureWebSocketErrorCode, cause?: unknown): Secure
 /** What kept a token from coming. */
 export function tokenError(thrown: unknown): SecureWebSocketError {
   return thrown instanceof SecureWebSocketError ? thrown : errorOf('token_failed', thrown);
+}
+
+/** A token, or a member without which a frame would do harm: anything else would be sent as "undefined". */
+export function need<T>(value: T): T & string {
+  if (value && typeof value === 'string') return value;
+  throw errorOf('token_failed');
 }

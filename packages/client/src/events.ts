@@ -1,6 +1,5 @@
 import type { SecureWebSocketError } from './errors.js';
-import type { Rtt } from './health.js';
-import type { CloseInfo, IncomingMessage, Snapshot } from './options.js';
+import type { CloseInfo, IncomingMessage, Rtt, Snapshot } from './options.js';
 import type { Welcome } from './protocol.js';
 
 /** The events of a `SecureWebSocket`, each an `Event` with these members. */

@@ -15,16 +15,18 @@ export type {
   Ack,
   AuthMethod,
   CloseInfo,
-  Fetch,
   HealthOptions,
   IncomingMessage,
+  Logger,
   OutgoingMessage,
   QueueOptions,
   ReconnectOptions,
+  Rtt,
   SecureWebSocketOptions,
   SendOptions,
   Snapshot,
   State,
+  Timers,
   TokenContext,
   TokenProvider,
   WebSocketConstructor,
@@ -32,8 +34,5 @@ export type {
 } from './options.js';
 export { CLOSE_CODE, type CloseCodeName, ERROR_CODES, type ErrorCode, type Welcome } from './protocol.js';
 export type { SecureWebSocketEvents, SecureWebSocketListener } from './events.js';
-export type { Timers } from './alarm.js';
-export type { Rtt } from './health.js';
-export type { Logger } from './log.js';
 export type { Page } from './page.js';
 export { SecureWebSocket } from './socket.js';

@@ -1,7 +1,4 @@
-import type { Timers } from './alarm.js';
 import type { SecureWebSocketError } from './errors.js';
-import type { Rtt } from './health.js';
-import type { Logger } from './log.js';
 import type { Page } from './page.js';
 import type { Welcome } from './protocol.js';
 
@@ -57,8 +54,8 @@ export type Snapshot =
       readonly state: 'reconnecting';
       /** Why the last connection, or the last attempt, ended. */
       readonly error: SecureWebSocketError;
-      /** When the next attempt begins, on the clock `now`; absent while one is under way. */
-      readonly retryAt?: number;
+      /** When the next attempt begins, on the clock `now`; past while one is under way. */
+      readonly retryAt: number;
     }
   | {
       readonly state: 'closed';
@@ -123,6 +120,24 @@ export interface HealthOptions {
   wakeTimeoutMs?: number | undefined;
 }
 
+/** How long a ping took to be answered, in milliseconds. */
+export interface Rtt {
+  last: number;
+  /** The median of the last 16. */
+  median: number;
+  /** The mean difference of one to the next. */
+  jitter: number;
+}
+
+/** Takes one line of debug output, without a line end. */
+export type Logger = (line: string) => void;
+
+/** Where timers come from. */
+export interface Timers {
+  setTimeout(callback: () => void, delayMs: number): unknown;
+  clearTimeout(timer: any): void;
+}
+
 /** What this package needs of a WebSocket: browsers, workers, Deno, Bun, Node 22 and the package `ws` have it. */
 export interface WebSocketLike {
   readonly readyState: number;
@@ -136,9 +151,6 @@ export interface WebSocketLike {
 }
 
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
-
-/** The part of `fetch` that the methods `ticket` and `cookie` use. */
-export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 /**
  * The options of a {@link SecureWebSocket}.
@@ -170,7 +182,7 @@ export interface SecureWebSocketOptions<
   onClose?: ((info: CloseInfo) => void) | undefined;
   /** Something went wrong that no call of `send` can be told about. */
   onError?: ((error: SecureWebSocketError) => void) | undefined;
-  /** The state became another one. */
+  /** The state, or what belongs to it, became another one. */
   onStateChange?: ((state: State, previous: State) => void) | undefined;
   /** A ping was answered. */
   onRtt?: ((rtt: Rtt) => void) | undefined;
@@ -199,8 +211,6 @@ export interface SecureWebSocketOptions<
 
   /** The implementation to use. @default globalThis.WebSocket, under Node 20 that of the package `ws` */
   WebSocket?: WebSocketConstructor | undefined;
-  /** Asks the ticket and session endpoints. @default globalThis.fetch */
-  fetch?: Fetch | undefined;
   /** Milliseconds of a clock that never goes back. @default performance.now */
   now?: (() => number) | undefined;
   /** A number from 0 (included) to 1 (excluded). @default Math.random */

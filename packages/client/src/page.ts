@@ -6,16 +6,15 @@ export interface Page {
   listen(wake: () => void, signal: AbortSignal): void;
 }
 
-/** Events after which a connection may be dead, or worth another try. */
-const EVENTS = ['online', 'offline', 'visibilitychange', 'pageshow', 'resume'];
-
 /** The page or worker that this runs in; under Node, which is neither, it never sleeps. */
 export const thisPage: Page = {
   get dormant() {
     return globalThis.navigator?.onLine === false || !!globalThis.document?.hidden;
   },
   listen(wake, signal) {
-    // Events of the document pass the window when they are captured, whether they bubble or not.
-    for (const event of EVENTS) globalThis.addEventListener?.(event, wake, { capture: true, signal });
+    // Events after which a connection may be dead, or worth another try. Those of the document pass the window when they are captured, whether they bubble or not.
+    for (const event of ['online', 'offline', 'visibilitychange', 'pageshow', 'resume']) {
+      globalThis.addEventListener?.(event, wake, { capture: true, signal });
+    }
   },
 };

@@ -35,6 +35,22 @@ export const CHAT_CHARS_MAX = 4_000;
 /** Least time between two `ack` frames of a client, in milliseconds. */
 export const CLIENT_ACK_INTERVAL_MS = 200;
 
+export const CLOSE_NORMAL = 1000;
+export const CLOSE_GOING_AWAY = 1001;
+export const CLOSE_PROTOCOL_ERROR = 1002;
+export const CLOSE_UNSUPPORTED = 1003;
+export const CLOSE_INVALID_UTF8 = 1007;
+export const CLOSE_POLICY_VIOLATION = 1008;
+export const CLOSE_TOO_BIG = 1009;
+export const CLOSE_INTERNAL_ERROR = 1011;
+export const CLOSE_RESTART = 1012;
+export const CLOSE_TRY_LATER = 1013;
+export const CLOSE_UNAUTHENTICATED = 4401;
+export const CLOSE_FORBIDDEN = 4403;
+export const CLOSE_TIMED_OUT = 4408;
+export const CLOSE_REPLACED = 4409;
+export const CLOSE_RATE_LIMITED = 4429;
+
 /** The code of an `error` frame or of a refused handshake. */
 export const ERROR_CODES = [
   /** The message is not valid JSON. */
@@ -83,22 +99,6 @@ export const CLOSE_CODE = {
   rate_limited: 4429,
 } as const;
 export type CloseCodeName = keyof typeof CLOSE_CODE;
-
-export const CLOSE_NORMAL = 1000;
-export const CLOSE_GOING_AWAY = 1001;
-export const CLOSE_PROTOCOL_ERROR = 1002;
-export const CLOSE_UNSUPPORTED = 1003;
-export const CLOSE_INVALID_UTF8 = 1007;
-export const CLOSE_POLICY_VIOLATION = 1008;
-export const CLOSE_TOO_BIG = 1009;
-export const CLOSE_INTERNAL_ERROR = 1011;
-export const CLOSE_RESTART = 1012;
-export const CLOSE_TRY_LATER = 1013;
-export const CLOSE_UNAUTHENTICATED = 4401;
-export const CLOSE_FORBIDDEN = 4403;
-export const CLOSE_TIMED_OUT = 4408;
-export const CLOSE_REPLACED = 4409;
-export const CLOSE_RATE_LIMITED = 4429;
 
 /** What a client does after a close code. */
 export type Reconnect = 'never' | 'back_off' | 'once_with_fresh_token' | 'after_retry_after';

@@ -5,11 +5,11 @@
  */
 import { useCallback, useEffect, useInsertionEffect, useLayoutEffect, useReducer, useRef, useState, useSyncExternalStore } from 'react';
 import { SecureWebSocketError } from './errors.js';
-import type { Rtt } from './health.js';
 import type {
   Ack,
   IncomingMessage,
   OutgoingMessage,
+  Rtt,
   SecureWebSocketOptions,
   SendOptions,
   Snapshot,
@@ -64,19 +64,13 @@ export function useSecureWebSocket<
       return typeof source === 'function' ? source(context) : source;
     };
     // In StrictMode the first of two is closed before it connects: that happens later than effects.
-    const made = new SecureWebSocket<In, Out>({
-      ...latest.current,
-      authToken: latest.current.authToken && token,
-      onMessage: (message) => latest.current.onMessage?.(message),
-      onOpen: (welcome) => latest.current.onOpen?.(welcome),
-      onClose: (info) => latest.current.onClose?.(info),
-      onError: (error) => {
-        if (latest.current.onError) latest.current.onError(error);
-        else if (error.code === 'callback_failed') console.error(error);
-      },
-      onStateChange: (state, previous) => latest.current.onStateChange?.(state, previous),
-      onRtt: (rtt) => latest.current.onRtt?.(rtt),
-    });
+    const made = new SecureWebSocket<In, Out>(
+      // Callbacks are looked up when they are called: those of the last render are found.
+      new Proxy(latest.current, {
+        get: (_, name: keyof SecureWebSocketOptions) =>
+          name === 'authToken' ? latest.current.authToken && token : latest.current[name],
+      }),
+    );
     current.current = made;
     setSocket(made);
     return () => made.close();

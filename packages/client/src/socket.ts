@@ -1,16 +1,15 @@
 import type { SecureWebSocketEvents, SecureWebSocketListener } from './events.js';
-import type { Rtt } from './health.js';
 import type {
   Ack,
   IncomingMessage,
   OutgoingMessage,
+  Rtt,
   SecureWebSocketOptions,
   SendOptions,
   Snapshot,
   State,
 } from './options.js';
-import { CLOSE_NORMAL } from './protocol.js';
-import { createSession, type Session } from './session.js';
+import { createSession } from './session.js';
 
 export interface SecureWebSocket<In extends IncomingMessage, Out extends OutgoingMessage> {
   addEventListener<K extends keyof SecureWebSocketEvents>(
@@ -45,31 +44,21 @@ export class SecureWebSocket<
   In extends IncomingMessage = IncomingMessage,
   Out extends OutgoingMessage = OutgoingMessage,
 > extends EventTarget {
-  readonly #session: Session<Out>;
+  /** The state with what belongs to it; the same object until a `statechange`. */
+  readonly snapshot: Snapshot = { state: 'connecting' };
+  /** How long the last pings took; undefined before the first answer. */
+  declare readonly rtt: Rtt | undefined;
+  /** How many messages wait for their acknowledgement. */
+  readonly pending: number = 0;
 
   /** @throws TypeError when `url` is no address, or a token is needed and there is none. */
   constructor(options: SecureWebSocketOptions<In, Out>) {
     super();
-    this.#session = createSession(options, (type, members) => this.dispatchEvent(Object.assign(new Event(type), members)));
+    Object.assign(this, createSession<In, Out>(this, options));
   }
 
   get state(): State {
     return this.snapshot.state;
-  }
-
-  /** The state with what belongs to it; the same object until a `statechange`. */
-  get snapshot(): Snapshot {
-    return this.#session.snapshot;
-  }
-
-  /** How long the last pings took; undefined before the first answer. */
-  get rtt(): Rtt | undefined {
-    return this.#session.rtt;
-  }
-
-  /** How many messages wait for their acknowledgement. */
-  get pending(): number {
-    return this.#session.pending;
   }
 
   /** As that of a WebSocket: 0 until there is a connection and while it comes back, 1 when open, 3 when closed. */
@@ -86,18 +75,14 @@ export class SecureWebSocket<
    * The payload is written down at once: changing it afterwards changes nothing. Messages are written in the order of
    * the calls, and handled in it.
    */
-  send(message: Out, options?: SendOptions): Promise<Ack> {
-    return this.#session.send(message, options);
-  }
+  declare readonly send: (message: Out, options?: SendOptions) => Promise<Ack>;
 
   /**
    * Asks `authToken` for a fresh token and puts it in force on the open connection, as the socket does by itself before
    * the old one ends. Does nothing where there is no connection, where a token is already being asked for, or where
    * `authToken` is no function.
    */
-  refresh(): Promise<void> {
-    return this.#session.refresh();
-  }
+  declare readonly refresh: () => Promise<void>;
 
   /**
    * Closes the socket for good. What was never written rejects with `closed`, what was in flight with
@@ -106,7 +91,5 @@ export class SecureWebSocket<
    * @param code 1000 or 3000 to 4999; with another one the WebSocket throws.
    * @param reason at most 123 bytes; with a longer one the WebSocket throws.
    */
-  close(code: number = CLOSE_NORMAL, reason = ''): void {
-    this.#session.close(code, reason);
-  }
+  declare readonly close: (code?: number, reason?: string) => void;
 }

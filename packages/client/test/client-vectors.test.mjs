@@ -75,7 +75,7 @@ class World {
       page: this.#page,
       onMessage: tell('messages'),
       onError: (error) => this.#tell('errors', error.code),
-      onStateChange: tell('states'),
+      onStateChange: (state, previous) => state !== previous && this.#tell('states', state),
       onRtt: tell('rtt'),
       onClose: ({ code, error, willReconnect }) => {
         const { retryAt } = this.socket.snapshot;

@@ -113,6 +113,7 @@ test('what is given up in flight makes room for what waits', async () => {
   for (let n = 0; n < 33; n += 1) it.socket.send({ type: 'n' }, n === 5 ? { signal: abort.signal } : {});
   assert.equal(it.peer.sent.length, 32);
   abort.abort();
+  await settle();
   assert.equal(it.peer.sent.length, 33);
   for (let n = 0; n < 10; n += 1) it.socket.send({ type: 'late' }, { timeoutMs: 90_000 });
   await it.clock.advance(30_000);

@@ -148,7 +148,7 @@ test('a shared worker: one socket, messages to every tab, failures to the one th
   network.connections[0].welcome();
   network.connections[0].frame('n', 1);
   assert.deepEqual(tabs.map(({ got }) => got.length), [1, 1]);
-  tabs[1].onmessage({ data: { type: '' } });
+  tabs[1].onmessage({ data: { type: 'ping' } });
   await settle();
   assert.deepEqual(tabs[1].got.at(-1), { type: 'failed', payload: { code: 'invalid_message', ref: undefined } });
   assert.equal(tabs[0].got.length, 1);

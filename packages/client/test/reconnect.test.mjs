@@ -252,9 +252,10 @@ test('a closed socket writes nothing, also when its handshake succeeds late', as
   assert.deepEqual(it.peer.sent, []);
 });
 
-test('a closed socket gives up what it was fetching', async () => {
+test('a closed socket gives up what it was fetching', async (t) => {
   let signal;
-  const it = rig({ auth: 'ticket', fetch: (_, init) => new Promise(() => ({ signal } = init)) });
+  t.mock.method(globalThis, 'fetch', (_, init) => new Promise(() => ({ signal } = init)));
+  const it = rig({ auth: 'ticket' });
   await settle();
   assert.equal(signal.aborted, false);
   it.socket.close();

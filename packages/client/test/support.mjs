@@ -12,7 +12,7 @@ export class FakeClock {
   now = () => this.#now;
   timers = {
     setTimeout: (callback, delayMs) => {
-      assert.ok(delayMs >= 0 && delayMs < 2 ** 31, `a delay that timers take: ${delayMs}`);
+      assert.ok(delayMs < 2 ** 31, `a delay that timers take: ${delayMs}`);
       this.#timers.set(++this.#last, { at: this.#now + delayMs, callback });
       return this.#last;
     },
@@ -162,17 +162,18 @@ export async function openRig(options, welcome) {
   return it;
 }
 
-/** Answers of the ticket and session endpoints, in order, and a diary of what was asked. */
-export function fakeFetch(...answers) {
+/** Answers of the ticket and session endpoints, in order, until the test ends; a diary of what was asked. */
+export function fakeFetch(t, ...answers) {
   const asked = [];
-  const fetch = async (url, init) => {
+  t.mock.restoreAll();
+  t.mock.method(globalThis, 'fetch', async (url, init) => {
     asked.push({ url, ...init });
     const answer = answers[Math.min(asked.length, answers.length) - 1];
     if (answer instanceof Error) throw answer;
     const { status = 200, headers = {}, body = {} } = answer;
     return new Response(JSON.stringify(body), { status, headers });
-  };
-  return { fetch, asked };
+  });
+  return asked;
 }
 
 /** The code that a promise rejects with. */
