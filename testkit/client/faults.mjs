@@ -41,7 +41,7 @@ const FAULTS = [
   ['what was written makes room', 'session/outbox', '.filter(|(_, entry)| entry.csrf.is_none()).map(|(id, _)| *id);\n            let victim', '.map(|(id, _)| *id);\n            let victim'],
   ['the newest makes room for the oldest', 'session/outbox', 'Overflow::DropOldest => unwritten.next(),', 'Overflow::DropOldest => unwritten.next_back(),'],
   ['no bound of what is in flight', 'session/outbox', 'if self.in_flight >= window {', 'if false {'],
-  ['a message has no end of its time', 'session/outbox', '&& deadline <= now\n', '&& deadline <= now && false\n'],
+  ['a message has no end of its time', 'session', 'Entry::new(body, acked, deadline)', 'Entry::new(body, acked, deadline.max(Duration::from_secs(1_000_000)))'],
   ['a message that was given up makes no room', 'session', 'self.outbox.expire(now, &mut settle(&mut self.effects))', 'self.outbox.expire(now, &mut settle(&mut self.effects)) && false'],
   ['a message that is too large is written', 'session', 'if let Some(error) = self.size_error(&entry.body) {', 'if let Some(error) = self.size_error(&entry.body).filter(|_| false) {'],
   ['a quota is not waited for', 'session', 'live.hold_until(now.saturating_add(error.retry_after().unwrap_or_default().max(SILENCE)));', ''],
@@ -65,9 +65,21 @@ const root = resolve(import.meta.dirname, '../..');
 const directory = mkdtempSync(join(tmpdir(), 'wsguard-client-faults-'));
 const copy = join(directory, 'crates/wsguard-client');
 
-function run() {
+/** Builds the tests; what does not compile shows nothing about them. */
+function build() {
   const environment = { ...process.env, CARGO_TARGET_DIR: join(directory, 'target'), RUSTFLAGS: '--cap-lints allow' };
-  return spawnSync('cargo', ['test', '--quiet', '--lib'], { cwd: copy, env: environment, encoding: 'utf8', timeout: 600_000 });
+  const { status, stdout, stderr } = spawnSync('cargo', ['test', '--quiet', '--lib', '--no-run', '--message-format=json'], {
+    cwd: copy,
+    env: environment,
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`it does not build\n${stdout}${stderr}`);
+  return stdout.split('\n').filter((line) => line.includes('"executable":"')).map((line) => JSON.parse(line).executable).at(-1);
+}
+
+/** Whether the tests pass. What never ends fails. */
+function passes() {
+  return spawnSync(build(), { cwd: copy, stdio: 'ignore', timeout: 60_000 }).status === 0;
 }
 
 /** The lines of the workspace's Cargo.toml that say which versions of these packages are used. */
@@ -102,22 +114,17 @@ ${versions('serde', 'serde_json', 'thiserror')}
 [workspace]
 `,
   );
-  const whole = run();
-  if (whole.status !== 0) throw new Error(`the tests fail without any fault\n${whole.stdout}${whole.stderr}`);
+  if (!passes()) throw new Error('the tests fail without any fault');
   let unnoticed = 0;
   for (const [what, module, there, instead] of FAULTS) {
     const path = join(copy, `src/${module}.rs`);
     const code = readFileSync(path, 'utf8');
     if (!code.includes(there)) throw new Error(`${module}: nothing to break: ${there}`);
     writeFileSync(path, code.replace(there, () => instead));
-    const { status, stdout, stderr } = run();
+    const noticed = !passes();
     writeFileSync(path, code);
-    // What does not compile shows nothing about the tests.
-    if (/^error(\[E\d+\])?: (?!test failed)/m.test(stderr) && !stdout.includes('test result: FAILED')) {
-      throw new Error(`${module}: ${what}: not a fault\n${stderr}`);
-    }
-    if (status === 0) unnoticed += 1;
-    console.log(`${status === 0 ? 'UNNOTICED' : 'noticed  '} ${module}: ${what}`);
+    if (!noticed) unnoticed += 1;
+    console.log(`${noticed ? 'noticed  ' : 'UNNOTICED'} ${module}: ${what}`);
   }
   console.log(`${FAULTS.length - unnoticed} passed, ${unnoticed} failed`);
   if (unnoticed > 0) process.exitCode = 1;
