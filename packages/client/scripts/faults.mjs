@@ -36,6 +36,7 @@ const FAULTS = [
   ['an old connection is heard', 'session', 'signal.aborted || receive(data)', 'receive(data)'],
   ['a late timer declares the connection dead', 'session', 'lateMs > LATE_MS', 'false'],
   ['silence is taken for life', 'session', 'heard = false;', 'heard = true;'],
+  ['any pong answers the last ping', 'session', 'if (payload.t === askedAt)', 'if (true)'],
   ['a fatal close code is tried again', 'session', '100[0237-9]', '100[0]'],
   ['an unknown refusal is tried again', 'session', '|44(?!01|08|29)..', '|4403|4409'],
   ['tokens are shown in the log', 'session', "'***'", 'member'],
