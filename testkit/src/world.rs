@@ -255,6 +255,11 @@ impl World {
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"))
     }
 
+    /// The memory that the log takes here, in bytes.
+    pub fn log_bytes(&self) -> usize {
+        self.log.lines.lock().unwrap().0.iter().map(String::capacity).sum()
+    }
+
     /// Everything that was written to standard error until now.
     pub fn log(&self) -> String {
         self.log.lines.lock().unwrap().0.join("\n")

@@ -8,8 +8,9 @@ import type { ErrorCode } from './protocol.js';
  * - `delivery_unknown`: the session was lost after the message was written and before its acknowledgement came.
  * - `closed`: the socket is closed and stays so.
  * - `connection_lost`: the connection ended, or never came about, and the server did not say why.
- * - `token_failed`: `authToken` threw or returned no token, no header can carry it, or the ticket or session endpoint did
- *   not answer as it should.
+ * - `token_failed`: `authToken` threw or returned no token, the ticket or session endpoint did not answer as it should, or
+ *   the WebSocket refused to be made: then `cause` is the name of what it threw, `SyntaxError` where no header can carry
+ *   the token, `SecurityError` where the page may not connect.
  * - `protocol`: the server sent something that is not `wsguard.v1`.
  * - `callback_failed`: a callback of the application threw; `cause` is what it threw.
  * - `unsupported`: there is no WebSocket on this platform.

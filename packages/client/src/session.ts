@@ -176,7 +176,7 @@ export function createSession<In extends IncomingMessage, Out extends OutgoingMe
   /** Writes a line of debug output: `event`, and what belongs to it as JSON, with its secrets masked. */
   const log = (event: string, value: unknown): void => {
     const masked = (key: string, member: unknown): unknown =>
-      /token|ticket|secret|passw|auth|cookie/i.test(key) ? '***' : member;
+      /token|ticket|secret|password|authorization|cookie/i.test(key) ? '***' : member;
     // Looked up for each line: tests and tools replace the console's.
     const write = debug === true ? console.log : (debug as Logger);
     write(`[wsguard] ${event} ${JSON.stringify(value, masked).slice(0, SHOWN_CHARS_MAX)}`);
@@ -261,9 +261,9 @@ export function createSession<In extends IncomingMessage, Out extends OutgoingMe
       if (signal.aborted) return;
       try {
         transport = new WebSocket!(address.href, protocols);
-      } catch {
-        // A token that cannot stand in a header, unless there is none; what was thrown would repeat it.
-        return close(CLOSE_ABNORMAL, '', errorOf(WebSocket ? 'token_failed' : 'unsupported'));
+      } catch ({ name }: any) {
+        // A token that cannot stand in a header, or what the page may not do; the message would repeat the token.
+        return close(CLOSE_ABNORMAL, '', errorOf(WebSocket ? 'token_failed' : 'unsupported', name));
       }
       transport.onopen = () => first && write(first);
       transport.onmessage = ({ data }) => signal.aborted || receive(data);

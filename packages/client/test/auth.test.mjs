@@ -219,6 +219,7 @@ test('a token that no header can carry ends the socket, and nothing repeats it',
     assert.equal(it.socket.state, 'closed');
     const { error } = it.socket.snapshot;
     assert.equal(error.code, 'token_failed');
+    assert.equal(error.cause, 'SyntaxError');
     assert.doesNotMatch(`${error.message} ${error.cause}`, /secret/);
     assert.equal(it.clock.pending, 0);
   }

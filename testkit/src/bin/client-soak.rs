@@ -104,7 +104,8 @@ async fn soak(time: Duration, mut dice: Dice) -> Result<(), String> {
         if next_report <= Instant::now() {
             next_report += REPORT;
             let status = client.status();
-            course.push(resident_kib());
+            // Without the server's log, which is kept here and is no part of the client.
+            course.push(resident_kib().saturating_sub(world.log_bytes() as u64 / 1_024));
             println!(
                 "{:>5} s  {:>6} KiB  {:>5} connections  queued {:>3}  in flight {:>2}  {:?}  rtt {:?}",
                 course.len() as u64 * REPORT.as_secs(),
