@@ -12,7 +12,8 @@ export const thisPage: Page = {
     return globalThis.navigator?.onLine === false || !!globalThis.document?.hidden;
   },
   listen(wake, signal) {
-    // Events after which a connection may be dead, or worth another try. Those of the document pass the window when they are captured, whether they bubble or not.
+    // Events after which a connection may be dead, or worth another try. Those of the document pass the window when they
+    // are captured, whether they bubble or not.
     for (const event of ['online', 'offline', 'visibilitychange', 'pageshow', 'resume']) {
       globalThis.addEventListener?.(event, wake, { capture: true, signal });
     }

@@ -168,7 +168,7 @@ export function createSession<In extends IncomingMessage, Out extends OutgoingMe
   let bytes = 0;
   /** Counts up when what is in flight has to be written again. */
   let round = 1;
-  /** How many may be in flight: after the server said that they were too many none for a while, then one until none waits. */
+  /** Most that may be in flight; after the server said that they were too many none for a while, then one until none waits. */
   let inFlightMax = IN_FLIGHT_MAX;
 
   // Telling the application.
@@ -212,6 +212,7 @@ export function createSession<In extends IncomingMessage, Out extends OutgoingMe
 
   // Connections: how they begin and end.
 
+  /** Asks for the token, unless that question is open already. */
   const ask = async (reason: TokenContext['reason'] = triedFreshToken ? 'rejected' : 'connect'): Promise<string> => {
     try {
       return need(renewable ? await (asking ??= authToken({ reason })) : authToken);
@@ -273,7 +274,11 @@ export function createSession<In extends IncomingMessage, Out extends OutgoingMe
         if (signal.aborted) return;
         // An earlier refusal has nothing to do with a cable that was pulled.
         const told = (code >= 4400 || code === CLOSE_POLICY_VIOLATION) && lastError;
-        lost(told || errorOf(code === CLOSE_TOO_BIG ? 'too_large' : (REFUSALS[code - 4000] ?? 'connection_lost')), code, reason);
+        lost(
+          told || errorOf(code === CLOSE_TOO_BIG ? 'too_large' : (REFUSALS[code - 4000] ?? 'connection_lost')),
+          code,
+          reason,
+        );
       };
     } catch (thrown) {
       if (!signal.aborted) lost(tokenError(thrown));
@@ -468,7 +473,9 @@ export function createSession<In extends IncomingMessage, Out extends OutgoingMe
           // A replay may bring what was already here.
           if (seq <= lastSeq) return;
           if (seq) {
-            if (lastSeq === toldSeq) seen(ACK_INTERVAL_MS, () => write({ type: 'ack', payload: { seq: (toldSeq = lastSeq) } }));
+            if (lastSeq === toldSeq) {
+              seen(ACK_INTERVAL_MS, () => write({ type: 'ack', payload: { seq: (toldSeq = lastSeq) } }));
+            }
             lastSeq = seq;
           }
           try {
