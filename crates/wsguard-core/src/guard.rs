@@ -45,7 +45,7 @@ use crate::handshake::Judged;
 use crate::json::{self, Tape, Value};
 use crate::policy::{Context, Identity};
 use crate::probe::Probe;
-use crate::time::{Millis, Now, Tick, UnixMs};
+use crate::time::{Millis, Now, Tick};
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
 
 /// Refused frames that one connection may cause before it is closed with 1008.
@@ -88,7 +88,7 @@ enum Phase {
     /// The first message must be `auth` with a token, before the deadline.
     FirstMessage { until: Tick, resume: Option<Box<ResumeRequest>> },
     /// The first message must be `auth` with the proof of the same origin, before the deadline.
-    Proof { until: Tick, identity: Arc<Identity>, fingerprint: [u8; 32], resume: Option<Box<ResumeRequest>> },
+    Proof { until: Tick, login: Box<Login> },
     /// Authenticated; waits for the session that it asked for.
     Resuming(Box<resume::Resuming>),
     /// Authenticated.
@@ -99,6 +99,14 @@ enum Phase {
     Closed,
 }
 
+/// What came with a cookie. Boxed: nobody else is to carry its room.
+#[derive(Debug)]
+struct Login {
+    identity: Arc<Identity>,
+    fingerprint: [u8; 32],
+    resume: Option<Box<ResumeRequest>>,
+}
+
 /// What an authenticated connection keeps.
 #[derive(Debug)]
 struct Session {
@@ -106,16 +114,15 @@ struct Session {
     identity: Arc<Identity>,
     /// What the identity may send, by the connection's policy.
     permissions: Permissions,
-    /// The first moment at which the token is no longer good, by the connection's policy.
-    ends_at: UnixMs,
-    started: Tick,
     last_message: Tick,
     /// INVARIANT: grows by one for each application frame.
     seq: u64,
     csrf: Csrf,
-    expiring_at: Option<Tick>,
     refreshes: Bucket,
+    /// When the token ends, as far as the wall clock told when this was scheduled.
     token_ends_at: Tick,
+    /// When the peer is warned of that; [`Tick::NEVER`] once it was.
+    expiring_at: Tick,
     /// The next `ack` counts from here on.
     ack_from: Tick,
     /// `None` only while the session waits without a connection.
@@ -237,7 +244,7 @@ impl Connection {
             Ok(Passed::Ignored) => Verdict::Answered,
             Ok(Passed::Authenticated(identity, request)) => self.take_seat(now, identity, request, effects),
             Ok(Passed::Proved(request)) => match &self.phase {
-                Phase::Proof { identity, .. } => self.take_seat(now, Arc::clone(identity), request, effects),
+                Phase::Proof { login, .. } => self.take_seat(now, Arc::clone(&login.identity), request, effects),
                 _ => self.close(CloseCode::InternalError, None, effects),
             },
             Ok(Passed::Refreshed(identity)) => {
@@ -383,8 +390,8 @@ impl Connection {
                 .closing(CloseCode::Unauthenticated))
         };
         match &self.phase {
-            Phase::Open(session) if now.unix >= session.ends_at => expired("token_ended"),
-            Phase::Open(session) if now.tick >= session.started.after(self.judged.policy.sessions.max) => {
+            Phase::Open(session) if now.unix >= session.ends_at(&self.judged.policy) => expired("token_ended"),
+            Phase::Open(session) if now.tick >= session.started().after(self.judged.policy.sessions.max) => {
                 expired("session_too_old")
             }
             Phase::Closed | Phase::Suspended(_) => expired("connection_over"),
@@ -578,3 +585,6 @@ impl Connection {
         effects.records.push(self.about(action));
     }
 }
+
+// Every open connection pays for these: classes of the allocator end at 256, 320, 384 and 448 bytes.
+const _: () = assert!(size_of::<Connection>() <= 256 && size_of::<Session>() <= 384);

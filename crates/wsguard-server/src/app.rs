@@ -23,12 +23,13 @@ pub const ROOMS_MAX: usize = 65_536;
 /// Who is in which room.
 #[derive(Debug, Default)]
 pub struct Rooms {
-    rooms: Mutex<HashMap<Box<str>, Arc<Room>>>,
+    rooms: Mutex<HashMap<Arc<str>, Arc<Room>>>,
 }
 
 /// One room: its own lock, so that a busy one does not hold up the others, and one that those who talk share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Room {
+    name: Arc<str>,
     members: RwLock<HashMap<SessionId, Outbox>>,
 }
 
@@ -38,7 +39,14 @@ impl Rooms {
         if rooms.len() >= ROOMS_MAX && !rooms.contains_key(name) {
             return None;
         }
-        let room = Arc::clone(rooms.entry(name.into()).or_default());
+        let room = match rooms.get(name) {
+            Some(room) => Arc::clone(room),
+            None => {
+                let room = Arc::new(Room { name: name.into(), members: RwLock::default() });
+                rooms.insert(Arc::clone(&room.name), Arc::clone(&room));
+                room
+            }
+        };
         room.write().insert(session, outbox.clone());
         Some(room)
     }
@@ -71,7 +79,7 @@ impl Room {
 pub struct App {
     rooms: Arc<Rooms>,
     session: Option<SessionId>,
-    joined: Vec<(Box<str>, Arc<Room>)>,
+    joined: Vec<Arc<Room>>,
     /// The subject as JSON text: it stands in every message of this peer.
     from: Vec<u8>,
 }
@@ -86,7 +94,7 @@ impl App {
         let Some(session) = self.session else {
             return Handled::Refused(ErrorCode::Internal, "no_session");
         };
-        if self.joined.iter().any(|(joined, _)| **joined == *name) {
+        if self.joined.iter().any(|joined| *joined.name == *name) {
             return Handled::Done;
         }
         if !peer.may_enter(name) {
@@ -99,7 +107,7 @@ impl App {
             Some(room) => {
                 // Most are in one room and stay there.
                 self.joined.reserve_exact(1);
-                self.joined.push((name.into(), room));
+                self.joined.push(room);
                 Handled::Done
             }
             None => Handled::Refused(ErrorCode::RateLimited, "rooms_of_server"),
@@ -107,7 +115,9 @@ impl App {
     }
 
     fn leave(&mut self, name: &str) -> Handled {
-        if let (Some(place), Some(session)) = (self.joined.iter().position(|(room, _)| **room == *name), self.session) {
+        if let (Some(place), Some(session)) =
+            (self.joined.iter().position(|joined| *joined.name == *name), self.session)
+        {
             self.joined.swap_remove(place);
             self.rooms.leave(name, session);
         }
@@ -120,7 +130,7 @@ impl App {
             return Handled::Refused(ErrorCode::InvalidMessage, "chat_payload");
         };
         let name = payload.get("room").map_or(LOBBY.into(), Value::to_text);
-        let Some((_, room)) = self.joined.iter().find(|(joined, _)| **joined == *name) else {
+        let Some(room) = self.joined.iter().find(|joined| *joined.name == *name) else {
             return Handled::Refused(ErrorCode::Forbidden, "room_not_joined");
         };
         let (at, text) = (peer.now().unix, text.raw());
@@ -183,10 +193,10 @@ impl Handler for App {
             return;
         };
         let rooms = &self.rooms;
-        self.joined.retain(|(name, _)| {
-            let stays = peer.may_enter(name);
+        self.joined.retain(|joined| {
+            let stays = peer.may_enter(&joined.name);
             if !stays {
-                rooms.leave(name, session);
+                rooms.leave(&joined.name, session);
             }
             stays
         });
@@ -196,8 +206,8 @@ impl Handler for App {
 impl Drop for App {
     fn drop(&mut self) {
         if let Some(session) = self.session {
-            for (name, _) in self.joined.drain(..) {
-                self.rooms.leave(&name, session);
+            for joined in self.joined.drain(..) {
+                self.rooms.leave(&joined.name, session);
             }
         }
     }
@@ -211,7 +221,7 @@ pub(crate) fn unix_ms() -> u64 {
 /// The rooms that a session is in, for tests and statistics.
 impl Rooms {
     /// Names of the rooms that have members.
-    pub fn names(&self) -> BTreeSet<Box<str>> {
+    pub fn names(&self) -> BTreeSet<Arc<str>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 }

@@ -21,26 +21,26 @@ pub(crate) struct Csrf {
     epoch: u32,
     /// When the current token rotates.
     pub(crate) rotates_at: Tick,
-    /// The same for the client.
-    pub(crate) expires_at: UnixMs,
-    previous: Option<(CsrfToken, Tick)>,
+    previous: CsrfToken,
+    /// Up to when the previous token is good; the beginning of time while there is none.
+    previous_until: Tick,
 }
 
 impl Csrf {
     /// The first token of `session`.
     pub(crate) fn new(key: &CsrfKey, session: SessionId, now: Now, every: Millis) -> Self {
-        Self {
-            current: key.per_message(&session.0, 0),
-            epoch: 0,
-            rotates_at: now.tick.after(every),
-            expires_at: now.unix.after(every),
-            previous: None,
-        }
+        let current = key.per_message(&session.0, 0);
+        Self { current, epoch: 0, rotates_at: now.tick.after(every), previous: current, previous_until: Tick(0) }
     }
 
     /// The token to use.
     pub(crate) fn token(&self) -> &str {
         self.current.as_str()
+    }
+
+    /// When it rotates, for the client.
+    pub(crate) fn expires_at(&self, now: Now) -> UnixMs {
+        now.unix.after(self.rotates_at.since(now.tick))
     }
 
     /// Whether `offered` is the current token, or the previous one within its grace. Constant time.
@@ -49,22 +49,16 @@ impl Csrf {
             return false;
         }
         let current = self.current.matches(offered) || fault::is_on(Fault::CsrfUnchecked);
-        match &self.previous {
-            // Not short-circuited: the answer takes as long for the current token as for the previous one.
-            Some((previous, until)) => {
-                let before = previous.matches(offered);
-                current || (before && now.tick < *until)
-            }
-            None => current,
-        }
+        // Not short-circuited: the answer takes as long for the current token as for the previous one.
+        let previous = self.previous.matches(offered);
+        current || previous && now.tick < self.previous_until
     }
 
     /// Makes the next token the current one.
     pub(crate) fn rotate(&mut self, key: &CsrfKey, session: SessionId, now: Now, every: Millis) {
         self.epoch = self.epoch.wrapping_add(1);
-        let old = std::mem::replace(&mut self.current, key.per_message(&session.0, self.epoch));
-        self.previous = Some((old, now.tick.after(Millis(CSRF_GRACE_MS))));
+        self.previous = std::mem::replace(&mut self.current, key.per_message(&session.0, self.epoch));
+        self.previous_until = now.tick.after(Millis(CSRF_GRACE_MS));
         self.rotates_at = now.tick.after(every);
-        self.expires_at = now.unix.after(every);
     }
 }

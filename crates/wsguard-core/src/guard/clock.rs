@@ -34,10 +34,10 @@ impl Connection {
             Phase::FirstMessage { until, .. } | Phase::Proof { until, .. } => *until,
             Phase::Open(session) => beat
                 .min(session.last_message.after(policy.sessions.idle))
-                .min(session.started.after(policy.sessions.max))
+                .min(session.started().after(policy.sessions.max))
                 .min(session.csrf.rotates_at)
                 .min(session.token_ends_at)
-                .min(session.expiring_at.unwrap_or(Tick::NEVER)),
+                .min(session.expiring_at),
         }
     }
 
@@ -66,10 +66,10 @@ impl Connection {
             }
             Phase::Open(session) => {
                 let expired = |reason| Some(Refusal::new(ControlId::Liveness, ErrorCode::SessionExpired, reason));
-                if now.unix >= session.ends_at {
+                if now.unix >= session.ends_at(&self.judged.policy) {
                     return self.close(CloseCode::Unauthenticated, expired("token_ended"), effects);
                 }
-                if now.tick >= session.started.after(max) {
+                if now.tick >= session.started().after(max) {
                     return self.close(CloseCode::Unauthenticated, expired("session_too_old"), effects);
                 }
                 if now.tick >= session.last_message.after(idle) {
@@ -79,13 +79,13 @@ impl Connection {
                     // The wall clock went back since the deadline was computed: the token is still good.
                     session.schedule_end(now, &self.judged.policy);
                 }
-                if session.expiring_at.is_some_and(|at| now.tick >= at) {
-                    session.expiring_at = None;
+                if now.tick >= session.expiring_at {
+                    session.expiring_at = Tick::NEVER;
                     reply::write_auth(&mut effects.out, "auth.expiring", session.identity.claims.expires_at);
                 }
                 if now.tick >= session.csrf.rotates_at {
                     session.csrf.rotate(&self.cx.csrf, session.id, now, rotate);
-                    reply::write_csrf(&mut effects.out, &session.csrf);
+                    reply::write_csrf(&mut effects.out, now, &session.csrf);
                 }
             }
         }

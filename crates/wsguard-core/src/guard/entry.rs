@@ -6,7 +6,7 @@ use wsguard_protocol::limits::AUTH_EXPIRING_MS;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
 use super::penalty::Held;
-use super::{Aftermath, Connection, Passed, Phase, Refused, Session, reply};
+use super::{Aftermath, Connection, Login, Passed, Phase, Refused, Session, reply};
 use crate::control::csrf::Csrf;
 use crate::control::delivery::{ResumeRequest, resume_in_payload};
 use crate::control::envelope::Envelope;
@@ -18,7 +18,7 @@ use crate::effect::Effects;
 use crate::handshake::{Admission, Entry, kept_out};
 use crate::json::Value;
 use crate::policy::{Context, Identity, Policy};
-use crate::time::{Millis, Now, Tick};
+use crate::time::{Millis, Now, Tick, UnixMs};
 use crate::token::TokenError;
 use crate::verdict::{ControlId, Verdict};
 
@@ -57,7 +57,8 @@ impl Connection {
                 Verdict::Answered
             }
             Entry::Proof { identity, fingerprint } => {
-                connection.phase = Phase::Proof { until, identity, fingerprint, resume };
+                let login = Box::new(Login { identity, fingerprint, resume });
+                connection.phase = Phase::Proof { until, login };
                 Verdict::Answered
             }
             Entry::Refused(refusal) => {
@@ -83,7 +84,7 @@ impl Connection {
         let refuse =
             |code, reason, close| Err(Refused::new(ControlId::Credential, code, reason, envelope.id).closing(close));
         let unauthenticated = |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
-        if let Phase::Proof { fingerprint, .. } = &self.phase {
+        if let Phase::Proof { login, .. } = &self.phase {
             let Ok((None, resume)) = resume_in_payload(envelope.payload) else {
                 return refuse(ErrorCode::CsrfInvalid, "auth_payload_invalid", CloseCode::Forbidden);
             };
@@ -91,7 +92,7 @@ impl Connection {
                 _ if envelope.kind != "auth" => {
                     refuse(ErrorCode::CsrfInvalid, "first_message_not_auth", CloseCode::Forbidden)
                 }
-                Some(proof) if self.cx.proof_is_good(now, fingerprint, proof) => Ok(Passed::Proved(resume)),
+                Some(proof) if self.cx.proof_is_good(now, &login.fingerprint, proof) => Ok(Passed::Proved(resume)),
                 Some(_) => refuse(ErrorCode::CsrfInvalid, "proof_wrong", CloseCode::Forbidden),
                 None => refuse(ErrorCode::CsrfInvalid, "proof_missing", CloseCode::Forbidden),
             };
@@ -156,7 +157,8 @@ impl Connection {
             return self.close(CloseCode::RateLimited, Some(kept_out("subject_kept_out", left)), effects);
         }
         let offered = match &mut self.phase {
-            Phase::FirstMessage { resume, .. } | Phase::Proof { resume, .. } => resume.take(),
+            Phase::FirstMessage { resume, .. } => resume.take(),
+            Phase::Proof { login, .. } => login.resume.take(),
             _ => None,
         };
         let request = request.or(offered.map(|request| *request));
@@ -180,16 +182,14 @@ impl Connection {
         let conduct = self.cx.begin_conduct(now.tick, &identity, self.prefixes, id.0);
         let mut session = Box::new(Session {
             id,
-            started: now.tick,
             last_message: now.tick,
             seq: 0,
             csrf: Csrf::new(&self.cx.csrf, id, now, policy.csrf_rotate_every),
-            expiring_at: None,
+            expiring_at: Tick::NEVER,
             refreshes: Bucket::default(),
             token_ends_at: Tick::NEVER,
             ack_from: now.tick,
             permissions: policy.permissions_of(&identity.claims),
-            ends_at: identity.claims.ends_at(policy.tokens.leeway),
             identity,
             seat: Some(seat),
             delivery: None,
@@ -201,7 +201,7 @@ impl Connection {
         }
         let token = session.resume_token(&self.cx, policy);
         let claims = &session.identity.claims;
-        reply::write_welcome(&mut effects.out, id, claims, &session.csrf, policy, token.as_deref(), false);
+        reply::write_welcome(&mut effects.out, now, id, claims, &session.csrf, policy, token.as_deref(), false);
         self.phase = Phase::Open(session);
         self.take_standing_up(now);
         self.record("session_opened", effects);
@@ -222,13 +222,21 @@ impl Connection {
 }
 
 impl Session {
+    pub(super) fn started(&self) -> Tick {
+        self.conduct.begun()
+    }
+
+    /// The first moment at which the token is no longer good.
+    pub(super) fn ends_at(&self, policy: &Policy) -> UnixMs {
+        self.identity.claims.ends_at(policy.tokens.leeway)
+    }
+
     /// Puts the end of the token, and the warning before it, on the tick clock.
     pub(super) fn schedule_end(&mut self, now: Now, policy: &Policy) {
-        self.ends_at = self.identity.claims.ends_at(policy.tokens.leeway);
         let life = self.identity.claims.expires_at.since(now.unix);
         let warning = Millis(AUTH_EXPIRING_MS.min(life.0 / 5));
-        self.token_ends_at = now.tick.after(self.ends_at.since(now.unix));
-        self.expiring_at = Some(now.tick.after(Millis(life.0.saturating_sub(warning.0))));
+        self.token_ends_at = now.tick.after(self.ends_at(policy).since(now.unix));
+        self.expiring_at = now.tick.after(Millis(life.0.saturating_sub(warning.0)));
     }
 }
 

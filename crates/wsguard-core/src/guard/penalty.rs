@@ -19,9 +19,9 @@ pub(super) struct Held {
     standing: Standing,
     /// Messages are discarded before this tick. Kept here so that a message asks no shared table.
     drop_until: Tick,
-    /// The last `error` about a limit.
-    told_at: Option<Tick>,
-    /// Refusals since then.
+    /// No other `error` about a limit before this tick.
+    quiet_until: Tick,
+    /// Refusals since the last one.
     untold: u32,
     /// For a peer that asked for it.
     order: Option<Order>,
@@ -153,12 +153,12 @@ impl Connection {
             let in_a_row = self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX;
             close = close.or(in_a_row.then_some(CloseCode::PolicyViolation));
         } else if close.is_none() {
-            if self.held.told_at.is_some_and(|at| now.tick < at.after(ERROR_EVERY)) {
+            if now.tick < self.held.quiet_until {
                 self.held.untold = self.held.untold.saturating_add(1);
                 effects.untold.push(refusal.control);
                 return Verdict::Refuse(*refusal);
             }
-            self.held.told_at = Some(now.tick);
+            self.held.quiet_until = now.tick.after(ERROR_EVERY);
         }
         let untold = std::mem::take(&mut self.held.untold);
         if untold > 0 && refusal.reason.detail.is_none() {

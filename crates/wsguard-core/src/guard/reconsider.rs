@@ -63,7 +63,7 @@ impl Connection {
                 session.schedule_end(now, policy);
                 session.purge_rooms(policy);
             }
-            Phase::Proof { identity, .. } => still_identified(&old, policy, identity)?,
+            Phase::Proof { login, .. } => still_identified(&old, policy, &login.identity)?,
             Phase::Resuming(resuming) => still_identified(&old, policy, resuming.identity())?,
             Phase::FirstMessage { .. } | Phase::Suspended(_) | Phase::Closed => {}
         }
@@ -88,7 +88,7 @@ impl Connection {
         }
         let identity = match &self.phase {
             Phase::Open(session) => Some(&session.identity),
-            Phase::Proof { identity, .. } => Some(identity),
+            Phase::Proof { login, .. } => Some(&login.identity),
             Phase::Resuming(resuming) => Some(resuming.identity()),
             Phase::FirstMessage { .. } | Phase::Suspended(_) | Phase::Closed => None,
         };
@@ -98,7 +98,7 @@ impl Connection {
         }
         let revoked = match &self.phase {
             Phase::Open(session) => self.cx.revocations.refuse(&session.identity.claims, Some(session.id)),
-            Phase::Proof { identity, .. } => self.cx.revocations.refuse(&identity.claims, None),
+            Phase::Proof { login, .. } => self.cx.revocations.refuse(&login.identity.claims, None),
             Phase::Resuming(resuming) => self.cx.revocations.refuse(&resuming.identity().claims, None),
             Phase::FirstMessage { .. } | Phase::Suspended(_) | Phase::Closed => None,
         };

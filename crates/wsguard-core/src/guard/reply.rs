@@ -8,7 +8,7 @@ use crate::control::session::SessionId;
 use crate::effect::{frame_into, write_number};
 use crate::json::{self, Value};
 use crate::policy::Policy;
-use crate::time::UnixMs;
+use crate::time::{Now, UnixMs};
 use crate::token::Claims;
 use crate::verdict::Refusal;
 
@@ -39,6 +39,7 @@ pub(super) fn write_numbered(out: &mut Vec<u8>, seq: u64, expected: usize, write
 /// Writes `welcome`.
 pub(super) fn write_welcome(
     out: &mut Vec<u8>,
+    now: Now,
     session: SessionId,
     claims: &Claims,
     csrf: &Csrf,
@@ -56,7 +57,7 @@ pub(super) fn write_welcome(
         out.extend_from_slice(br#","csrfToken":""#);
         out.extend_from_slice(csrf.token().as_bytes());
         for (name, value) in [
-            (&br#"","csrfExpiresAt":"#[..], csrf.expires_at.0),
+            (&br#"","csrfExpiresAt":"#[..], csrf.expires_at(now).0),
             (br#","authExpiresAt":"#, claims.expires_at.0),
             (br#","heartbeatMs":"#, policy.heartbeat.interval.0),
             (br#","maxMessageBytes":"#, policy.frames.message_bytes_max as u64),
@@ -85,12 +86,12 @@ pub(super) fn write_ack(out: &mut Vec<u8>, id: &str) {
 }
 
 /// Writes `csrf`.
-pub(super) fn write_csrf(out: &mut Vec<u8>, csrf: &Csrf) {
+pub(super) fn write_csrf(out: &mut Vec<u8>, now: Now, csrf: &Csrf) {
     frame_into(out, 110, |out| {
         out.extend_from_slice(br#"{"type":"csrf","payload":{"csrfToken":""#);
         out.extend_from_slice(csrf.token().as_bytes());
         out.extend_from_slice(br#"","csrfExpiresAt":"#);
-        write_number(out, csrf.expires_at.0);
+        write_number(out, csrf.expires_at(now).0);
         out.extend_from_slice(b"}}");
     });
 }

@@ -323,7 +323,7 @@ impl Connection {
         };
         let token = session.resume_token(&cx, &policy);
         let Session { id, identity, csrf, .. } = &**session;
-        reply::write_welcome(&mut effects.out, *id, &identity.claims, csrf, &policy, token.as_deref(), true);
+        reply::write_welcome(&mut effects.out, now, *id, &identity.claims, csrf, &policy, token.as_deref(), true);
         let mut replayed = 0_usize;
         for kept in session.replay().into_iter().flat_map(Replay::frames) {
             reply::write_application(&mut effects.out, kept.seq, &kept.frame);
@@ -445,8 +445,8 @@ impl Suspended {
         let sessions = &self.policy.sessions;
         now.tick
             .after(sessions.resume_window)
-            .min(self.session.started.after(sessions.max))
-            .min(now.tick.after(self.session.ends_at.since(now.unix)))
+            .min(self.session.started().after(sessions.max))
+            .min(now.tick.after(self.session.ends_at(&self.policy).since(now.unix)))
     }
 
     /// Gives the seat among the attached sessions of the subject back: it waits, and those who wait are counted apart.

@@ -4,7 +4,7 @@ use super::{Connection, Ladder, Phase};
 use crate::control::anomaly::Score;
 use crate::control::rate::Quota;
 use crate::control::session::SessionId;
-use crate::time::{Millis, Now, UnixMs};
+use crate::time::{Millis, Now, Tick, UnixMs};
 
 /// The state of a session, for people to look at.
 #[derive(Clone, Debug)]
@@ -46,10 +46,10 @@ impl Connection {
         Some(Snapshot {
             session: session.id,
             subject: session.identity.claims.subject.clone(),
-            age: now.tick.since(session.started),
+            age: now.tick.since(session.started()),
             auth_expires_at: session.identity.claims.expires_at,
-            csrf_expires_at: session.csrf.expires_at,
-            is_expiring: session.expiring_at.is_none(),
+            csrf_expires_at: session.csrf.expires_at(now),
+            is_expiring: session.expiring_at == Tick::NEVER,
             seq: session.seq,
             kept_frames: session.kept_frames(),
             ladder: self.ladder(now),

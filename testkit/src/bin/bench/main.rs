@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::growth::Growth;
 use crate::report::Report;
-use crate::server::{Kind, Server};
+use crate::server::{Kind, Server, TLS_CONNECTIONS_MAX};
 
 /// Measures wsguard against the raw echo of its driver and against the Node stack, and prints ratios.
 #[derive(Parser, Debug)]
@@ -184,6 +184,13 @@ impl<'a> Bench<'a> {
             let count = count.to_string();
             report.idle(*kind, self.load(&server, &["--idle", &count]));
         }
+        if self.args.servers.contains(&Kind::Wsguard) {
+            eprintln!("idle connections: wsguard with TLS");
+            let server = Server::start_tls(&self.programs, &self.repository)?;
+            // The first 200 that `load` opens and closes may still count for a moment.
+            let count = self.scaled(self.args.idle).min(TLS_CONNECTIONS_MAX - 256).to_string();
+            report.idle_tls(self.load(&server, &["--idle", &count]));
+        }
         if !self.args.no_instructions {
             for kind in self.args.servers.iter().filter(|kind| **kind != Kind::Node) {
                 eprintln!("instructions: {}", kind.name());
@@ -228,6 +235,9 @@ impl<'a> Bench<'a> {
         load.args(["--url", server.url(), "--pid", &server.pid().to_string()]).args(words);
         if server.kind() == Kind::Raw && !words.contains(&"--mode") {
             load.args(["--mode", "raw"]);
+        }
+        if let Some(certificate) = server.certificate() {
+            load.arg("--ca").arg(certificate);
         }
         for token in server.tokens() {
             load.args(["--token", token]);

@@ -26,6 +26,7 @@ enum Quantity {
     InstructionsPerMessage,
     CpuUsPerHandshake,
     ResidentBytesPerIdleConnection,
+    ResidentBytesPerIdleTlsConnection,
 }
 
 impl Quantity {
@@ -42,6 +43,7 @@ impl Quantity {
             Self::InstructionsPerMessage => "instructions_per_message".to_owned(),
             Self::CpuUsPerHandshake => "cpu_us_per_handshake".to_owned(),
             Self::ResidentBytesPerIdleConnection => "resident_bytes_per_idle_connection".to_owned(),
+            Self::ResidentBytesPerIdleTlsConnection => "resident_bytes_per_idle_tls_connection".to_owned(),
         }
     }
 
@@ -58,6 +60,7 @@ impl Quantity {
             Self::InstructionsPerMessage => "user-space instructions / message".to_owned(),
             Self::CpuUsPerHandshake => "CPU us / handshake".to_owned(),
             Self::ResidentBytesPerIdleConnection => "resident bytes / idle connection".to_owned(),
+            Self::ResidentBytesPerIdleTlsConnection => "resident bytes / idle connection, TLS".to_owned(),
         }
     }
 
@@ -97,6 +100,14 @@ impl Report {
             return;
         };
         self.add(kind, Quantity::ResidentBytesPerIdleConnection, value.get("residentBytesPerConnection"));
+    }
+
+    /// Takes what `load --idle` printed of wsguard with TLS.
+    pub(crate) fn idle_tls(&mut self, outcome: Result<Value, String>) {
+        if let Some(value) = self.kept(Kind::Wsguard, outcome) {
+            let bytes = value.get("residentBytesPerConnection");
+            self.add(Kind::Wsguard, Quantity::ResidentBytesPerIdleTlsConnection, bytes);
+        }
     }
 
     /// Takes the instructions of one message.

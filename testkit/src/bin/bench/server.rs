@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde_json::Value;
+use testkit::world::Scratch;
 
 /// How long a server may take to listen; under valgrind it takes a while.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -56,6 +57,9 @@ impl Kind {
     }
 }
 
+/// Sessions of the one development token: the most that the configuration permits.
+pub(crate) const TLS_CONNECTIONS_MAX: u32 = 4_096;
+
 /// A running server. Dropping it ends the process.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -65,11 +69,43 @@ pub(crate) struct Server {
     address: SocketAddr,
     tokens: Vec<String>,
     log: PathBuf,
+    /// Of a server with TLS: the folder of its certificate.
+    certificate: Option<Scratch>,
 }
 
 impl Server {
     /// Starts the server on free ports and waits until it listens. `counted`: under callgrind.
     pub(crate) fn start(kind: Kind, programs: &Path, repository: &Path, counted: bool) -> Result<Self, String> {
+        let mut server = Self::start_with(kind, programs, repository, counted, None)?;
+        server.tokens = match kind {
+            Kind::Raw => Vec::new(),
+            Kind::Wsguard => {
+                (0..SUBJECTS).map(|subject| development_token(server.address, subject)).collect::<Result<_, _>>()?
+            }
+            Kind::Node => vec![server.announced_token()?],
+        };
+        Ok(server)
+    }
+
+    /// Starts wsguard with TLS, a certificate of its own and the development token alone.
+    pub(crate) fn start_tls(programs: &Path, repository: &Path) -> Result<Self, String> {
+        let folder = Scratch::new();
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(|e| e.to_string())?;
+        for (name, pem) in [("cert.pem", certified.cert.pem()), ("key.pem", certified.signing_key.serialize_pem())] {
+            fs::write(folder.path().join(name), pem).map_err(|e| e.to_string())?;
+        }
+        let mut server = Self::start_with(Kind::Wsguard, programs, repository, false, Some(folder))?;
+        server.tokens = vec!["test_token".to_owned()];
+        Ok(server)
+    }
+
+    fn start_with(
+        kind: Kind,
+        programs: &Path,
+        repository: &Path,
+        counted: bool,
+        certificate: Option<Scratch>,
+    ) -> Result<Self, String> {
         let listen = free_address()?;
         let mut words: Vec<String> = Vec::new();
         if counted {
@@ -93,20 +129,19 @@ impl Server {
         // Ten thousand connections need more files than a shell allows by default.
         let mut command = Command::new("sh");
         command.args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$@""#, "sh"]).args(&words);
+        if let Some(folder) = &certificate {
+            command.env("WSGUARD_TLS__CERT", folder.path().join("cert.pem"));
+            command.env("WSGUARD_TLS__KEY", folder.path().join("key.pem"));
+            command.env("WSGUARD_SESSION__PER_SUBJECT", TLS_CONNECTIONS_MAX.to_string());
+        }
         command.envs(WSGUARD_ENVIRONMENT).stdin(Stdio::null()).stderr(stderr);
         command.stdout(if kind == Kind::Node { Stdio::piped() } else { Stdio::null() });
         let child = command.spawn().map_err(|e| format!("{}: {e}", kind.name()))?;
         let path = if kind == Kind::Raw { "" } else { "ws" };
-        let mut server =
-            Self { kind, child, url: format!("ws://{listen}/{path}"), address: listen, tokens: Vec::new(), log };
+        let scheme = if certificate.is_some() { "wss" } else { "ws" };
+        let url = format!("{scheme}://{listen}/{path}");
+        let mut server = Self { kind, child, url, address: listen, tokens: Vec::new(), log, certificate };
         server.wait_until_it_listens(listen)?;
-        server.tokens = match kind {
-            Kind::Raw => Vec::new(),
-            Kind::Wsguard => {
-                (0..SUBJECTS).map(|subject| development_token(listen, subject)).collect::<Result<_, _>>()?
-            }
-            Kind::Node => vec![server.announced_token()?],
-        };
         Ok(server)
     }
 
@@ -116,6 +151,11 @@ impl Server {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The certificate of a server with TLS.
+    pub(crate) fn certificate(&self) -> Option<PathBuf> {
+        self.certificate.as_ref().map(|folder| folder.path().join("cert.pem"))
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -15,6 +15,7 @@ mod peer;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,6 +87,9 @@ struct Args {
     /// Instead of messages: hold this many connections open and weigh the server.
     #[arg(long, value_name = "N", requires = "pid")]
     idle: Option<u32>,
+    /// PEM file with the certificate that a `wss` server must have
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Milliseconds between the last handshake of `--idle` and the weighing.
     #[arg(long, default_value_t = 2_000)]
     settle_ms: u64,
@@ -94,7 +98,7 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let target = match Target::parse(&args.url, &args.token, args.mode != Mode::Raw) {
+    let target = match Target::parse(&args.url, args.ca.as_deref(), &args.token, args.mode != Mode::Raw) {
         Ok(target) => Arc::new(target),
         Err(failure) => {
             eprintln!("load: {failure}");

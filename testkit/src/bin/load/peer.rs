@@ -2,13 +2,19 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
 
 use crate::message::Script;
 use crate::source_of;
@@ -42,18 +48,21 @@ impl fmt::Display for Failure {
 }
 
 /// Where all connections of a run go, and the requests that open them, one for each token.
-#[derive(Debug)]
 pub(crate) struct Target {
     address: SocketAddr,
+    /// For `wss`.
+    tls: Option<TlsConnector>,
     requests: Vec<String>,
     guarded: bool,
 }
 
 impl Target {
-    /// `url`: `ws://IP:PORT/PATH` of a loopback address. `tokens`: taken in turn; none for no credential. `guarded`: the server speaks wsguard.v1 and starts with a welcome.
-    pub(crate) fn parse(url: &str, tokens: &[String], guarded: bool) -> Result<Self, Failure> {
-        let wrong = || Failure::Usage(format!("{url}: expected ws://127.0.0.1:PORT/PATH"));
-        let rest = url.strip_prefix("ws://").ok_or_else(wrong)?;
+    /// `url`: `ws://IP:PORT/PATH` of a loopback address, or `wss` where `ca` is a file with the certificate of its issuer. `tokens`: taken in turn; none for no credential. `guarded`: the server speaks wsguard.v1 and starts with a welcome.
+    pub(crate) fn parse(url: &str, ca: Option<&Path>, tokens: &[String], guarded: bool) -> Result<Self, Failure> {
+        let wrong = || Failure::Usage(format!("{url}: expected ws://127.0.0.1:PORT/PATH, or wss with --ca"));
+        let scheme = if ca.is_some() { "wss://" } else { "ws://" };
+        let rest = url.strip_prefix(scheme).ok_or_else(wrong)?;
+        let tls = ca.map(connector).transpose()?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let address: SocketAddr = host.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
         if !address.ip().is_loopback() {
@@ -72,7 +81,7 @@ impl Target {
             let with = |token| format!("{request}Authorization: Bearer {token}\r\n\r\n");
             tokens.iter().map(with).collect()
         };
-        Ok(Self { address, requests, guarded })
+        Ok(Self { address, tls, requests, guarded })
     }
 }
 
@@ -92,10 +101,14 @@ struct ServerMessage {
     payload: Value,
 }
 
+/// A socket, or TLS over one.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// An open connection.
-#[derive(Debug)]
 pub(crate) struct Peer {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     inbox: BytesMut,
     csrf_token: Box<str>,
 }
@@ -103,7 +116,15 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects, upgrades and, if the target is guarded, waits for the welcome.
     pub(crate) async fn open(target: &Target, index: u32) -> Result<Self, Failure> {
-        let stream = connect(target.address, index).await.map_err(|e| Failure::Unreached(e.to_string()))?;
+        let unreached = |e: std::io::Error| Failure::Unreached(e.to_string());
+        let socket = connect(target.address, index).await.map_err(unreached)?;
+        let stream: Box<dyn Stream> = match &target.tls {
+            Some(tls) => {
+                let name = ServerName::from(target.address.ip());
+                Box::new(tls.connect(name, socket).await.map_err(unreached)?)
+            }
+            None => Box::new(socket),
+        };
         let mut peer = Self { stream, inbox: BytesMut::new(), csrf_token: Box::default() };
         peer.write(target.request_of(index).as_bytes()).await?;
         let response = peer.response().await?;
@@ -291,6 +312,17 @@ impl Peer {
     }
 }
 
+/// Trusts what is in the PEM file `ca` and nothing else.
+fn connector(ca: &Path) -> Result<TlsConnector, Failure> {
+    let wrong = |e: &dyn fmt::Display| Failure::Usage(format!("{}: {e}", ca.display()));
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca).map_err(|e| wrong(&e))? {
+        roots.add(certificate.map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?;
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 async fn connect(address: SocketAddr, index: u32) -> std::io::Result<TcpStream> {
     let stream = match source_of(index, address) {
         Some(source) => {
@@ -331,23 +363,23 @@ mod tests {
             ("private", "ws://10.0.0.1:3000/ws", false),
             ("name", "ws://example.test:3000/ws", false),
             ("no port", "ws://127.0.0.1/ws", false),
-            ("TLS", "wss://127.0.0.1:3000/ws", false),
+            ("TLS without a certificate to trust", "wss://127.0.0.1:3000/ws", false),
         ] {
-            assert_eq!(Target::parse(url, &[], true).is_ok(), good, "{name}");
+            assert_eq!(Target::parse(url, None, &[], true).is_ok(), good, "{name}");
         }
     }
 
     #[test]
     fn the_request_carries_what_the_mode_needs() {
         let tokens = ["a".to_owned(), "b".to_owned()];
-        let guarded = Target::parse("ws://127.0.0.1:1/ws?x=1", &tokens, true).unwrap();
+        let guarded = Target::parse("ws://127.0.0.1:1/ws?x=1", None, &tokens, true).unwrap();
         for (index, token) in [(0, "a"), (1, "b"), (2, "a")] {
             let request = guarded.request_of(index);
             assert!(request.starts_with("GET /ws?x=1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"), "{request}");
             assert!(request.ends_with(&format!("\r\nAuthorization: Bearer {token}\r\n\r\n")), "{request}");
             assert!(request.contains(": wsguard.v1\r\n"), "{request}");
         }
-        let raw = Target::parse("ws://127.0.0.1:1", &[], false).unwrap();
+        let raw = Target::parse("ws://127.0.0.1:1", None, &[], false).unwrap();
         let request = raw.request_of(7);
         assert!(!request.contains("Authorization") && !request.contains("Protocol"), "{request}");
         assert!(request.ends_with("\r\n\r\n"), "{request}");

@@ -182,6 +182,11 @@ impl Conduct {
         self.role
     }
 
+    /// When the session began.
+    pub(crate) const fn begun(&self) -> Tick {
+        self.begun
+    }
+
     fn ms(&self, now: Tick) -> u32 {
         u32::try_from(now.since(self.begun).0).unwrap_or(u32::MAX)
     }
