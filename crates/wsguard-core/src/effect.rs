@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use crate::control::session::SessionId;
 use crate::frame::{self, Opcode};
-use crate::json::{Canonical, NodeId, Tape, Value};
+use crate::json::{Canonical, NodeId, Value, canonical_text};
+use crate::plan::Reading;
 use crate::policy::{MessageType, Policy, Reference};
 use crate::schema::ContentClass;
 use crate::time::Millis;
@@ -34,7 +35,7 @@ pub struct Effects {
     /// A session of the same subject that has lost its seat to this connection: to be woken, so that it closes.
     pub displaced: Option<SessionId>,
     pub(crate) in_shadow: Vec<(ControlId, Reason)>,
-    pub(crate) tape: Option<Box<Tape>>,
+    pub(crate) reading: Option<Box<Reading>>,
     pub(crate) scratch: Scratch,
     pub(crate) accepted: Option<Box<Accepted>>,
 }
@@ -51,7 +52,8 @@ pub(crate) struct Scratch {
 #[derive(Debug, Default)]
 pub struct Accepted {
     pub(crate) number: u16,
-    pub(crate) id: Canonical,
+    /// As canonical JSON text; empty for none.
+    pub(crate) id: String,
     pub(crate) payload: Canonical,
     pub(crate) neutralised: u32,
 }
@@ -118,9 +120,11 @@ impl Accepted {
     pub(crate) fn begin(&mut self, number: u16, id: Option<Value<'_>>) {
         self.number = number;
         self.neutralised = 0;
+        self.id.clear();
         match id {
-            Some(id) => self.id.set::<&str>(id, &[]),
-            None => self.id.clear(),
+            Some(id) if id.is_canonical() => self.id.push_str(id.raw()),
+            Some(id) => self.id = canonical_text(id),
+            None => {}
         }
         self.payload.clear();
     }
@@ -145,7 +149,7 @@ impl Accepted {
 
     /// The message's `id` as canonical JSON text.
     pub(crate) fn id(&self) -> Option<&str> {
-        Some(self.id.text()).filter(|id| !id.is_empty())
+        Some(&*self.id).filter(|id| !id.is_empty())
     }
 }
 

@@ -42,7 +42,8 @@ use crate::control::{content, schema};
 use crate::effect::{Effects, Message, Record, frame_into, write_number};
 use crate::frame::{self, FrameError};
 use crate::handshake::Judged;
-use crate::json::{self, Tape, Value};
+use crate::json::{self, Value};
+use crate::plan::{Plan, Reading};
 use crate::policy::{Context, Identity};
 use crate::probe::Probe;
 use crate::time::{Millis, Now, Tick};
@@ -219,14 +220,14 @@ impl Connection {
         }
         let _ = self.heart.seen(now.tick);
         let duplicates = effects.duplicates;
-        let mut tape = effects.tape.take().unwrap_or_default();
-        let passed = self.inspect(now, text, &mut tape, effects, probe);
+        let mut reading = effects.reading.take().unwrap_or_default();
+        let passed = self.inspect(now, text, &mut reading, effects, probe);
         self.tell_shadow(effects);
         let verdict = match passed {
             Ok(Passed::ToApplication) => {
                 self.refused_in_a_row = 0;
-                if tape.bidi_controls() > 0 {
-                    self.note_bidi(tape.bidi_controls(), text.len(), effects);
+                if reading.tape.bidi_controls() > 0 {
+                    self.note_bidi(reading.tape.bidi_controls(), text.len(), effects);
                 }
                 if effects.accepted.as_ref().is_some_and(|accepted| accepted.neutralised > 0) {
                     let mut record = self.about("content_neutralised");
@@ -253,7 +254,7 @@ impl Connection {
             }
             Err(refused) => self.refuse(now, refused, text.len(), effects),
         };
-        effects.tape = Some(tape);
+        effects.reading = Some(reading);
         let verdict = self.watch(now, text.len(), duplicates, verdict, effects);
         probe.lap(ControlId::Anomaly);
         verdict
@@ -264,10 +265,11 @@ impl Connection {
         &mut self,
         now: Now,
         text: &'t str,
-        tape: &'t mut Tape,
+        reading: &'t mut Reading,
         effects: &mut Effects,
         probe: &mut impl Probe,
     ) -> Result<Passed, Refused<'t>> {
+        let Reading { tape, plans } = reading;
         self.live(now, text)?;
         probe.lap(ControlId::Liveness);
 
@@ -294,8 +296,12 @@ impl Connection {
             self.pause(now, over.wait.min(PAUSE_MAX), effects);
         }
         let document = document?;
-        let envelope = envelope::read(document)
-            .map_err(|fault| Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id))?;
+        let plan = plans.of(document);
+        let envelope = match plan.and_then(|plan| envelope::read_at(document, plan.places())) {
+            Some(envelope) => envelope,
+            None => envelope::read(document)
+                .map_err(|fault| Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id))?,
+        };
         probe.lap(ControlId::Scan);
 
         self.discarded(now, &envelope, text.len())?;
@@ -329,7 +335,7 @@ impl Connection {
         }
         probe.lap(ControlId::Csrf);
 
-        let Some((number, message)) = self.judged.policy.message(envelope.kind) else {
+        let Some((number, message)) = self.judged.policy.message_near(plan.map(Plan::likely), envelope.kind) else {
             return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", id));
         };
         if !session.permissions.allow(number) {
@@ -352,11 +358,18 @@ impl Connection {
         }
         probe.lap(ControlId::RateType);
 
-        if let Err(reason) = schema::inspect(message, document, envelope.payload) {
-            if !self.judged.policy.shadows(ControlId::Schema) {
-                return Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, reason, id).of(envelope.kind));
+        if !plan.is_some_and(|plan| plan.fits(&self.judged.policy, number, document)) {
+            match schema::inspect(message, document, envelope.payload) {
+                Ok(()) => plans.learn(&self.judged.policy, number, document, &envelope),
+                Err(reason) if self.judged.policy.shadows(ControlId::Schema) => {
+                    effects.passed_in_shadow(ControlId::Schema, reason);
+                }
+                Err(reason) => {
+                    return Err(
+                        Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, reason, id).of(envelope.kind)
+                    );
+                }
             }
-            effects.passed_in_shadow(ControlId::Schema, reason);
         }
         probe.lap(ControlId::Schema);
 

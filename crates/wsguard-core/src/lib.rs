@@ -17,6 +17,7 @@ pub mod handshake;
 pub mod in_force;
 pub mod json;
 pub mod markup;
+mod plan;
 pub mod policy;
 pub mod probe;
 pub mod schema;

@@ -7,7 +7,7 @@
 
 use wsguard_protocol::limits::{ID_CHARS_MAX, ID_INTEGER_MAX, TYPE_BYTES_MAX};
 
-use crate::json::{Document, Kind, Value, key_print};
+use crate::json::{Document, Kind, NodeId, Value, key_print};
 
 /// The envelope, borrowed from the scanned text.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,43 @@ const TYPE: u32 = key_print(b"type");
 const ID: u32 = key_print(b"id");
 const CSRF_TOKEN: u32 = key_print(b"csrfToken");
 const PAYLOAD: u32 = key_print(b"payload");
+
+/// Where the members of an envelope stand in messages that are built alike.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    kind: NodeId,
+    id: Option<NodeId>,
+    csrf_token: Option<NodeId>,
+    payload: Option<NodeId>,
+}
+
+impl Places {
+    /// The places in `document`, whose envelope is good.
+    pub(crate) fn of(document: Document<'_>) -> Option<Self> {
+        let place = |name| document.root().get(name).map(Value::id);
+        let (id, csrf_token, payload) = (place("id"), place("csrfToken"), place("payload"));
+        Some(Self { kind: place("type")?, id, csrf_token, payload })
+    }
+}
+
+/// Reads the envelope of a document that is built like the one that `places` are of; `None` where it is not as good.
+#[inline]
+pub(crate) fn read_at<'a>(document: Document<'a>, places: &Places) -> Option<Envelope<'a>> {
+    let kind = document.value(places.kind).and_then(Value::as_plain_str).filter(|kind| kind_is_good(kind))?;
+    let id = match places.id {
+        Some(id) => Some(document.value(id).filter(|id| id_is_good(*id))?),
+        None => None,
+    };
+    let csrf_token = match places.csrf_token {
+        Some(token) => Some(document.value(token).and_then(Value::as_plain_str)?),
+        None => None,
+    };
+    let payload = match places.payload {
+        Some(payload) => Some(document.value(payload)?),
+        None => None,
+    };
+    Some(Envelope { kind, id, csrf_token, payload })
+}
 
 /// Reads the envelope of a document.
 pub fn read(document: Document<'_>) -> Result<Envelope<'_>, EnvelopeFault<'_>> {
@@ -64,12 +101,28 @@ pub fn read(document: Document<'_>) -> Result<Envelope<'_>, EnvelopeFault<'_>> {
     }
     let kind = kind
         .and_then(Value::as_plain_str)
-        .filter(|kind| (1..=TYPE_BYTES_MAX).contains(&kind.len()))
+        .filter(|kind| kind_is_good(kind))
         .ok_or(EnvelopeFault { reason: "type_invalid", id })?;
     Ok(Envelope { kind, id, csrf_token, payload })
 }
 
+#[inline]
+fn kind_is_good(kind: &str) -> bool {
+    (1..=TYPE_BYTES_MAX).contains(&kind.len())
+}
+
+#[inline]
 fn id_is_good(value: Value<'_>) -> bool {
+    // A character takes at least one byte.
+    if value.is_string() && (1..=ID_CHARS_MAX).contains(&value.content().len()) {
+        true
+    } else {
+        id_is_good_by_count(value)
+    }
+}
+
+#[inline(never)]
+fn id_is_good_by_count(value: Value<'_>) -> bool {
     if value.is_string() {
         let mut chars = value.chars();
         let within = chars.by_ref().take(ID_CHARS_MAX).count();

@@ -8,7 +8,7 @@ use crate::control::order::Order;
 use crate::control::penalty::{Answer, ERROR_EVERY, Payer, Rung, Standing, Step, Weight, never_limited};
 use crate::control::rate::Mode;
 use crate::effect::Effects;
-use crate::json::Value;
+use crate::json::{Value, canonical_text};
 use crate::time::{Millis, Now, Tick};
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
 
@@ -165,7 +165,7 @@ impl Connection {
             refusal.reason.detail = Some(format!("{untold} more since the last that was told").into());
         }
         let reference = self.cx.reference();
-        let id = id.map(reply::json_text);
+        let id = id.map(canonical_text);
         reply::write_error(&mut effects.out, id.as_deref(), &refusal, reference.as_str());
         let mut record = self.about("message_refused");
         record.refusal = Some((*refusal).clone());

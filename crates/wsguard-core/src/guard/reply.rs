@@ -130,12 +130,6 @@ pub(super) fn write_auth(out: &mut Vec<u8>, kind: &str, expires_at: UnixMs) {
     });
 }
 
-pub(super) fn json_text(value: Value<'_>) -> String {
-    let mut text = Vec::new();
-    json::write_canonical(value, &mut text);
-    String::from_utf8(text).unwrap_or_default()
-}
-
 pub(super) fn write_error(out: &mut Vec<u8>, id: Option<&str>, refusal: &Refusal, reference: &str) {
     frame_into(out, 124, |out| {
         out.extend_from_slice(br#"{"type":"error""#);

@@ -27,6 +27,13 @@ pub fn write_canonical_with<T: AsRef<str>>(value: Value<'_>, replacements: &[(No
     Writer { replacements: replacements.get(from..).unwrap_or_default(), out }.value(value);
 }
 
+/// The canonical form of `value`.
+pub(crate) fn canonical_text(value: Value<'_>) -> String {
+    let mut canonical = Canonical::default();
+    canonical.set::<&str>(value, &[]);
+    canonical.text
+}
+
 /// Appends `text` as a canonical JSON string, with its quotes.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     write_quoted(text, out);

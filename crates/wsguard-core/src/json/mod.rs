@@ -41,6 +41,7 @@ pub use string::Unescaped;
 pub use tape::{NodeId, Tape};
 pub use value::{Document, Items, Kind, Member, Members, Value};
 
-pub(crate) use canonical::Canonical;
+pub(crate) use canonical::{Canonical, canonical_text};
+pub(crate) use recall::SHAPES;
 pub(crate) use string::key_print;
-pub(crate) use tape::{ESCAPED, Node, Tag};
+pub(crate) use tape::{ESCAPED, Node, Shape, Tag};

@@ -10,10 +10,10 @@
 use super::limits::ScanLimits;
 use super::scan::{long, narrow};
 use super::string::{self, Matcher, WINDOW};
-use super::tape::{Counters, INTEGER, Node, Tag, Tape};
+use super::tape::{Counters, INTEGER, Node, Shape, Tag, Tape};
 
 /// Skeletons that a tape remembers, by how their texts begin. 8: the few shapes that the peers of one thread send mostly.
-const SKELETONS: usize = 8;
+pub(crate) const SHAPES: usize = 8;
 /// Values that are read, at most; one less than a power of two. 31: a flat message; larger ones cost much more than their structure.
 const VALUES_MAX: usize = 31;
 /// Nodes, at most: 6 KiB a skeleton.
@@ -36,6 +36,7 @@ type Moves = [u32; VALUES_MAX + 1];
 pub(super) struct Skeleton {
     /// `None`: nothing is remembered.
     limits: Option<ScanLimits>,
+    shape: Option<Shape>,
     misses: u8,
     steps: Vec<Step>,
     nodes: Vec<Placed>,
@@ -69,7 +70,7 @@ struct Placed {
 }
 
 /// The skeletons of a tape.
-pub(super) type Memory = [Skeleton; SKELETONS];
+pub(super) type Memory = [Skeleton; SHAPES];
 
 /// The place in [`Memory`] of texts that begin like `bytes`; `None` for a text too short to be worth it.
 #[inline]
@@ -77,7 +78,7 @@ fn place_of(bytes: &[u8]) -> Option<usize> {
     let beginning = bytes.first_chunk::<BEGINNING_BYTES>()?;
     let (first, last) = (beginning.first_chunk()?, beginning.last_chunk()?);
     let last = u32::from_le_bytes(*last).wrapping_mul(0x9e37_79b9);
-    Some(((string::word_print(u128::from_le_bytes(*first)) ^ last) >> 16) as usize & (SKELETONS - 1))
+    Some(((string::word_print(u128::from_le_bytes(*first)) ^ last) >> 16) as usize & (SHAPES - 1))
 }
 
 /// Fills `tape` from `text` if it is built like one that is remembered. Otherwise the tape holds nothing of use.
@@ -86,14 +87,21 @@ pub(super) fn recall(text: &str, limits: &ScanLimits, tape: &mut Tape) -> bool {
     let Some(place) = place_of(text.as_bytes()).filter(|_| u32::try_from(text.len()).is_ok()) else {
         return false;
     };
-    let Tape { memory, nodes, counters, .. } = tape;
+    let Tape { memory, nodes, counters, shape, rewrite_to, .. } = tape;
     let Some(skeleton) = memory.as_deref_mut().and_then(|memory| memory.get_mut(place)) else {
         return false;
     };
-    let recalled =
-        skeleton.limits.as_ref() == Some(limits) && skeleton.read(text.as_bytes(), limits, nodes, counters).is_some();
-    skeleton.misses = if recalled { 0 } else { skeleton.misses.saturating_add(1) };
-    recalled
+    let (before, mut moves) = (shape.take(), [0; VALUES_MAX + 1]);
+    (*counters, *rewrite_to) = (Counters::default(), 0);
+    if skeleton.limits.as_ref() == Some(limits)
+        && skeleton.read(text.as_bytes(), limits, counters, &mut moves).is_some()
+    {
+        skeleton.place(&moves, nodes, before.is_some() && before == skeleton.shape);
+        (*shape, skeleton.misses) = (skeleton.shape, 0);
+    } else {
+        skeleton.misses = skeleton.misses.saturating_add(1);
+    }
+    shape.is_some()
 }
 
 /// Remembers how `text` is built, which passed the scan onto `tape`.
@@ -109,6 +117,7 @@ pub(super) fn remember(text: &str, limits: &ScanLimits, tape: &mut Tape) {
     if let Some(skeleton) = memory.get_mut(place).filter(|skeleton| skeleton.gives_way()) {
         let built = skeleton.build(text.as_bytes(), nodes);
         (skeleton.limits, skeleton.misses) = (built.map(|()| *limits), 0);
+        skeleton.shape = Some(Shape::new(place));
     }
 }
 
@@ -160,8 +169,7 @@ impl Skeleton {
     }
 
     /// Reads a text that is built like this; `None` at the first difference.
-    fn read(&self, bytes: &[u8], limits: &ScanLimits, nodes: &mut Vec<Node>, counters: &mut Counters) -> Option<()> {
-        let mut moves: Moves = [0; VALUES_MAX + 1];
+    fn read(&self, bytes: &[u8], limits: &ScanLimits, counters: &mut Counters, moves: &mut Moves) -> Option<()> {
         let (mut rest, mut value) = (bytes, 0_usize);
         for step in &self.steps {
             rest = step.fixed.behind(rest)?;
@@ -175,16 +183,20 @@ impl Skeleton {
             value = value.wrapping_add(1);
             *moves.get_mut(value)? = narrow(end).wrapping_sub(step.behind);
         }
-        if !rest.is_empty() {
-            return None;
-        }
+        rest.is_empty().then_some(())
+    }
+
+    /// Writes the nodes of a text that was read with `moves`. `is_there`: those of another text like it stand in `nodes`.
+    fn place(&self, moves: &Moves, nodes: &mut Vec<Node>, is_there: bool) {
         let by = |values: u8| moves.get(usize::from(values) & VALUES_MAX).copied().unwrap_or_default();
-        nodes.extend(self.nodes.iter().map(|Placed { node, begins, ends }| Node {
-            start: node.start.wrapping_add(by(*begins)),
-            end: node.end.wrapping_add(by(*ends)),
-            ..*node
-        }));
-        Some(())
+        if !is_there {
+            nodes.clear();
+            nodes.extend(self.nodes.iter().map(|placed| placed.node));
+        }
+        for (node, placed) in nodes.iter_mut().zip(&self.nodes) {
+            node.start = placed.node.start.wrapping_add(by(placed.begins));
+            node.end = placed.node.end.wrapping_add(by(placed.ends));
+        }
     }
 }
 
@@ -232,7 +244,7 @@ mod tests {
         Ok(format!("{:?} {:?}", tape.nodes, tape.counters))
     }
 
-    const SHAPES: [&str; 5] = [
+    const TEXTS: [&str; 5] = [
         r#"{"type":"chat","csrfToken":"0123456789012345678901","payload":{"message":"hello there","room":"lobby"}}"#,
         r#"{"type":"chat","id":17,"payload":{"a":[1,"x",{"b":null}],"c":{},"d":[]},"csrfToken":"t"}"#,
         r#"{"type":"move","payload":[[0,1],[22,333],{"x":-1,"y":2.5,"at":1700000000000}]}"#,
@@ -269,9 +281,9 @@ mod tests {
     fn a_recalled_text_is_read_as_the_scan_reads_it() {
         let mut recalled = 0;
         for limits in [ScanLimits::default(), ScanLimits { number_bytes: 8, nodes: 20, ..ScanLimits::default() }] {
-            for shape in SHAPES {
+            for known in TEXTS {
                 let mut tape = Tape::new();
-                if outcome(shape, &limits, &mut tape).is_err() {
+                if outcome(known, &limits, &mut tape).is_err() {
                     continue;
                 }
                 let spans: Vec<(usize, usize)> = tape
@@ -282,7 +294,7 @@ mod tests {
                     .collect();
                 for (start, end) in spans {
                     for value in VALUES {
-                        let text = format!("{}{value}{}", shape.split_at(start).0, shape.split_at(end).1);
+                        let text = format!("{}{value}{}", known.split_at(start).0, known.split_at(end).1);
                         let want = outcome(&text, &limits, &mut Tape::new());
                         tape.clear();
                         recalled += u32::from(recall(&text, &limits, &mut tape));
@@ -297,13 +309,13 @@ mod tests {
     #[test]
     fn every_cut_and_every_changed_byte_is_noticed() {
         let limits = ScanLimits::default();
-        for shape in SHAPES {
+        for known in TEXTS {
             let mut tape = Tape::new();
-            outcome(shape, &limits, &mut tape).unwrap();
-            for at in 0..shape.len() {
-                let (head, tail) = shape.split_at(at);
-                let behind = shape.split_at(at + 1).1;
-                let mut texts = vec![head.to_owned(), format!("{shape}{tail}")];
+            outcome(known, &limits, &mut tape).unwrap();
+            for at in 0..known.len() {
+                let (head, tail) = known.split_at(at);
+                let behind = known.split_at(at + 1).1;
+                let mut texts = vec![head.to_owned(), format!("{known}{tail}")];
                 texts.extend(
                     ["\"", "{", "}", ",", ":", " ", "0", "a", "[", "]"].map(|byte| format!("{head}{byte}{behind}")),
                 );
@@ -318,9 +330,9 @@ mod tests {
     #[test]
     fn other_limits_are_other_texts() {
         let mut tape = Tape::new();
-        assert!(outcome(SHAPES[0], &ScanLimits::default(), &mut tape).is_ok());
+        assert!(outcome(TEXTS[0], &ScanLimits::default(), &mut tape).is_ok());
         let tight = ScanLimits { depth: 1, ..ScanLimits::default() };
-        assert!(outcome(SHAPES[0], &tight, &mut tape).is_err());
+        assert!(outcome(TEXTS[0], &tight, &mut tape).is_err());
     }
 
     #[test]

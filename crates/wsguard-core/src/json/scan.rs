@@ -28,7 +28,6 @@ const COMPARED_KEYS: usize = 8;
 /// # Specification
 /// RFC 8259; RFC 7493 (I-JSON) §2; OWASP ASVS 5.0 1.5.3
 pub fn scan<'a>(text: &'a str, limits: &ScanLimits, tape: &'a mut Tape) -> Result<Document<'a>, ScanError> {
-    tape.clear();
     if recall(text, limits, tape) {
         return Ok(Document::new(text, tape));
     }

@@ -1,5 +1,7 @@
 //! The tape: a JSON text as flat nodes in the order of the text.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// The place of a value or key on the tape. Ids grow in the order of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub(crate) u32);
@@ -64,6 +66,29 @@ impl Node {
     }
 }
 
+/// How a text is built that was read by recalling one like it: two texts of equal shape have the same bytes but for the
+/// content of strings and integers, and the same nodes but for where they begin and end. Their strings hold neither escapes
+/// nor markup, and their integers at most 15 digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// No two shapes of a process have the same.
+    serial: u64,
+    place: u8,
+}
+
+impl Shape {
+    /// Another shape than all before, at `place` of a tape's memory.
+    pub(super) fn new(place: usize) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { serial: NEXT.fetch_add(1, Ordering::Relaxed), place: u8::try_from(place).unwrap_or(u8::MAX) }
+    }
+
+    /// A number below [`SHAPES`]: of the shapes that a tape remembers, each has another.
+    pub(crate) fn place(self) -> usize {
+        usize::from(self.place)
+    }
+}
+
 /// The memory of a scan, used again from text to text. One per thread is enough.
 #[derive(Debug, Default)]
 pub struct Tape {
@@ -77,6 +102,8 @@ pub struct Tape {
     pub(super) memory: Option<Box<super::recall::Memory>>,
     /// Behind the last byte that the canonical form would not keep.
     pub(super) rewrite_to: usize,
+    /// Of the nodes, where they are those of a recalled text.
+    pub(super) shape: Option<Shape>,
 }
 
 /// What the scanner counted, so that a clean text costs the controls behind it nothing.
@@ -107,6 +134,7 @@ impl Tape {
 
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
+        self.shape = None;
         self.counters = Counters::default();
         self.rewrite_to = 0;
     }

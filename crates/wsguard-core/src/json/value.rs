@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::string::{self, Unescaped};
-use super::tape::{ESCAPED, INTEGER, KEY, MARKUP, Node, NodeId, REWRITE, Tag, Tape, WIDE};
+use super::tape::{ESCAPED, INTEGER, KEY, MARKUP, Node, NodeId, REWRITE, Shape, Tag, Tape, WIDE};
 
 /// A text that passed the scanner, with its tape.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,18 @@ impl<'a> Document<'a> {
     /// The value or key at `id`; `None` when `id` is of another document.
     pub fn value(self, id: NodeId) -> Option<Value<'a>> {
         (id.index() < self.tape.nodes.len()).then(|| Value::at(self.text, &self.tape.nodes, id.0))
+    }
+
+    /// Length of the content of the string at `id`.
+    #[inline]
+    pub(crate) fn bytes_of(self, id: NodeId) -> Option<u32> {
+        let node = self.tape.nodes.get(id.index()).filter(|node| node.tag == Tag::String)?;
+        Some(node.end.wrapping_sub(node.start))
+    }
+
+    /// How it is built, where it was read by recalling another.
+    pub(crate) const fn shape(self) -> Option<Shape> {
+        self.tape.shape
     }
 
     /// The scanned text, with the white space around its value.

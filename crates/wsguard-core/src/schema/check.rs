@@ -3,6 +3,7 @@
 use super::CompiledSchema;
 use super::equal::{all_differ, equal};
 use super::keyword::{Keyword, Violation};
+use super::leaves;
 use super::program::{
     AnyRule, ArrayRules, Dependent, Name, NumberRules, ObjectRules, Program, Rules, SchemaId, StringRules, types,
 };
@@ -329,12 +330,9 @@ fn is_integer(value: Value<'_>) -> bool {
     value.is_integer_text() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
-/// Whether the bytes of a string settle both limits of its length, as they mostly do: a code point takes 1 to 12 bytes of the
-/// text (`\ud83d\ude00`).
 #[inline]
 fn settles(rules: &StringRules, string: Node) -> bool {
-    let bytes = string.end.wrapping_sub(string.start);
-    bytes <= rules.max && (rules.min == 0 || (rules.min == 1 && bytes != 0) || bytes / 12 >= rules.min)
+    leaves::settles(rules.min, rules.max, string.end.wrapping_sub(string.start))
 }
 
 #[inline(never)]

@@ -34,12 +34,14 @@ mod equal;
 mod error;
 mod fallback;
 mod keyword;
+mod leaves;
 mod pattern;
 mod program;
 
 pub use content::ContentClass;
 pub use error::SchemaError;
 pub use keyword::{Keyword, Violation};
+pub(crate) use leaves::Leaf;
 
 use crate::json::{Document, NodeId, ScanLimits, Tape, Value};
 use fallback::Fallback;

@@ -1,0 +1,113 @@
+//! What was found out about messages that are built alike, so that the next of them is not searched again.
+//!
+//! A client sends the same few kinds of messages over and over. Where the scan recalled how a text is built
+//! ([`Shape`]), its envelope stands where it stood, its type is probably the same one, and of its schema only the lengths
+//! of strings are left to decide. Whatever does not hold is looked at as if nothing were known: a plan can only save time,
+//! never let anything pass.
+
+use std::sync::{Arc, Weak};
+
+use crate::control::envelope::{Envelope, Places};
+use crate::in_force::InForce;
+use crate::json::{Document, SHAPES, Shape, Tape};
+use crate::schema::Leaf;
+
+/// Messages of a shape that another plan would have fitted, until the plan is made anew for them.
+const MISSES_MAX: u8 = 3;
+
+/// What a thread reads messages with, one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) tape: Tape,
+    pub(crate) plans: Plans,
+}
+
+/// A plan for each shape that the tape remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Plans([Option<Plan>; SHAPES]);
+
+/// For messages of one shape and type under one policy.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    shape: Shape,
+    /// Weak: a policy that is no longer in force is not kept, and none that comes later has its address.
+    policy: Weak<InForce>,
+    number: u16,
+    places: Places,
+    /// `None`: more decides than the lengths of strings.
+    leaves: Option<Box<[Leaf]>>,
+    misses: u8,
+}
+
+impl Plans {
+    /// The plan for messages that are built like `document`.
+    #[inline]
+    pub(crate) fn of(&self, document: Document<'_>) -> Option<&Plan> {
+        let shape = document.shape()?;
+        self.0.get(shape.place())?.as_ref().filter(|plan| plan.shape == shape)
+    }
+
+    /// Plans for messages like this one, which is of type `number` and has passed its schema.
+    pub(crate) fn learn(
+        &mut self,
+        policy: &Arc<InForce>,
+        number: u16,
+        document: Document<'_>,
+        envelope: &Envelope<'_>,
+    ) {
+        let Some(shape) = document.shape() else {
+            return;
+        };
+        let Some(slot) = self.0.get_mut(shape.place()) else {
+            return;
+        };
+        if let Some(plan) = slot.as_mut().filter(|plan| plan.shape == shape) {
+            if plan.is_for(policy, number) {
+                return;
+            }
+            plan.misses = plan.misses.saturating_add(1);
+            if plan.misses < MISSES_MAX {
+                return;
+            }
+        }
+        let leaves = policy
+            .messages()
+            .get(usize::from(number))
+            .zip(envelope.payload)
+            .and_then(|(message, payload)| message.schema().leaves(payload));
+        *slot = Places::of(document).map(|places| Plan {
+            shape,
+            policy: Arc::downgrade(policy),
+            number,
+            places,
+            leaves,
+            misses: 0,
+        });
+    }
+}
+
+impl Plan {
+    /// Where the members of the envelope stand.
+    #[inline]
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The number that the type probably has.
+    #[inline]
+    pub(crate) fn likely(&self) -> u16 {
+        self.number
+    }
+
+    /// Whether a message of type `number`, of this shape, fits its schema for certain.
+    #[inline]
+    pub(crate) fn fits(&self, policy: &Arc<InForce>, number: u16, document: Document<'_>) -> bool {
+        self.is_for(policy, number)
+            && self.leaves.as_ref().is_some_and(|leaves| leaves.iter().all(|leaf| leaf.is_settled(document)))
+    }
+
+    #[inline]
+    fn is_for(&self, policy: &Arc<InForce>, number: u16) -> bool {
+        self.number == number && std::ptr::eq(self.policy.as_ptr(), Arc::as_ptr(policy))
+    }
+}
