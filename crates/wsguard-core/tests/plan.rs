@@ -1,6 +1,12 @@
 //! Messages that are built like earlier ones get the verdicts that they would get alone.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of a test fail it where something is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "the helpers of a test fail it where something is not as it should be"
+)]
 
 mod peer;
 

@@ -14,6 +14,9 @@ use wsguard::{Encoded, Handled, Handler, Outbox, OwnFrame, Peer};
 /// The room that every connection enters at its welcome, and where `chat` without a room goes.
 const LOBBY: &str = "lobby";
 
+/// Its name as JSON text.
+const LOBBY_QUOTED: &str = r#""lobby""#;
+
 /// Rooms that one session may be in. 32: more than a person follows, little enough to leave at once.
 pub const ROOMS_PER_SESSION_MAX: usize = 32;
 
@@ -39,14 +42,8 @@ impl Rooms {
         if rooms.len() >= ROOMS_MAX && !rooms.contains_key(name) {
             return None;
         }
-        let room = match rooms.get(name) {
-            Some(room) => Arc::clone(room),
-            None => {
-                let room = Arc::new(Room { name: name.into(), members: RwLock::default() });
-                rooms.insert(Arc::clone(&room.name), Arc::clone(&room));
-                room
-            }
-        };
+        let room = rooms.get(name).cloned().unwrap_or_else(|| Arc::new(Room::new(name)));
+        rooms.entry(Arc::clone(&room.name)).or_insert_with(|| Arc::clone(&room));
         room.write().insert(session, outbox.clone());
         Some(room)
     }
@@ -65,6 +62,10 @@ impl Rooms {
 }
 
 impl Room {
+    fn new(name: &str) -> Self {
+        Self { name: name.into(), members: RwLock::default() }
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<SessionId, Outbox>> {
         self.members.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,7 +130,10 @@ impl App {
         let Some(text) = payload.get("message") else {
             return Handled::Refused(ErrorCode::InvalidMessage, "chat_payload");
         };
-        let name = payload.get("room").map_or(LOBBY.into(), Value::to_text);
+        let room = payload.get("room");
+        let name = room.map_or(LOBBY.into(), Value::to_text);
+        // What passed is canonical: it is JSON text as it stands.
+        let quoted = room.map_or(LOBBY_QUOTED, Value::raw);
         let Some(room) = self.joined.iter().find(|joined| *joined.name == *name) else {
             return Handled::Refused(ErrorCode::Forbidden, "room_not_joined");
         };
@@ -138,14 +142,14 @@ impl App {
             out.extend_from_slice(br#"{"from":"#);
             out.extend_from_slice(&self.from);
             out.extend_from_slice(br#","room":"#);
-            write_string(&name, out);
+            out.extend_from_slice(quoted.as_bytes());
             out.extend_from_slice(br#","message":"#);
             out.extend_from_slice(text.as_bytes());
             out.extend_from_slice(br#","at":"#);
             write_number(out, at.0);
             out.push(b'}');
         };
-        let expected = [self.from.len(), name.len(), text.len(), 56].into_iter().fold(0, usize::saturating_add);
+        let expected = [self.from.len(), quoted.len(), text.len(), 54].into_iter().fold(0, usize::saturating_add);
         let members = room.read();
         if members.len() <= 1 {
             peer.send_written(OwnFrame { kind: "chat", room: Some(&name), expected }, write);

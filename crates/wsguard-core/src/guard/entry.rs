@@ -200,8 +200,7 @@ impl Connection {
             session.announce(&self.cx, policy);
         }
         let token = session.resume_token(&self.cx, policy);
-        let claims = &session.identity.claims;
-        reply::write_welcome(&mut effects.out, now, id, claims, &session.csrf, policy, token.as_deref(), false);
+        reply::write_welcome(&mut effects.out, now, &session, policy, token.as_deref(), false);
         self.phase = Phase::Open(session);
         self.take_standing_up(now);
         self.record("session_opened", effects);

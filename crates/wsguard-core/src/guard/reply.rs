@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 
+use super::Session;
 use crate::control::csrf::Csrf;
 use crate::control::delivery::Encoded;
-use crate::control::session::SessionId;
 use crate::effect::{frame_into, write_number};
 use crate::json::{self, Value};
 use crate::policy::Policy;
 use crate::time::{Now, UnixMs};
-use crate::token::Claims;
 use crate::verdict::Refusal;
 
 /// The rest of an application frame after `{"seq":N`, the same for every receiver; `write` appends the payload.
@@ -40,17 +39,16 @@ pub(super) fn write_numbered(out: &mut Vec<u8>, seq: u64, expected: usize, write
 pub(super) fn write_welcome(
     out: &mut Vec<u8>,
     now: Now,
-    session: SessionId,
-    claims: &Claims,
-    csrf: &Csrf,
+    session: &Session,
     policy: &Policy,
     resume_token: Option<&str>,
     resumed: bool,
 ) {
+    let (claims, csrf) = (&session.identity.claims, &session.csrf);
     frame_into(out, 464, |out| {
         out.extend_from_slice(br#"{"type":"welcome","payload":{"session":""#);
         let mut hex = String::with_capacity(32);
-        let _ = write!(hex, "{session}");
+        let _ = write!(hex, "{}", session.id);
         out.extend_from_slice(hex.as_bytes());
         out.extend_from_slice(br#"","subject":"#);
         json::write_string(&claims.subject, out);

@@ -322,8 +322,7 @@ impl Connection {
             return Resumption::Refused;
         };
         let token = session.resume_token(&cx, &policy);
-        let Session { id, identity, csrf, .. } = &**session;
-        reply::write_welcome(&mut effects.out, now, *id, &identity.claims, csrf, &policy, token.as_deref(), true);
+        reply::write_welcome(&mut effects.out, now, session, &policy, token.as_deref(), true);
         let mut replayed = 0_usize;
         for kept in session.replay().into_iter().flat_map(Replay::frames) {
             reply::write_application(&mut effects.out, kept.seq, &kept.frame);

@@ -6,7 +6,7 @@
 //! script engines before ECMAScript 2019 end a line at them. `<` stays: the form is JSON, not safe inside a script element,
 //! whose page must encode for that place itself.
 
-use super::string::plain_end;
+use super::string::{WINDOW, plain_end};
 use super::tape::{ESCAPED, MARKUP, Node, NodeId, REWRITE, Tag};
 use super::value::Value;
 
@@ -227,7 +227,7 @@ impl<T: AsRef<str>, O: Out> Writer<'_, '_, T, O> {
 
 fn write_plain(text: &str, out: &mut impl Out) {
     // Nearly every text is its own canonical form and copied whole. 0xE2 begins U+2028 and U+2029, among others.
-    let plain = plain_end(text.as_bytes(), 0);
+    let plain = if text.len() < WINDOW { 0 } else { plain_end(text.as_bytes(), 0) };
     if text.bytes().skip(plain).all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\' | 0x7f | 0xe2)) {
         return out.text(text);
     }

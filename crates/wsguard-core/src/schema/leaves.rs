@@ -49,10 +49,9 @@ impl CompiledSchema {
 fn collect(program: &Program, id: SchemaId, value: Value<'_>, leaves: &mut Vec<Leaf>) -> Option<()> {
     let rules = program.rules(id).filter(|rules| rules.any.is_empty())?;
     match value.node().tag {
-        Tag::Null | Tag::False | Tag::True => {}
         Tag::Number if rules.number.is_some() => return None,
         Tag::Array if rules.array.is_some() => return None,
-        Tag::Number | Tag::Array => {}
+        Tag::Null | Tag::False | Tag::True | Tag::Number | Tag::Array => {}
         Tag::String => {
             if let Some(string) = &rules.string {
                 if string.pattern.is_some() {
