@@ -164,7 +164,7 @@ fn introduction(found: &Found, plan: &Plan, force: bool) -> String {
     }
     if let Some(install) = &plan.install {
         line("run", &install::sentence(&found.root, install, &plan.trial));
-        line("check", "the configuration, a start, a health check, a first audit");
+        line("check", "the configuration, a start, a health check, a first audit: half a minute");
     }
     if !plan.by_hand.is_empty() {
         let _ = write!(text, "\n{YELLOW}By hand, since it cannot be done safely:{YELLOW:#}");
@@ -217,6 +217,7 @@ fn steps(root: &Path, plan: &Plan, verbose: bool, transaction: &mut Transaction)
         output::note(format_args!("{} …", install::sentence(root, install, &plan.trial)));
         install::run(root, install, &plan.trial, transaction, verbose)?;
     }
+    output::note("looking at what was made: half a minute …");
     let subject = Subject { root, trial: &plan.trial, install: plan.install.as_ref(), transaction };
     verify::verify(&subject, |text| output::note(format_args!("{GREEN}good{GREEN:#}  {}", output::harmless(text))))?;
     Ok(())

@@ -255,9 +255,9 @@ fn audit_job(planner: &mut Planner<'_>, ci: Ci, words: &Words<'_>) -> Result<(),
     };
     let build = if words.is_server { "" } else { build };
     let start = if words.is_server {
-        "wsguard serve --dev".to_owned()
+        format!("wsguard serve --config wsguard.toml --listen 127.0.0.1:{} --admin 127.0.0.1:0", words.port)
     } else {
-        format!("WSGUARD_DEV=1 ./target/debug/{}", words.binary_name())
+        format!("./target/debug/{}", words.binary_name())
     };
     let text = super::template::fill(
         template,
