@@ -38,6 +38,7 @@ pub struct Request {
     body: String,
     receive_buffer: Option<usize>,
     tls: Option<Arc<ClientConfig>>,
+    kept: bool,
 }
 
 impl Request {
@@ -50,6 +51,7 @@ impl Request {
             body: String::new(),
             receive_buffer: None,
             tls: None,
+            kept: false,
         }
     }
 
@@ -123,6 +125,13 @@ impl Request {
         self
     }
 
+    /// For a server that may keep the connection: the body of its answer ends by its length.
+    #[must_use]
+    pub fn kept(mut self) -> Self {
+        self.kept = true;
+        self
+    }
+
     /// Sends the request and reads the head of the answer, and its body unless it is a 101.
     pub fn send(self) -> Response {
         let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None).unwrap();
@@ -167,8 +176,11 @@ impl Request {
         let peer = if status == 101 {
             Some(Peer { stream, socket, got: rest, csrf: String::new() })
         } else {
-            // The server serves one request a connection, so the body ends where the connection does.
-            while let Ok(count @ 1..) = stream.read(&mut chunk) {
+            // wsguard serves one request a connection, so the body ends where the connection does. Others may keep it.
+            let length = if self.kept { length_of(&head) } else { usize::MAX };
+            while rest.len() < length
+                && let Ok(count @ 1..) = stream.read(&mut chunk)
+            {
                 rest.extend_from_slice(&chunk[..count]);
             }
             got = rest;
@@ -183,6 +195,12 @@ impl Request {
         assert_eq!(response.status, 101, "{} {}", response.head, response.body);
         response.peer.unwrap()
     }
+}
+
+fn length_of(head: &str) -> usize {
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    let mut lengths = lines.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    lengths.next().and_then(|(_, value)| value.trim().parse().ok()).expect("a length")
 }
 
 /// What came back.

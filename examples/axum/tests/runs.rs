@@ -25,7 +25,7 @@ fn the_guard_stands_before_the_application() {
     ann.say("echo", 3, &json!(["not an object"]));
     assert_eq!(ann.expect("error")["code"], "invalid_message");
 
-    assert_eq!(Request::upgrade(program.address).bearer("bad").send().status, 401);
+    assert_eq!(Request::upgrade(program.address).bearer("bad").kept().send().status, 401);
     let foreign = Request::upgrade(program.address).bearer(token.trim()).header("Origin", "https://evil.example");
-    assert_eq!(foreign.send().status, 403);
+    assert_eq!(foreign.kept().send().status, 403);
 }

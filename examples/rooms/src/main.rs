@@ -2,11 +2,13 @@
 //! `moderator` may enter `staff` and `announce` to everybody.
 
 mod rooms;
+mod ticket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::{Router, routing::get};
+use axum::Router;
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -125,7 +127,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     let rooms = Arc::<Rooms>::default();
     let socket = async move |upgrade: GuardedUpgrade| upgrade.serve(Chat { rooms: Arc::clone(&rooms), session: None });
-    let app = Router::new().route("/ws", get(socket)).with_state(guard);
+    let app = Router::new().route("/ws", get(socket)).route("/ws/ticket", post(ticket::issue)).with_state(guard);
     let listener = TcpListener::bind(std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080")).await?;
     eprintln!("listening on {}", listener.local_addr()?);
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;

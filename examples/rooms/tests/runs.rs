@@ -60,3 +60,31 @@ fn rooms_are_for_their_members_and_announcements_for_moderators() {
     assert_eq!(ask(&mut bob, "leave", 7, &json!({"room": "tea"})), "ack");
     assert_eq!(ask(&mut bob, "say", 8, &json!({"room": "tea", "text": "still there?"})), "forbidden");
 }
+
+#[test]
+fn a_ticket_stands_for_its_token_once_and_for_its_page() {
+    let scratch = Scratch::new();
+    assert!(run(scratch.path(), &["keygen", "--out", "issuer.key"], &[]).status.success());
+    let program = Program::start(env!("CARGO_BIN_EXE_wsguard-example-rooms"), scratch.path());
+    let token = String::from_utf8(run(scratch.path(), &["token", "--key", "issuer.key", "--sub", "ann"], &[]).stdout);
+    let token = token.unwrap().trim().to_owned();
+    let page = "http://localhost:8080";
+    let ask = || Request::new(program.address, "POST", "/ws/ticket").kept();
+    let ticket = || {
+        let answer = ask().bearer(&token).header("Origin", page).send();
+        assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
+        answer.json()["ticket"].as_str().unwrap().to_owned()
+    };
+    let enter = |ticket: &str| Request::upgrade(program.address).target(&format!("/ws?ticket={ticket}")).kept();
+
+    let first = ticket();
+    let mut ann = enter(&first).header("Origin", page).open();
+    assert_eq!(ann.welcomed()["subject"], "ann");
+    assert_eq!(enter(&first).header("Origin", page).send().status, 401, "used");
+    assert_eq!(enter(&ticket()).send().status, 401, "of another page");
+
+    assert_eq!(ask().send().status, 401);
+    assert_eq!(ask().bearer("forged").send().status, 401);
+    assert_eq!(ask().bearer(&token).header("Origin", "https://evil.example").send().status, 403);
+    assert_eq!(ask().bearer(&token).set("Host", "evil.example").send().status, 403);
+}
