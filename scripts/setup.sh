@@ -35,3 +35,4 @@ if ! command -v valgrind >/dev/null; then
 fi
 testkit/peers/install.sh
 testkit/suites/install.sh
+testkit/documents/install.sh

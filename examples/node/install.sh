@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p vendor
 [ -d ../../packages/client/node_modules ] || npm ci --prefix ../../packages/client --silent --no-audit --no-fund
-tarball="$(cd ../../packages/client && npm pack --silent --pack-destination ../../examples/node/vendor)"
+here=$PWD
+tarball="$(cd ../../packages/client && npm pack --silent --pack-destination "$here/vendor")"
 mv "vendor/$tarball" vendor/wsguard-client.tgz
 # npm remembers a tarball by its name: what it has unpacked of an older one goes first.
 rm -rf node_modules/@wsguard

@@ -1,4 +1,4 @@
-//! The documents whose Rust is compiled: `cargo test --doc` reads them from here. `tests/snippets.rs` fails where one with
+//! The documents whose Rust is compiled: `cargo test --doc` reads them from here. `tests/snippets` fails where one with
 //! Rust in it is missing, and sees to the other languages.
 
 /// Includes a document for its examples.
@@ -13,4 +13,5 @@ macro_rules! documents {
 documents! {
     Readme: "README.md";
     Clients: "docs/clients.md";
+    Embedding: "docs/embedding.md";
 }

@@ -33,29 +33,24 @@ pub const TOKEN: &str = "test_token";
 /// The built binary; built once a test program.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--workspace",
-                "--bin",
-                "wsguard",
-                "-j2",
-                "--message-format=json-render-diagnostics",
-            ])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("run cargo");
-        assert!(output.status.success(), "build wsguard-cli");
-        // Where the binary lies depends on the target directory; cargo says.
-        String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-            .expect("cargo names the binary")
-    })
+    BINARY.get_or_init(|| built("wsguard"))
+}
+
+/// The binary `name` of the workspace, built as the tests are.
+pub fn built(name: &str) -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--workspace", "--bin", name, "-j2", "--message-format=json-render-diagnostics"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("run cargo");
+    assert!(output.status.success(), "build {name}");
+    // Where the binary lies depends on the target directory; cargo says.
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .expect("cargo names the binary")
 }
 
 /// A command of the binary, with none of this process's settings.
@@ -72,28 +67,42 @@ pub fn wsguard(directory: &Path) -> Command {
 
 /// A directory of its own, removed when dropped.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct Scratch {
+    root: PathBuf,
+    path: PathBuf,
+}
 
 impl Scratch {
     /// An empty directory.
     #[expect(clippy::new_without_default, reason = "it makes something outside of the program")]
     pub fn new() -> Self {
+        Self::at("")
+    }
+
+    /// An empty directory at `place` below one that is removed with it.
+    pub fn at(place: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("wsguard-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
+        let root = std::env::temp_dir().join(name);
+        let path = root.join(place);
         fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self { root, path }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// What is removed.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.root);
     }
 }
 

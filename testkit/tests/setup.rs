@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use testkit::world::{PATIENCE, wsguard};
+use testkit::world::{PATIENCE, binary, wsguard};
 
 /// A folder with a project and one with programs.
 struct Place {
@@ -39,7 +40,7 @@ impl Place {
         fs::write(path, text).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
+    fn command(&self, arguments: &[&str]) -> Command {
         let path = std::env::var("PATH").unwrap();
         let mut command = wsguard(&self.project());
         command.arg("setup").args(arguments).env("PATH", format!("{}:{path}", self.folder.join("bin").display()));
@@ -49,6 +50,14 @@ impl Place {
 
     fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
+    }
+
+    /// Applies what a dry run printed.
+    fn patch(&self, planned: &Output) {
+        let patch = self.folder.join("plan.diff");
+        fs::write(&patch, &planned.stdout).unwrap();
+        let git = Command::new("git").arg("apply").arg(&patch).current_dir(self.project()).output().unwrap();
+        assert!(git.status.success(), "{}", said(&git));
     }
 }
 
@@ -110,10 +119,7 @@ fn an_empty_folder_is_set_up_checked_and_then_left_alone() {
 
     // What was printed as a diff is what was made.
     let other = Place::new("patched", INSTALLS);
-    let patch = other.folder.join("plan.diff");
-    fs::write(&patch, &planned.stdout).unwrap();
-    let git = std::process::Command::new("git").arg("apply").arg(&patch).current_dir(other.project()).output().unwrap();
-    assert!(git.status.success(), "{}", said(&git));
+    other.patch(&planned);
     for (path, (bytes, _)) in everything(&other.project()) {
         assert_eq!(made.get(&path).map(|(made, _)| made), Some(&bytes), "{}", path.display());
     }
@@ -171,7 +177,7 @@ fn an_interrupted_run_takes_everything_back_and_ends_what_it_started() {
             std::thread::sleep(Duration::from_millis(20));
         };
         fs::remove_file(place.folder.join("npm.pid")).unwrap();
-        let kill = std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        let kill = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
         assert!(kill.success());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -193,7 +199,7 @@ fn a_run_that_was_killed_is_taken_back_by_the_next() {
     child.kill().unwrap();
     child.wait().unwrap();
     let npm = fs::read_to_string(place.folder.join("npm.pid")).unwrap();
-    let _ = std::process::Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", npm.trim())]).status();
+    let _ = Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", npm.trim())]).status();
     assert!(place.project().join(".wsguard-setup/journal").exists() && place.project().join("wsguard.toml").exists());
     fs::write(place.folder.join("bin/npm"), format!("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\n{INSTALLS}\n"))
         .unwrap();
@@ -202,6 +208,57 @@ fn a_run_that_was_killed_is_taken_back_by_the_next() {
     assert!(text.contains("what it had done was taken back"), "{text}");
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(place.project().join("client/node_modules").exists() && !place.project().join(".wsguard-setup").exists());
+}
+
+/// Python with what `testkit/suites/install.sh` has fetched.
+fn python(arguments: &[&str]) -> Output {
+    let packages = concat!(env!("CARGO_MANIFEST_DIR"), "/../.cache/suites/python");
+    assert!(Path::new(packages).exists(), "{packages} is missing: run `make setup`");
+    Command::new("python3").args(arguments).env("PYTHONPATH", packages).output().unwrap()
+}
+
+#[test]
+fn the_job_for_ci_is_valid_and_its_script_finds_the_server_good() {
+    for (name, path, schema, script) in [
+        (
+            "github",
+            ".github/workflows/websocket-audit.yml",
+            "vendor.github-workflows",
+            "['jobs']['audit']['steps'][3]['run']",
+        ),
+        ("gitlab", ".gitlab/websocket-audit.yml", "vendor.gitlab-ci", "['websocket-audit']['script'][-1]"),
+    ] {
+        let place = Place::new(&format!("ci-{name}"), INSTALLS);
+        if name == "gitlab" {
+            place.write(".gitlab-ci.yml", "stages: [test]\n");
+        }
+        place.patch(&place.run(&["--dry-run"]));
+        let file = place.project().join(path);
+        let file = file.to_str().unwrap();
+        let valid = python(&["-m", "check_jsonschema", "--builtin-schema", schema, file]);
+        assert!(valid.status.success(), "{name}: {}", said(&valid));
+
+        let read = format!(
+            "import sys; from ruamel.yaml import YAML; print(YAML(typ='safe').load(open(sys.argv[1])){script})"
+        );
+        let script = String::from_utf8(python(&["-c", &read, file]).stdout).unwrap();
+        assert!(script.contains("wsguard audit "), "{name}: {script}");
+        // As it stands, but for the port and how much is audited: the checks that depend on how the server is started.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let narrow = "wsguard audit --only AUTH-01,AUTH-03,AUTH-13,CSRF-01,IN-01 ";
+        let script = script.replace("3000", &port).replace("wsguard audit ", narrow);
+        let script =
+            script.replace("wsguard health ", "wsguard health --wait 0 --count 3 ").replace(" --wait 0 &&", " &&");
+        let path = format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let ran = Command::new("bash")
+            .args(["-e", "-o", "pipefail", "-c", &script])
+            .current_dir(place.project())
+            .env("PATH", path)
+            .output()
+            .unwrap();
+        assert_eq!(ran.status.code(), Some(0), "{name}: {}", said(&ran));
+        assert!(said(&ran).contains("5 passed, 0 failed"), "{name}: {}", said(&ran));
+    }
 }
 
 #[test]
