@@ -25,6 +25,11 @@ export function bytes(count: number): string {
   return count < 1_024 ? `${Math.round(count)} B` : `${Number((count / 1_024).toFixed(1))} KiB`;
 }
 
+/** What a size is told in: how many bytes that is, and the name behind the number. */
+export function unitOf(size: number): [number, string] {
+  return size >= 1_048_576 ? [1_048_576, " MiB"] : size >= 1_024 ? [1_024, " KiB"] : [1, " B"];
+}
+
 /** At most `max` characters of `value`, with its length when it was longer. */
 export function short(value: string, max: number): string {
   return value.length <= max ? value : `${value.slice(0, max)}… (${value.length} characters)`;

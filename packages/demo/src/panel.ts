@@ -1,7 +1,7 @@
 // The live panel: what the guard says about each message and about the session. Nothing here comes from page script.
 import { byId, h, s } from "./dom.ts";
 import type { Bucket, GuardEvent, LogRecord, SessionState } from "./events.ts";
-import { bytes, clock, countdown, micros } from "./format.ts";
+import { bytes, clock, countdown, micros, unitOf } from "./format.ts";
 import { Gauges } from "./gauges.ts";
 import { codeOf, controlOf, isRefusal, reasonOf, refOf, statusOf, type Records } from "./records.ts";
 import { story } from "./story.ts";
@@ -276,7 +276,9 @@ export class Panel {
     const share = Math.min(1, Math.max(0, bucket.used));
     shown.bar.style.transform = `scaleX(${share})`;
     shown.element.dataset["level"] = share > 0.95 ? "full" : share > 0.6 ? "high" : "low";
-    shown.value.textContent = `${amount(share * bucket.burst, bucket.unit)} of ${amount(bucket.burst, bucket.unit)}, +${amount(bucket.perSecond, bucket.unit)}/s`;
+    const [factor, unit] = bucket.unit === "bytes" ? unitOf(bucket.burst) : [1, ""];
+    const amount = (count: number): string => rounded(count / factor);
+    shown.value.textContent = `${amount(share * bucket.burst)} of ${amount(bucket.burst)}${unit}, +${amount(bucket.perSecond)}/s`;
   }
 
   #tick(): void {
@@ -316,8 +318,7 @@ function expandable(detail: HTMLElement, fill: () => Node[], children: Node[]): 
   return toggle;
 }
 
-const amount = (count: number, unit: string): string =>
-  unit === "bytes" ? bytes(count) : String(count >= 10 ? Math.round(count) : Number(count.toFixed(1)));
+const rounded = (count: number): string => String(count >= 10 ? Math.round(count) : Number(count.toFixed(1)));
 
 function nameOf(control: string): string {
   return CONTROLS[placeOf(control)]?.[1] ?? control;
