@@ -70,6 +70,8 @@ pub struct Outcome {
     pub evidence: Vec<String>,
     /// What would settle an `unknown`: `--token-b`.
     pub settle: Option<String>,
+    /// The check saw it twice by itself.
+    pub is_repeated: bool,
 }
 
 impl Outcome {
@@ -80,6 +82,7 @@ impl Outcome {
             severity: None,
             evidence: vec![evidence.into()],
             settle: None,
+            is_repeated: false,
         }
     }
 
@@ -124,6 +127,12 @@ impl Outcome {
     pub fn probable(mut self) -> Self {
         self.confidence = Confidence::Probable;
         self
+    }
+
+    /// Seen twice by the check itself.
+    pub(crate) fn twice(mut self) -> Self {
+        self.is_repeated = true;
+        self.and("seen twice")
     }
 
     /// From a fingerprint alone.

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
@@ -19,6 +19,7 @@ use crate::perf;
 use crate::probe::budget::{Budget, Limits};
 use crate::probe::entry::Entry;
 use crate::probe::link::Unreached;
+use crate::probe::session::Session;
 use crate::probe::{Probe, Shared, tls};
 use crate::report::{Report, Run};
 use crate::target::{Options, Target, TargetError};
@@ -41,7 +42,7 @@ const DEAR: [&str; 9] = [
 
 /// Checks that show credentials which are not good. Many targets count those, and forget them at the next good one: one
 /// of these checks at a time, and a look at the target's health after it.
-const GUESSING: [&str; 8] = [
+const GUESSING: [&str; 9] = [
     "WSA-AUTH-01",
     "WSA-AUTH-03",
     "WSA-AUTH-04",
@@ -50,7 +51,12 @@ const GUESSING: [&str; 8] = [
     "WSA-AUTH-07",
     "WSA-AUTH-08",
     "WSA-AUTH-14",
+    "WSA-DISC-05",
 ];
+
+/// Checks whose messages end programs that expect no such thing: the last, as long as there is time for that, so that a
+/// death leaves little open.
+const DEADLY: [&str; 6] = ["WSA-ERR-03", "WSA-ERR-05", "WSA-IN-01", "WSA-IN-05", "WSA-IN-07", "WSA-IN-11"];
 
 /// Checks that wait on servers that do nothing, and seldom otherwise.
 const SHORT: [&str; 4] = ["WSA-AUTH-09", "WSA-ERR-04", "WSA-PROTO-09", "WSA-RES-01"];
@@ -66,6 +72,19 @@ const WAIT_SECONDS: f64 = 68.0;
 
 /// What is kept for the checks that end the session, in seconds.
 const ENDING_SECONDS: f64 = 12.0;
+
+/// What is kept for the checks that provoke limits, in seconds, once the target has limited the audit: from then on
+/// connections are few, and what has not been asked by then is asked behind those checks.
+const PROVOKING_SECONDS: f64 = 50.0;
+
+/// Of that, for those that must not run beside the checks that wait, in seconds.
+const CROWDING_SECONDS: f64 = 19.0;
+
+/// From then on nothing that waits needs another handshake, in seconds.
+const DOORS_SECONDS: f64 = 74.0;
+
+/// Checks that provoke limits and touch nobody's open connection.
+const AT_THE_DOOR: [&str; 4] = ["WSA-RATE-02", "WSA-RATE-04", "WSA-RATE-05", "WSA-RATE-08"];
 
 /// Where the death of the target is reported.
 const SURVIVAL: &str = "WSA-ERR-05";
@@ -149,6 +168,7 @@ pub async fn audit(mut options: Options, progress: &dyn Progress) -> Result<Repo
         dead: None,
         untrusted,
         reserve: Duration::ZERO,
+        kept: Mutex::default(),
     };
     runner.run(&wanted, baseline.is_some()).await;
     let Runner { outcomes, dead, .. } = runner;
@@ -248,11 +268,13 @@ struct Runner<'a> {
     untrusted: Option<String>,
     /// Kept at the end of the run for checks that come last.
     reserve: Duration,
+    /// A good connection to a target that allows few of them, to be asked in place of a new one.
+    kept: Mutex<Option<Box<Session>>>,
 }
 
 impl Runner<'_> {
     async fn run(&mut self, wanted: &[&'static Check], has_baseline: bool) {
-        let mut ready = Vec::new();
+        let mut ready: Vec<&'static Check> = Vec::new();
         for check in wanted {
             match self.obstacle(check, has_baseline) {
                 Some(outcome) => self.finish(check, outcome),
@@ -265,6 +287,7 @@ impl Runner<'_> {
             Turn::Ending if has_own => Turn::Waiting,
             turn => turn,
         };
+        let (deadly, ready) = parted(ready, |check| DEADLY.contains(&check.meta.id));
         let of = |wanted: Turn| ready.iter().copied().filter(|check| turn(check) == wanted).collect::<Vec<_>>();
         let ending = of(Turn::Ending);
         if !ending.is_empty() {
@@ -272,11 +295,13 @@ impl Runner<'_> {
         }
         let mut waiting = Waiting { queue: of(Turn::Waiting).into(), running: JoinSet::new(), handles: Vec::new() };
         self.begin(&mut waiting).await;
-        let (dear, cheap) = of(Turn::Quiet).into_iter().partition::<Vec<_>, _>(|check| DEAR.contains(&check.meta.id));
-        for batch in batches(cheap) {
-            self.batch(&batch).await;
-            self.look_after(&mut waiting);
-        }
+        let is_dear = |check: &Check| DEAR.contains(&check.meta.id);
+        let (dear, cheap) = parted(of(Turn::Quiet), is_dear);
+        let (dear_alone, alone) = parted(of(Turn::Alone), is_dear);
+        let one_by_one = |checks: Vec<&'static Check>| checks.into_iter().map(|check| vec![check]);
+        let mut provoking = of(Turn::Provoking);
+        let mut queue: VecDeque<_> = batches(cheap).into();
+        self.work_off(&mut queue, &mut waiting, &mut provoking).await;
         // What rarely waits for long need not wait for a place.
         let (short, long): (Vec<_>, Vec<_>) = waiting.queue.drain(..).partition(|check| SHORT.contains(&check.meta.id));
         waiting.queue.extend(long);
@@ -286,33 +311,67 @@ impl Runner<'_> {
             }
         }
         // What weighs on the target one by one still costs less than what opens many connections.
-        let (dear_alone, alone) =
-            of(Turn::Alone).into_iter().partition::<Vec<_>, _>(|check| DEAR.contains(&check.meta.id));
-        let alone = alone.into_iter().map(|check| vec![check]);
-        for batch in alone.chain(batches(dear)).chain(dear_alone.into_iter().map(|check| vec![check])) {
-            self.batch(&batch).await;
-            self.look_after(&mut waiting);
+        let mut deadly: VecDeque<_> = one_by_one(deadly).collect();
+        if self.shared.budget.used().limited > 0 {
+            queue.append(&mut deadly);
         }
-        while let Some(done) = waiting.running.join_next().await {
-            if let Ok((check, outcome)) = done {
-                let outcome = self.too_late(outcome);
-                self.finish(check, outcome);
-            }
+        queue.extend(one_by_one(alone).chain(batches(dear)).chain(one_by_one(dear_alone)));
+        self.work_off(&mut queue, &mut waiting, &mut provoking).await;
+        // One or two wait longer than all others, and open nothing any more.
+        while self.shared.budget.elapsed() < self.shared.pace.seconds(DOORS_SECONDS) && self.join(&mut waiting).await {}
+        for check in provoking.extract_if(.., |check| AT_THE_DOOR.contains(&check.meta.id)).collect::<Vec<_>>() {
+            self.batch(&[check]).await;
         }
+        while self.join(&mut waiting).await {}
         for check in waiting.queue {
             let why = "the target allows so few connections at a time that there was no place for one that waits";
             self.finish(check, Outcome::unknown(why).settled_by(format!("--only {}", check.meta.id)));
         }
-        for turn in [Turn::Provoking, Turn::Last, Turn::Perilous] {
-            for check in of(turn) {
-                self.batch(&[check]).await;
-            }
+        drop(self.kept().take());
+        let is_hurried = self.is_short_of(CROWDING_SECONDS);
+        let is_in_handshake = self.shared.way.get().is_some_and(|way| way.placement.is_in_handshake());
+        // One of these sends messages alone and the other none.
+        let is_crowd = |check: &Check| ["WSA-RATE-01", "WSA-RATE-03"].contains(&check.meta.id);
+        let (both, one) = parted(provoking, |check| is_hurried && is_in_handshake && is_crowd(check));
+        let (locks, others) = parted(one, locks);
+        let (late, early) = parted(of(Turn::Perilous), |check| check.meta.intrusive);
+        let mut last: VecDeque<_> = if is_hurried {
+            let (informs, others) = parted(others, |check| check.meta.severity == Severity::Info);
+            one_by_one(early).chain([both]).chain(one_by_one([others, locks, informs].concat())).collect()
+        } else {
+            let (early, locks) = (one_by_one([others, early].concat()), one_by_one(locks));
+            [both].into_iter().chain(early).chain(deadly).chain(locks).collect()
+        };
+        last.extend(queue);
+        last.extend(one_by_one([of(Turn::Last), late].concat()));
+        for batch in last {
+            self.batch(&batch).await;
         }
         // The credential is gone afterwards: there is no health to look at, and nothing to be seen twice.
         self.reserve = Duration::ZERO;
         for (check, outcome) in self.at_once(&ending).await {
             let outcome = self.too_late(outcome);
             self.finish(check, outcome);
+        }
+    }
+
+    /// Runs batches one after the other. Of a target that limits the audit it leaves some for later, so that there is time
+    /// for the checks that provoke limits.
+    async fn work_off(
+        &mut self,
+        queue: &mut VecDeque<Vec<&'static Check>>,
+        waiting: &mut Waiting,
+        provoking: &mut Vec<&'static Check>,
+    ) {
+        while !queue.is_empty() && !self.is_short_of(CROWDING_SECONDS) {
+            let is_due = |check: &mut &Check| AT_THE_DOOR.contains(&check.meta.id);
+            let due = if self.is_short_of(PROVOKING_SECONDS) { provoking.extract_if(.., is_due).next() } else { None };
+            let mut batch = due.map_or_else(|| queue.pop_front().unwrap_or_default(), |check| vec![check]);
+            if self.shared.budget.used().limited > 0 {
+                spread(&mut batch, queue);
+            }
+            self.batch(&batch).await;
+            self.look_after(waiting);
         }
     }
 
@@ -346,11 +405,30 @@ impl Runner<'_> {
         }
     }
 
+    /// The target limits the audit, and no more than so many seconds are left.
+    fn is_short_of(&self, seconds: f64) -> bool {
+        let budget = &self.shared.budget;
+        budget.used().limited > 0 && budget.left() < self.shared.pace.seconds(seconds)
+    }
+
     fn wait_with(&self, waiting: &mut Waiting, check: &'static Check) {
         self.progress.started(check);
         let (probe, ends_at) = (self.probe(check), self.shared.budget.ends_at());
         let handle = waiting.running.spawn(in_time(probe, check, ends_at));
         waiting.handles.push((check, handle));
+    }
+
+    /// Takes the next that waited long enough. Whether there was one.
+    async fn join(&mut self, waiting: &mut Waiting) -> bool {
+        match waiting.running.join_next().await {
+            Some(Ok((check, outcome))) => {
+                let outcome = self.too_late(outcome);
+                self.finish(check, outcome);
+                true
+            }
+            Some(Err(_)) => true,
+            None => false,
+        }
     }
 
     /// Takes what waited long enough, and lets others wait in its place.
@@ -402,6 +480,9 @@ impl Runner<'_> {
     /// Runs checks beside each other, looks at the target's health, and runs again what needs it: failures, to be
     /// sure, and what a limit of the target spoiled.
     async fn batch(&mut self, batch: &[&'static Check]) {
+        if batch.is_empty() {
+            return;
+        }
         if let Some(why) = self.dead.clone() {
             for check in batch {
                 self.finish(check, Outcome::unknown(why.clone()));
@@ -415,7 +496,7 @@ impl Runner<'_> {
         let again: Vec<&'static Check> = results
             .iter()
             .filter(|(_, outcome)| match outcome.status {
-                Status::Fail => true,
+                Status::Fail => !outcome.is_repeated,
                 Status::Unknown => was_limited,
                 _ => false,
             })
@@ -452,17 +533,27 @@ impl Runner<'_> {
         let ends_at = ends_at.checked_sub(self.reserve).unwrap_or(ends_at);
         for check in checks {
             self.progress.started(check);
-            running.spawn(in_time(self.probe(check), check, ends_at));
+            // What only reads what was said needs no time of its own.
+            let more = if check.meta.turn == Turn::Last { Duration::from_secs(1) } else { Duration::ZERO };
+            running.spawn(in_time(self.probe(check), check, ends_at.checked_add(more).unwrap_or(ends_at)));
         }
         let mut results: Vec<_> = running.join_all().await;
         results.sort_by_key(|(check, _)| check.meta.id);
         results
     }
 
-    /// The good handshake again.
+    /// The good handshake again; where connections are few, and no check looked at who is let in, the good message again.
     async fn health(&mut self, after: &[&'static Check]) -> Health {
         let way = self.probe_way();
         if way.is_none() {
+            return Health::Good;
+        }
+        let is_alone = after.iter().all(|check| check.meta.turn == Turn::Alone);
+        let kept = self.kept().take_if(|_| is_alone);
+        if let Some(mut session) = kept
+            && session.still_serves().await
+        {
+            *self.kept() = Some(session);
             return Health::Good;
         }
         let probe = Probe::new(Arc::clone(&self.shared), "health");
@@ -471,7 +562,13 @@ impl Runner<'_> {
         for attempt in 0..3 {
             match probe.admit(&probe.request(), credential.as_deref()).await {
                 Entry::Open { session, .. } | Entry::Served { session, .. } => {
-                    session.close().await;
+                    let budget = &self.shared.budget;
+                    let is_asked = self.shared.way.get().is_some_and(|way| way.template.is_some());
+                    if is_alone && is_asked && budget.used().limited > 0 && budget.room() > ROOM_MIN {
+                        *self.kept() = Some(session);
+                    } else {
+                        session.close().await;
+                    }
                     return Health::Good;
                 }
                 // The budget's own pause comes before the next handshake.
@@ -493,6 +590,10 @@ impl Runner<'_> {
             Some(why) if !why.contains("used up") && !why.contains("again and again") => self.died(after, why),
             _ => Health::Refuses(how),
         }
+    }
+
+    fn kept(&mut self) -> &mut Option<Box<Session>> {
+        self.kept.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn probe_way(&self) -> Option<()> {
@@ -605,16 +706,26 @@ fn agreed(first: &Outcome, second: Outcome) -> Outcome {
     }
 }
 
+/// A target that locks out who guesses locks out the audit.
+fn locks(check: &Check) -> bool {
+    check.meta.turn == Turn::Provoking && check.meta.id.starts_with("WSA-AUTH")
+}
+
 /// What comes first among checks of one turn: what is grave and cheap.
 fn rank(check: &Check) -> impl Ord + use<> {
     let id = check.meta.id;
-    // A target that locks out who guesses locks out the audit.
-    let locks = check.meta.turn == Turn::Provoking && id.starts_with("WSA-AUTH");
+    // What is for information only provokes a limit last.
+    let informs = check.meta.turn == Turn::Provoking && check.meta.severity == Severity::Info;
     let by_severity = match check.meta.turn {
         Turn::Waiting | Turn::Quiet => Some(Reverse(check.meta.severity.max(Severity::Medium))),
         _ => None,
     };
-    (locks, DEAR.contains(&id), by_severity, id)
+    (informs, locks(check), DEAR.contains(&id), by_severity, id)
+}
+
+/// Those that fit, and the others.
+fn parted(checks: Vec<&'static Check>, fits: impl Fn(&Check) -> bool) -> (Vec<&'static Check>, Vec<&'static Check>) {
+    checks.into_iter().partition(|check| fits(check))
 }
 
 /// Groups of checks that run beside each other, in their order, with at most one that shows bad credentials in each.
@@ -637,6 +748,26 @@ fn batches(checks: Vec<&'static Check>) -> Vec<Vec<&'static Check>> {
         rest = left;
     }
     batches
+}
+
+/// A batch for a target that limits the audit: larger, for fewer looks at its health, but still with one behind all that
+/// shows bad credentials; and one check alone of those that open many connections, so that the time is kept.
+fn spread(batch: &mut Vec<&'static Check>, queue: &mut VecDeque<Vec<&'static Check>>) {
+    if batch.len() > 1 && batch.iter().all(|check| DEAR.contains(&check.meta.id)) {
+        for check in batch.drain(1..).rev() {
+            queue.push_front(vec![check]);
+        }
+        return;
+    }
+    let is_light =
+        |batch: &[&Check]| batch.iter().all(|check| check.meta.turn == Turn::Quiet && !DEAR.contains(&check.meta.id));
+    let guesses = |batch: &[&Check]| batch.iter().filter(|check| GUESSING.contains(&check.meta.id)).count();
+    if is_light(batch)
+        && let Some(next) =
+            queue.pop_front_if(|next| is_light(next) && guesses(next).saturating_add(guesses(batch)) <= 1)
+    {
+        batch.extend(next);
+    }
 }
 
 /// Runs a check until the time is over.

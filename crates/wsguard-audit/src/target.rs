@@ -48,6 +48,12 @@ pub struct Options {
     pub login_url: Option<String>,
     /// What is posted there.
     pub login_data: Option<String>,
+    /// A login that fails: a message, or what is posted to `bad_login_url`. Holds `{user}` and `{password}`.
+    pub bad_login: Option<String>,
+    /// Where it is posted, if it is no message.
+    pub bad_login_url: Option<String>,
+    /// An account that exists, and is the auditor's own.
+    pub known_user: Option<String>,
     /// The message that resumes a session. Holds `{session}`: what the target called the session when it began.
     pub resume: Option<String>,
     /// A second address of this machine to come from, of the same network as the first.
@@ -94,6 +100,9 @@ impl Options {
             ticket_url: None,
             login_url: None,
             login_data: None,
+            bad_login: None,
+            bad_login_url: None,
+            known_user: None,
             resume: None,
             source_b: None,
             ca_pem: None,

@@ -32,6 +32,9 @@ pub(super) const META: Meta = Meta {
 
 const ATTEMPTS: u32 = 20;
 
+/// What the attempts take at most where nothing slows them down, in seconds.
+const GUESSING_SECONDS: f64 = 4.0;
+
 pub(super) async fn run(probe: &Probe) -> Outcome {
     let token = probe.options().token.clone().unwrap_or_default();
     let known = probe.shared().notes().burst;
@@ -41,19 +44,35 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             Stop::Nothing(outcome) => return outcome,
             Stop::Limited { number, .. } => {
                 rate::lockout(probe).await;
-                Burst { let_in: number.saturating_sub(1), is_limited: true }
+                let let_in = number.saturating_sub(1);
+                Burst { let_in, in_window: let_in, is_limited: true }
             }
             Stop::Free => {
                 probe.wait(11.0).await;
-                Burst { let_in: ATTEMPTS, is_limited: false }
+                Burst { let_in: ATTEMPTS, in_window: ATTEMPTS, is_limited: false }
             }
         },
     };
+    // What came shortly before counts towards a limit of handshakes as well: it should be little.
+    while burst.is_limited
+        && probe.recent() > burst.in_window / 4
+        && probe.budget().left() > probe.shared().pace.seconds(GUESSING_SECONDS)
+    {
+        probe.wait(0.5).await;
+    }
+    let before = probe.recent();
     match guess(probe, &token).await {
-        Guessed::Stopped { number, outcome } if burst.is_limited && number.saturating_add(1) >= burst.let_in => {
+        Guessed::Stopped { number, outcome }
+            if burst.is_limited && number.saturating_add(before).saturating_add(1) >= burst.in_window =>
+        {
+            if before > number {
+                return Outcome::unknown("a limit of handshakes may have stopped it as well as one of failures")
+                    .and_all(outcome.evidence)
+                    .settled_by("another run, later");
+            }
             Outcome::warn(format!(
                 "good handshakes are limited as well, after {}: guesses are slowed down, and failures not counted",
-                burst.let_in
+                burst.in_window
             ))
             .at(Severity::Low)
             .and_all(outcome.evidence)

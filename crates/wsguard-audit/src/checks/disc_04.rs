@@ -32,7 +32,8 @@ const PATHS: [&str; 6] =
 async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     let authority = probe.target().authority();
     let own = probe.target().path.split('?').next().unwrap_or_default().to_owned();
-    let ask = |path: &str| Request::upgrade(path, &authority).origin(&probe.target().origin());
+    let origin = probe.way().origin.clone().unwrap_or_else(|| probe.target().origin());
+    let ask = |path: &str| Request::upgrade(path, &authority).origin(&origin);
     let nowhere = format!("/{}", crate::probe::marker());
     let mut seen = Vec::new();
     for path in [nowhere.as_str()].into_iter().chain(PATHS.into_iter().filter(|path| *path != own)) {

@@ -2,10 +2,10 @@
 
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
+use crate::probe::Probe;
 use crate::probe::frame::Frame;
 use crate::probe::link::End;
 use crate::probe::socket::Event;
-use crate::probe::{Handshake, Probe};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,11 +26,9 @@ pub(super) const META: Meta = Meta {
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
-    let mut socket = match probe.handshake(&probe.request()).await {
-        Handshake::Opened(socket) => socket,
-        Handshake::Refused(response) | Handshake::Limited(response) => return Outcome::unknown(response.to_string()),
-        Handshake::Dropped(end) => return Outcome::unknown(end.to_string()),
-        Handshake::Unreached(why) => return Outcome::unknown(why.to_string()),
+    let mut socket = match probe.open().await {
+        Ok(socket) => socket,
+        Err(outcome) => return outcome,
     };
     if let Err(spent) = socket.send(&Frame::close(1000, "")).await {
         return Outcome::unknown(spent.to_string());

@@ -34,10 +34,11 @@ fn wrapped(dialect: Dialect, good: &str, malformed: &str) -> String {
     match dialect {
         Dialect::SocketIo(_) => {
             let event = good.split(['{', ',']).next().unwrap_or_default();
-            if event.contains('[') && !malformed.is_empty() {
-                format!("{},{malformed}]", event.trim_end_matches([',', ']']))
-            } else {
-                "42".to_owned()
+            match event.contains('[') {
+                // A packet of an event without data is allowed: nothing at all is not.
+                _ if malformed.is_empty() => String::new(),
+                true => format!("{},{malformed}]", event.trim_end_matches([',', ']'])),
+                false => format!("42{malformed}"),
             }
         }
         Dialect::EngineIo(_) => format!("4{malformed}"),
@@ -99,7 +100,8 @@ mod tests {
             (Dialect::SocketIo(4), event, r#"{"a":"#, r#"42["message",{"a":]"#),
             (Dialect::SocketIo(4), r#"42["echo","m"]"#, "{a:1}", r#"42["echo",{a:1}]"#),
             (Dialect::SocketIo(4), r#"42["ping"]"#, "}", r#"42["ping",}]"#),
-            (Dialect::SocketIo(4), event, "", "42"),
+            (Dialect::SocketIo(4), event, "", ""),
+            (Dialect::SocketIo(4), "42", "{a:1}", "42{a:1}"),
             (Dialect::EngineIo(4), r#"4{"type":"echo"}"#, "{a:1}", "4{a:1}"),
             (Dialect::Json, r#"{"type":"echo"}"#, "", ""),
         ] {

@@ -1,9 +1,10 @@
 //! Signs of life, and their absence.
 
+use super::idle::idle;
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
-use crate::probe::session::Session;
+use crate::probe::notes::Watched;
 use crate::probe::socket::Event;
 
 pub(super) const META: Meta = Meta {
@@ -17,7 +18,7 @@ pub(super) const META: Meta = Meta {
     since: "0.1.0",
     refs: Refs { cwe: &[404], asvs: &["13.2.6"], url: "https://www.rfc-editor.org/rfc/rfc6455#section-5.5.2" },
     what: "Opens two good connections and says nothing. One answers pings and the heartbeats of its language and counts \
-           them, the other answers nothing more. Both are watched for 65 s (with `--full` 10 min).",
+           them, the other answers nothing more. Both are watched for 65 s (with `--full` 15 and 10 min).",
     why: "A peer that lost its network says nothing any more: without a heartbeat its place, its memory and its presence \
           stay until the system gives up, for hours.",
     remedy: "Ping every 30 s or so, and close with 4408 when no answer came by the next.",
@@ -26,12 +27,11 @@ pub(super) const META: Meta = Meta {
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
-    let seconds = if probe.options().full { 600.0 } else { 65.0 };
-    let (living, dead) = match (probe.session().await, probe.session().await) {
+    let (living, dead) = tokio::join!(idle(probe), ignore(probe));
+    let (living, dead) = match (living, dead) {
         (Ok(living), Ok(dead)) => (living, dead),
         (Err(outcome), _) | (_, Err(outcome)) => return outcome,
     };
-    let (living, dead) = tokio::join!(watch(living, seconds), ignore(dead, seconds));
     let beats = match living.beats {
         0 => format!("no heartbeat in {:.0} s", living.age),
         count => format!("{count} heartbeats in {:.0} s", living.age),
@@ -44,7 +44,7 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     if is_limit(&living.end) || is_limit(&dead.end) {
         return Outcome::unknown(format!("{beats}; {removed}")).and("that is a limit");
     }
-    if dead.end == Event::Quiet && dead.age < seconds * 0.9 {
+    if dead.end == Event::Quiet && dead.age < seconds(probe) * 0.9 {
         return Outcome::unknown(format!("{beats}; the wait was cut short"));
     }
     match (living.beats > 0, dead.end != Event::Quiet) {
@@ -56,42 +56,16 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     }
 }
 
-/// How a connection fared.
-struct Watched {
-    end: Event,
-    age: f64,
-    /// Heartbeats that came.
-    beats: u32,
-}
-
-/// Answers what asks for a sign of life, and counts it.
-async fn watch(mut session: Session, seconds: f64) -> Watched {
-    let before = session.socket.age();
-    let shared = session.socket.shared();
-    let deadline = shared.later(shared.pace.seconds(seconds));
-    let mut news = 0_u32;
-    let end = loop {
-        match session.hear_until(deadline).await {
-            Event::Text(text) if is_beat(&text) => news = news.saturating_add(1),
-            event if event.is_end() || event == Event::Quiet => break event,
-            _ => {}
-        }
-    };
-    let beats = session.socket.pings.saturating_add(session.beats).saturating_add(news);
-    Watched { end, age: session.socket.age() - before, beats }
-}
-
 /// Reads and answers nothing.
-async fn ignore(mut session: Session, seconds: f64) -> Watched {
+async fn ignore(probe: &Probe) -> Result<Watched, Outcome> {
+    let mut session = probe.session().await?;
     let before = session.socket.age();
     session.socket.answers_pings = false;
-    let end = session.socket.until_end(seconds).await;
-    Watched { end, age: session.socket.age() - before, beats: 0 }
+    let end = session.socket.until_end(seconds(probe)).await;
+    Ok(Watched { end, age: session.socket.age() - before, beats: 0 })
 }
 
-/// A heartbeat that the language has no name for.
-fn is_beat(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    text.len() < 200
-        && ["\"ping\"", "heartbeat", "\"ka\"", "keepalive", "keep-alive"].iter().any(|word| lower.contains(word))
+/// How long the peer that answers nothing is watched, in seconds.
+fn seconds(probe: &Probe) -> f64 {
+    if probe.options().full { 600.0 } else { 65.0 }
 }

@@ -1,8 +1,8 @@
 //! Pings of the audit.
 
+use crate::probe::Probe;
 use crate::probe::frame::Frame;
 use crate::probe::socket::Event;
-use crate::probe::{Handshake, Probe};
 use tokio::time::Instant;
 
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
@@ -25,11 +25,9 @@ pub(super) const META: Meta = Meta {
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
-    let mut socket = match probe.handshake(&probe.request()).await {
-        Handshake::Opened(socket) => socket,
-        Handshake::Refused(response) | Handshake::Limited(response) => return Outcome::unknown(response.to_string()),
-        Handshake::Dropped(end) => return Outcome::unknown(end.to_string()),
-        Handshake::Unreached(why) => return Outcome::unknown(why.to_string()),
+    let mut socket = match probe.open().await {
+        Ok(socket) => socket,
+        Err(outcome) => return outcome,
     };
     let (mut good, mut bad, mut pongs) = (Vec::new(), Vec::new(), 0_usize);
     for size in [0_usize, 8, 125] {

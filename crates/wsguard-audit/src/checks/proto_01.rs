@@ -1,6 +1,7 @@
 //! The proof that the server read the key.
 
 use crate::check::{Category, Meta, Refs, Severity, Turn};
+use crate::discover::Placement;
 use crate::outcome::Outcome;
 use crate::probe::{Handshake, Probe};
 
@@ -23,7 +24,14 @@ pub(super) const META: Meta = Meta {
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
-    let request = probe.request();
+    let way = probe.way();
+    // A target that answers no handshake as it should has no good one: then the credential goes where most want it.
+    let request = match &probe.options().token {
+        Some(token) if way.baseline.is_none() && way.placement == Placement::None => {
+            probe.request_with(&Placement::Bearer, token)
+        }
+        _ => probe.request(),
+    };
     let mut incomplete = None;
     for request in [request.clone(), request.anew()] {
         match probe.handshake(&request).await {

@@ -72,8 +72,9 @@ pub(super) async fn burst(probe: &Probe, most: u32, source: Option<IpAddr>) -> S
             }
             Door::Out { shown, is_told } => {
                 let let_in = number.saturating_sub(1);
+                let in_window = probe.recent().saturating_sub(1).max(let_in);
                 let mut notes = probe.shared().notes();
-                notes.burst = Some(Burst { let_in, is_limited: true });
+                notes.burst = Some(Burst { let_in, in_window, is_limited: true });
                 if notes.lockouts.is_empty() {
                     notes.signal(format!("handshake {number}: {shown}"), is_told);
                 }
@@ -84,7 +85,7 @@ pub(super) async fn burst(probe: &Probe, most: u32, source: Option<IpAddr>) -> S
     }
     let mut notes = probe.shared().notes();
     if notes.burst.is_none_or(|burst| !burst.is_limited && burst.let_in < most) {
-        notes.burst = Some(Burst { let_in: most, is_limited: false });
+        notes.burst = Some(Burst { let_in: most, in_window: most, is_limited: false });
     }
     Stop::Free
 }

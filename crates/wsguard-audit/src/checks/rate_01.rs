@@ -1,5 +1,7 @@
 //! Many messages at once.
 
+use tokio::time::Instant;
+
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
@@ -44,7 +46,8 @@ pub(super) async fn flood(probe: &Probe) -> Outcome {
     };
     let began = session.socket.age();
     for number in 1..=messages {
-        match session.ask().await {
+        let Some(message) = session.message() else { return Outcome::unknown("no message that the target answers") };
+        match session.ask_at_once(&message.text.clone(), &message).await {
             Answer::Served(_) => {}
             Answer::Limited(text) => return met(number, &crate::probe::shortened(&text), true),
             Answer::Ended(end @ Event::Close { code: Some(1008 | 1013 | 4000..=4999), .. }) => {
@@ -70,15 +73,23 @@ pub(super) async fn flood(probe: &Probe) -> Outcome {
 
 /// Dropping without a word is a limit if it ends.
 async fn dropped(probe: &Probe, number: u32) -> Outcome {
-    probe.wait(11.0).await;
-    let serves = match probe.session().await {
-        Ok(mut session) => session.still_serves().await,
+    let mut session = match probe.session().await {
+        Ok(session) => session,
         Err(outcome) => return outcome,
     };
-    if serves {
-        probe.shared().notes().signal(format!("message {number}: no answer, and no word of a limit"), false);
-        Outcome::pass(format!("message {number} is not answered; after a rest the next one is")).probable()
-    } else {
-        Outcome::unknown(format!("message {number} is not answered, and none after a rest either"))
+    let since = Instant::now();
+    loop {
+        if session.still_serves().await {
+            probe.shared().notes().signal(format!("message {number}: no answer, and no word of a limit"), false);
+            let seconds = probe.in_seconds(since.elapsed());
+            let seen = format!("message {number} is not answered; {seconds:.0} s later the next one is");
+            return Outcome::pass(seen).probable();
+        }
+        if probe.in_seconds(since.elapsed()) > WINDOW {
+            return Outcome::unknown(format!("message {number} is not answered, and none after {WINDOW} s either"));
+        }
     }
 }
+
+/// How long a window of a limit lasts that nobody told, and a little more, in seconds.
+const WINDOW: f64 = 11.0;

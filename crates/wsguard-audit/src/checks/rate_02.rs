@@ -1,8 +1,9 @@
 //! Many handshakes at once.
 
 use super::rate::{HANDSHAKES, Stop, burst, lockout};
+use super::rate_04;
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Status};
 use crate::probe::Probe;
 
 pub(super) const META: Meta = Meta {
@@ -30,6 +31,12 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         Stop::Nothing(outcome) => outcome,
         Stop::Limited { number, shown } => {
             let seen = format!("handshake {number}: {shown}");
+            // Another check has its question at the limit, and need not go there again.
+            if probe.options().wants("WSA-RATE-04") {
+                let limit = format!("limited at handshake {number} ({shown})");
+                let forwarded = rate_04::at_the_limit(probe, &limit).await;
+                probe.shared().notes().forwarded = (forwarded.status != Status::Unknown).then_some(forwarded);
+            }
             match lockout(probe).await {
                 Some(seconds) => {
                     let outcome = Outcome::pass(&seen).and(format!("let in again after {seconds:.0} s"));

@@ -41,7 +41,16 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     let deadline = shared.patience(5.0);
     loop {
         match session.socket.next_until(deadline).await {
-            Event::Pong(_) => answered = answered.saturating_add(1),
+            Event::Pong(_) => {
+                answered = answered.saturating_add(1);
+                if answered == pings {
+                    // Whoever closes for it does so at once.
+                    match session.socket.until_end(0.7).await {
+                        end if end.is_end() => return Outcome::pass(format!("after {answered} pongs: {end}")),
+                        _ => return told(probe, answered, pings),
+                    }
+                }
+            }
             // Only the latest ping need be answered: few pongs are merged ones as likely as dropped ones.
             Event::Quiet if answered == 0 => return Outcome::unknown("no ping is answered at all"),
             Event::Quiet if answered < pings => {
@@ -49,10 +58,12 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             }
             end if end.is_end() => return Outcome::pass(format!("after {answered} pongs: {end}")),
             Event::Text(_) | Event::Binary(_) | Event::Ping(_) => {}
-            _ => {
-                let seen = format!("{answered} of {pings} pings are answered");
-                return if probe.options().full { Outcome::warn(seen) } else { Outcome::warn(seen).at(Severity::Info) };
-            }
+            _ => return told(probe, answered, pings),
         }
     }
+}
+
+fn told(probe: &Probe, answered: u32, pings: u32) -> Outcome {
+    let outcome = Outcome::warn(format!("{answered} of {pings} pings are answered"));
+    if probe.options().full { outcome } else { outcome.at(Severity::Info) }
 }

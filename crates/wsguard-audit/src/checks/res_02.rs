@@ -26,13 +26,23 @@ pub(super) const META: Meta = Meta {
 const FRAGMENT_BYTES: usize = 64 * 1024;
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
+    match fragments(probe, Opcode::TEXT).await {
+        // Whoever takes no text says nothing about its size.
+        outcome if outcome.evidence.iter().any(|line| line.contains("close 1003")) => {
+            fragments(probe, Opcode::BINARY).await.and("in binary frames: texts are refused")
+        }
+        outcome => outcome,
+    }
+}
+
+async fn fragments(probe: &Probe, opcode: Opcode) -> Outcome {
     let mut session = match probe.session().await {
         Ok(session) => session,
         Err(outcome) => return outcome,
     };
     let fragments = if probe.options().full { 512_u32 } else { 32 };
     for number in 1..=fragments {
-        let opcode = if number == 1 { Opcode::TEXT } else { Opcode::CONTINUATION };
+        let opcode = if number == 1 { opcode } else { Opcode::CONTINUATION };
         let frame = Frame { fin: false, ..Frame::new(opcode, vec![b'a'; FRAGMENT_BYTES]) };
         if let Err(spent) = session.socket.send(&frame).await {
             return Outcome::unknown(spent.to_string());

@@ -35,7 +35,15 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             Ok(session) => session,
             Err(outcome) => return outcome.and_all(taken).and_all(seen),
         };
-        let after = flood(&mut session, count, filler).await;
+        let mut after = flood(&mut session, count, filler, None).await;
+        // Whoever takes no text says nothing about its fragments.
+        if matches!(after, After::Ended(Event::Close { code: Some(1003), .. })) {
+            let mut session = match probe.session().await {
+                Ok(session) => session,
+                Err(outcome) => return outcome.and_all(taken).and_all(seen),
+            };
+            after = flood(&mut session, count, filler, Some(Opcode::BINARY)).await;
+        }
         let shown = format!("{count} {name}: {}", after.shown());
         match after {
             After::Ended(_) => seen.push(shown),
@@ -51,10 +59,11 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
 }
 
 /// A message whose fragments are many. With a template it is finished, so that its answer tells.
-async fn flood(session: &mut Session, count: usize, filler: &[u8]) -> After {
+async fn flood(session: &mut Session, count: usize, filler: &[u8], opcode: Option<Opcode>) -> After {
     let message = session.message();
     let text = message.as_ref().map_or_else(|| "x".to_owned(), |message| message.text.clone());
-    let mut frames = vec![Frame { fin: false, ..Frame::text(&text) }];
+    let first = session.frame(&text);
+    let mut frames = vec![Frame { fin: false, opcode: opcode.unwrap_or(first.opcode), ..first }];
     frames.resize_with(count, || Frame { fin: false, ..Frame::new(Opcode::CONTINUATION, filler) });
     match &message {
         Some(_) => frames.push(Frame::new(Opcode::CONTINUATION, "")),

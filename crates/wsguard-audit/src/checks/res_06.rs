@@ -1,6 +1,6 @@
 //! Small messages that become large.
 
-use super::input::{Form, marked};
+use super::input::Form;
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
@@ -69,7 +69,7 @@ async fn against(probe: &Probe, size: usize) -> Result<Outcome, Outcome> {
     let wire = payload.len();
     let frame = Frame { reserved: 4, payload, ..Frame::text("") };
     session.socket.send(&frame).await.map_err(|spent| Outcome::unknown(spent.to_string()))?;
-    let answer = marked(session.answer_to(&message, 10.0).await, &message);
+    let answer = session.marked_answer_to(&message, 10.0).await;
     let line = format!("{wire} bytes that inflate to {size}: {}", answer.shown());
     Ok(match answer {
         // An error of the application is one about a message that was inflated for it.
@@ -82,7 +82,7 @@ async fn against(probe: &Probe, size: usize) -> Result<Outcome, Outcome> {
 async fn in_clear(probe: &Probe, size: usize) -> Result<Answer, Outcome> {
     let mut session = probe.session().await?;
     let (text, message) = padded(&mut session, size)?;
-    let bytes = Frame::text(&text).encode();
+    let bytes = session.frame(&text).encode();
     let (first, rest) = bytes.split_at_checked(FIRST_BYTES).unwrap_or((&bytes, &[]));
     let spent = |spent: crate::probe::budget::Spent| Outcome::unknown(spent.to_string());
     session.socket.send_raw(first).await.map_err(spent)?;
@@ -91,7 +91,7 @@ async fn in_clear(probe: &Probe, size: usize) -> Result<Answer, Outcome> {
         return Ok(Answer::Ended(early));
     }
     session.socket.send_raw(rest).await.map_err(spent)?;
-    Ok(marked(session.answer_to(&message, 10.0).await, &message))
+    Ok(session.marked_answer_to(&message, 10.0).await)
 }
 
 /// The good message with a text of so many bytes in it.

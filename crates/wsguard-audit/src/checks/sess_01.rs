@@ -1,9 +1,9 @@
 //! A connection on which nothing happens.
 
+use super::idle::{idle, seconds, watch};
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
-use crate::probe::session::Session;
 use crate::probe::socket::Event;
 
 pub(super) const META: Meta = Meta {
@@ -29,21 +29,16 @@ pub(super) const META: Meta = Meta {
 const APART: f64 = 7.0;
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
-    let seconds = if probe.options().full { 900.0 } else { 65.0 };
-    let first = match probe.session().await {
-        Ok(session) => session,
-        Err(outcome) => return outcome,
-    };
+    let seconds = seconds(probe);
     let later = async {
         probe.wait(APART).await;
-        Ok(until_end(probe.session().await?, seconds).await)
+        watch(probe).await
     };
-    let (first, second): (_, Result<_, Outcome>) = tokio::join!(until_end(first, seconds), later);
-    let (end, age) = first;
-    let (other, other_age) = match second {
-        Ok(second) => second,
-        Err(outcome) => return outcome,
+    let (first, second) = match tokio::join!(idle(probe), later) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Err(outcome), _) | (_, Err(outcome)) => return outcome,
     };
+    let ((end, age), (other, other_age)) = ((first.end, first.age), (second.end, second.age));
     let seen = format!("idle: {end} after {age:.0} s; the second: {other} after {other_age:.0} s");
     match (&end, &other) {
         (Event::Close { code: Some(4429 | 1013), .. }, _) | (_, Event::Close { code: Some(4429 | 1013), .. }) => {
@@ -56,10 +51,4 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         _ if (age - other_age).abs() <= (age * 0.1).max(3.0) => Outcome::pass(seen),
         _ => Outcome::unknown(seen).and("they did not live equally long: it was not idleness that ended them"),
     }
-}
-
-async fn until_end(mut session: Session, seconds: f64) -> (Event, f64) {
-    let before = session.socket.age();
-    let end = session.until_end(seconds).await;
-    (end, session.socket.age() - before)
 }

@@ -30,6 +30,9 @@ pub(super) const META: Meta = Meta {
 /// How long after the end a connection may still be served, in seconds.
 const GRACE: f64 = 60.0;
 
+/// An end within so many seconds is the token's.
+const PROMPT: f64 = 5.0;
+
 pub(super) async fn run(probe: &Probe) -> Outcome {
     let options = probe.options();
     let most = if options.full { 600 } else { 35 };
@@ -49,6 +52,16 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         other => return Outcome::unknown(format!("with the token that ends soon: {}", other.shown())),
     };
     let mut over_since = None;
+    // Who is limited may lose the connection for that.
+    let ended = |seen: String, over: Option<f64>| {
+        let is_limited = probe.shared().notes().burst.is_some_and(|burst| burst.is_limited);
+        match over {
+            Some(over) if over > PROMPT && is_limited => {
+                Outcome::unknown(seen).and("a limit was met meanwhile, which may have ended it")
+            }
+            _ => Outcome::pass(seen),
+        }
+    };
     loop {
         let now = tls::now().as_secs();
         if over_since.is_none() && now > ends_at {
@@ -68,12 +81,12 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             }
             Answer::Served(_) => {}
             Answer::Silent(_) if over.is_some() => {
-                return Outcome::pass(format!("{after} a message is not answered any more")).probable();
+                return ended(format!("{after} a message is not answered any more"), over).probable();
             }
             Answer::Refused(_) | Answer::Ended(_) if after.ends_with("before its end") => {
                 return Outcome::unknown(format!("{after}: {}", answer.shown()));
             }
-            Answer::Refused(_) | Answer::Ended(_) => return Outcome::pass(format!("{after}: {}", answer.shown())),
+            Answer::Refused(_) | Answer::Ended(_) => return ended(format!("{after}: {}", answer.shown()), over),
             Answer::Limited(_) | Answer::Spent(_) | Answer::Silent(_) => {
                 return Outcome::unknown(format!("{after}: {}", answer.shown()));
             }
@@ -82,7 +95,7 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         if end.is_end() {
             let now = tls::now().as_secs();
             return if now.saturating_add(2) >= ends_at {
-                Outcome::pass(format!("{end} {} s after the token ended", now.saturating_sub(ends_at)))
+                ended(format!("{end} {} s after the token ended", now.saturating_sub(ends_at)), over)
             } else {
                 Outcome::unknown(format!("{end} {} s before the token ended", ends_at.saturating_sub(now)))
             };

@@ -213,6 +213,12 @@ fn says_no(value: &Value) -> bool {
     let has_error = ["error", "errors"]
         .iter()
         .any(|name| object.get(*name).is_some_and(|held| !held.is_null() && held.as_bool() != Some(false)));
+    // GraphQL's results carry them inside.
+    let has_errors = object
+        .get("payload")
+        .and_then(|payload| payload.get("errors"))
+        .and_then(Value::as_array)
+        .is_some_and(|errors| !errors.is_empty());
     let named = ["type", "event", "action", "status", "op", "kind"].iter().any(|name| {
         object.get(*name).and_then(Value::as_str).is_some_and(|word| {
             let lower = word.to_ascii_lowercase();
@@ -230,7 +236,7 @@ fn says_no(value: &Value) -> bool {
     let coded = ["code", "status", "statusCode"].iter().any(|name| {
         object.get(*name).and_then(Value::as_u64).is_some_and(|code| matches!(code, 400..=499 | 4000..=4999))
     });
-    has_error || named || denied || coded
+    has_error || has_errors || named || denied || coded
 }
 
 #[cfg(test)]

@@ -204,10 +204,14 @@ async fn with_origin(probe: &Probe, origin: Option<String>) -> Way {
             let is_first = way.baseline.is_none() && way.trouble.is_empty();
             let found = attempt(probe, &mut candidate, Some(&token)).await;
             candidate.asks_credential = found.reach > anonymous.reach;
-            if found.reach > anonymous.reach
-                || (is_first && found.reach == anonymous.reach && found.reach > Reach::Nowhere)
+            // Who lets a stranger speak may still look at what is shown.
+            if found.reach == Reach::Served && !candidate.asks_credential && !options.public {
+                let wrong = attempt(probe, &mut candidate.clone(), Some(&crate::probe::marker())).await;
+                candidate.asks_credential = wrong.reach == Reach::Nowhere && !wrong.is_unreached;
+            }
+            if candidate.asks_credential || (is_first && found.reach == anonymous.reach && found.reach > Reach::Nowhere)
             {
-                let is_final = found.reach > anonymous.reach;
+                let is_final = candidate.asks_credential;
                 candidate.baseline = Some(found.shown);
                 way = candidate;
                 // The first place that leads further than none is the one.

@@ -43,7 +43,7 @@ impl Limits {
         messages: 1_000,
         frames: 12_000,
         bytes: 12 * 1024 * 1024,
-        seconds: 112,
+        seconds: 116,
     };
 
     /// With `--full`.
@@ -111,6 +111,13 @@ const PACE_STEP: usize = 6;
 /// Fewest handshakes in 10 s, whatever the target says: fewer would be no audit.
 const PACE_MIN: usize = 6;
 
+/// Into so many parts the 10 s fall, once the target has limited the audit.
+const PARTS: u32 = 4;
+
+/// Messages in 10 s, once the target has limited the audit: who counts handshakes counts messages as well, and may drop
+/// without a word what is too much.
+const MESSAGES_PACED: usize = 50;
+
 /// Fewest connections at a time: one that waits, one that is used, and a look at the target's health.
 const SOCKETS_MIN: u32 = 3;
 
@@ -152,6 +159,10 @@ struct Gate {
     sockets_most: u32,
     /// Times of the handshakes of the last 10 s.
     recent: VecDeque<Instant>,
+    /// Requests of any kind are limited.
+    counts_requests: bool,
+    /// Times of the messages of the last 10 s.
+    messages: VecDeque<Instant>,
     /// No handshake before this.
     resume_at: Option<Instant>,
     /// When the target last said "enough", in what words.
@@ -211,6 +222,8 @@ impl Budget {
                 sockets_max: limits.sockets,
                 sockets_most: 0,
                 recent: VecDeque::new(),
+                counts_requests: false,
+                messages: VecDeque::new(),
                 resume_at: None,
                 limited_at: None,
                 limited: 0,
@@ -275,6 +288,51 @@ impl Budget {
         self.take(false).await
     }
 
+    /// The target limits requests of any kind.
+    pub(crate) fn counts_requests(&self) -> bool {
+        self.gate().counts_requests
+    }
+
+    /// It said so.
+    pub(crate) fn request_limited(&self) {
+        self.gate().counts_requests = true;
+    }
+
+    /// Waits until another request may be sent on a connection that is open.
+    pub(crate) async fn request(&self) -> Result<(), Spent> {
+        loop {
+            let wait_until = {
+                let mut gate = self.gate();
+                let now = Instant::now();
+                if now >= self.ends_at() {
+                    return Err(Spent::Time);
+                }
+                let Some(at) = self.slot(&mut gate, now) else {
+                    gate.recent.push_back(now);
+                    return Ok(());
+                };
+                at
+            };
+            sleep_until(wait_until.min(self.ends_at())).await;
+        }
+    }
+
+    /// When the pace allows the next handshake; `None`: now. A target that has limited the audit gets them evenly: many
+    /// limiters guess what is recent from the time before.
+    fn slot(&self, gate: &mut Gate, now: Instant) -> Option<Instant> {
+        let window = self.pace.seconds(10.0);
+        while gate.recent.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
+            gate.recent.pop_front();
+        }
+        let full = gate.recent.len() >= gate.pace;
+        let slot = gate.recent.front().filter(|_| full).map(|at| self.after(*at, window));
+        let part = window.div_f64(f64::from(PARTS));
+        let share = gate.pace.div_ceil(PARTS as usize).max(2);
+        let newest = gate.recent.len().checked_sub(share).and_then(|at| gate.recent.get(at));
+        let evenly = newest.filter(|_| gate.limited > 0).map(|at| self.after(*at, part)).filter(|at| *at > now);
+        slot.into_iter().chain(evenly).max()
+    }
+
     async fn take(&self, paced: bool) -> Result<Permit, Spent> {
         let ends_at = self.ends_at();
         let socket = tokio::time::timeout_at(ends_at, Arc::clone(&self.sockets).acquire_owned())
@@ -302,11 +360,7 @@ impl Budget {
                     }
                     gate.paced_at = now;
                 }
-                while gate.recent.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
-                    gate.recent.pop_front();
-                }
-                let full = paced && gate.recent.len() >= gate.pace;
-                let slot = gate.recent.front().filter(|_| full).map(|at| self.after(*at, window));
+                let slot = self.slot(&mut gate, now).filter(|_| paced);
                 let resume = gate.resume_at.filter(|at| paced && *at > now);
                 let open = self.open.load(Ordering::Relaxed);
                 // A place becomes free when some check gives one up, which nobody announces.
@@ -327,6 +381,33 @@ impl Budget {
                 at
             };
             sleep_until(wait_until.min(ends_at)).await;
+        }
+    }
+
+    /// Waits until another message may be sent to a target that has limited the audit.
+    pub(crate) async fn message(&self) {
+        let window = self.pace.seconds(10.0);
+        loop {
+            let wait_until = {
+                let mut gate = self.gate();
+                let now = Instant::now();
+                while gate.messages.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
+                    gate.messages.pop_front();
+                }
+                match gate.messages.front() {
+                    Some(first) if gate.limited > 0 && gate.messages.len() >= MESSAGES_PACED => {
+                        self.after(*first, window)
+                    }
+                    _ => {
+                        gate.messages.push_back(now);
+                        return;
+                    }
+                }
+            };
+            sleep_until(wait_until.min(self.ends_at())).await;
+            if Instant::now() >= self.ends_at() {
+                return;
+            }
         }
     }
 
@@ -381,6 +462,12 @@ impl Budget {
         } else {
             gate.pace = gate.pace.min(recent.saturating_mul(17).div_euclid(20)).max(PACE_MIN);
         }
+    }
+
+    /// Handshakes of the last 10 s.
+    pub(crate) fn recent(&self) -> usize {
+        let (window, now) = (self.pace.seconds(10.0), Instant::now());
+        self.gate().recent.iter().filter(|at| now.saturating_duration_since(**at) < window).count()
     }
 
     /// Whether the target limited the audit since `then`, and how.
@@ -453,6 +540,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn messages_are_paced_once_the_target_limits() {
+        let budget = budget(Limits::DEFAULT);
+        let started = Instant::now();
+        for _ in 0..100 {
+            budget.message().await;
+        }
+        assert_eq!(started.elapsed().as_secs(), 0);
+        budget.limited("429", None);
+        let limited = Instant::now();
+        for _ in 0..=(2 * MESSAGES_PACED) {
+            budget.message().await;
+        }
+        assert_eq!(limited.elapsed().as_secs(), 30, "100 were sent before");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_limit_of_the_target_is_learnt_once() {
         let budget = budget(Limits::DEFAULT);
         for _ in 0..20 {
@@ -463,7 +566,7 @@ mod tests {
         for _ in 0..35 {
             drop(budget.handshake().await.unwrap());
         }
-        assert_eq!(resumed.elapsed().as_secs(), 30, "17 in 10 s from now on");
+        assert_eq!(resumed.elapsed().as_secs(), 27, "17 in 10 s from now on, evenly");
         assert_eq!(budget.used().limited, 1);
     }
 

@@ -31,7 +31,7 @@ use crate::pace::Pace;
 use crate::target::{Options, Target};
 use budget::{Budget, Permit, Spent};
 use link::{Dial, End, HeadMissing, Link, Road, Unreached};
-use notes::Notes;
+use notes::{Notes, Watched};
 use request::Request;
 use response::Response;
 use socket::Socket;
@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) way: OnceLock<Way>,
     /// What became of a session whose credential was ended: of its socket, and of coming back. Done once.
     pub(crate) farewell: OnceCell<(Outcome, Outcome)>,
+    /// A connection on which nothing happens but signs of life.
+    pub(crate) idle: OnceCell<Watched>,
     heard: Mutex<(usize, Vec<Heard>)>,
     notes: Mutex<Notes>,
 }
@@ -102,6 +104,7 @@ impl Shared {
             pace,
             way: OnceLock::new(),
             farewell: OnceCell::new(),
+            idle: OnceCell::new(),
             heard: Mutex::default(),
             notes: Mutex::default(),
         }
@@ -213,6 +216,11 @@ impl Probe {
         self.shared.budget.rest(seconds).await;
     }
 
+    /// Handshakes of the last 10 s.
+    pub(crate) fn recent(&self) -> u32 {
+        u32::try_from(self.shared.budget.recent()).unwrap_or(u32::MAX)
+    }
+
     /// How many seconds of the catalogue `real` is.
     pub(crate) fn in_seconds(&self, real: Duration) -> f64 {
         self.shared.pace.in_seconds(real)
@@ -239,6 +247,20 @@ impl Probe {
             Ok(permit) => self.shake(request, permit, true, Dial::default()).await,
             Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
         }
+    }
+
+    /// A good handshake that opened.
+    ///
+    /// # Errors
+    /// With the outcome `unknown` and the reason, where it did not.
+    pub(crate) async fn open(&self) -> Result<Socket, Outcome> {
+        let why = match self.handshake(&self.request()).await {
+            Handshake::Opened(socket) => return Ok(socket),
+            Handshake::Refused(response) | Handshake::Limited(response) => response.to_string(),
+            Handshake::Dropped(end) => end.to_string(),
+            Handshake::Unreached(why) => why.to_string(),
+        };
+        Err(Outcome::unknown(why))
     }
 
     /// Sends a handshake without regard for the pace, and without a pause when the target limits it: for checks that
@@ -345,6 +367,14 @@ impl Probe {
         for request in requests {
             let request = request.clone().without("Connection");
             let was_kept = kept.is_some();
+            let counts = request.value("Upgrade").is_some() || self.shared.budget.counts_requests();
+            if was_kept
+                && counts
+                && let Err(spent) = self.shared.budget.request().await
+            {
+                answers.push(Err(Unreached::Spent(spent.to_string())));
+                continue;
+            }
             let mut link = match kept.take() {
                 Some(link) => link,
                 None => match self.connect().await {
@@ -394,6 +424,9 @@ impl Probe {
         })?;
         link.body(&mut head, self.shared.later(Duration::from_millis(1_500))).await;
         if head.is_limit() {
+            if request.value("Upgrade").is_none() {
+                self.shared.budget.request_limited();
+            }
             self.shared.budget.limited(&head.to_string(), None);
         }
         Ok(head)

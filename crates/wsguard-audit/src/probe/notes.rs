@@ -1,5 +1,8 @@
 //! What a check learnt of the target's limits, for the checks that would have to provoke them again.
 
+use super::socket::Event;
+use crate::Outcome;
+
 /// How the target said "enough".
 #[derive(Clone, Debug)]
 pub(crate) struct Signal {
@@ -14,8 +17,20 @@ pub(crate) struct Signal {
 pub(crate) struct Burst {
     /// So many were let in.
     pub(crate) let_in: u32,
+    /// The same with those of the 10 s before, which a limit counts as well.
+    pub(crate) in_window: u32,
     /// The next one was not.
     pub(crate) is_limited: bool,
+}
+
+/// How a connection fared.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    pub(crate) end: Event,
+    /// How long it was watched, in seconds.
+    pub(crate) age: f64,
+    /// Heartbeats that came.
+    pub(crate) beats: u32,
 }
 
 /// What was learnt.
@@ -27,6 +42,8 @@ pub(crate) struct Notes {
     pub(crate) flooded: bool,
     /// The longest burst without a limit, or the first that met one.
     pub(crate) burst: Option<Burst>,
+    /// What forwarded addresses did at the limit, until the check that asks for it takes it.
+    pub(crate) forwarded: Option<Outcome>,
     /// How long the target kept the audit out after each burst that met a limit, in seconds of the catalogue.
     pub(crate) lockouts: Vec<f64>,
 }

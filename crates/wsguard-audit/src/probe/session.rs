@@ -56,12 +56,29 @@ fn unpacked(bytes: &[u8]) -> Option<String> {
 
 /// Whether a message says that the sender is too fast.
 pub(crate) fn is_limit(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    text.len() < 2_000
-        && is_refusal(text)
-        && ["rate_limit", "rate limit", "too many", "ratelimit", "slow down", "throttl", "quota"]
+    if text.len() >= 2_000 || !is_refusal(text) {
+        return false;
+    }
+    let says = |words: &str| {
+        let lower = words.to_ascii_lowercase();
+        ["rate_limit", "rate limit", "too many", "ratelimit", "slow down", "throttl", "quota"]
             .iter()
             .any(|word| lower.contains(word))
+    };
+    // A stack trace has all kinds of words in it.
+    let body = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    serde_json::from_str::<Value>(body).map_or_else(|_| says(text), |value| brief(&value).into_iter().any(says))
+}
+
+/// The texts of a document that are no longer than a sentence.
+fn brief(value: &Value) -> Vec<&str> {
+    const SENTENCE_BYTES: usize = 160;
+    match value {
+        Value::String(text) if text.len() <= SENTENCE_BYTES => vec![text],
+        Value::Array(items) => items.iter().flat_map(brief).collect(),
+        Value::Object(members) => members.values().flat_map(brief).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// An open WebSocket in the target's language.
@@ -199,15 +216,20 @@ impl Session {
 
     /// Sends a message of the target's language, wrapped as its transport wants it.
     pub(crate) async fn say(&mut self, text: &str) -> Result<(), Spent> {
+        let frame = self.frame(text);
+        self.socket.send(&frame).await
+    }
+
+    /// The frame of a message, wrapped as its transport wants it.
+    pub(crate) fn frame(&self, text: &str) -> Frame {
         match self.dialect {
-            Dialect::SockJs => self.socket.send_text(&json!([text]).to_string()).await,
-            Dialect::Binary => self.socket.send(&Frame::new(Opcode::BINARY, text)).await,
+            Dialect::SockJs => Frame::text(&json!([text]).to_string()),
+            Dialect::Binary => Frame::new(Opcode::BINARY, text),
+            // What is no document is sent as it is: that is the point of sending it.
             Dialect::MessagePack => {
-                // What is no document is sent as it is: that is the point of sending it.
-                let packed = packed(text).unwrap_or_else(|| text.as_bytes().to_vec());
-                self.socket.send(&Frame::new(Opcode::BINARY, packed)).await
+                Frame::new(Opcode::BINARY, packed(text).unwrap_or_else(|| text.as_bytes().to_vec()))
             }
-            _ => self.socket.send_text(text).await,
+            _ => Frame::text(text),
         }
     }
 
@@ -279,6 +301,12 @@ impl Session {
 
     /// Sends `text`, a changed form of `message`, and waits for the answer that belongs to it.
     pub(crate) async fn ask_with(&mut self, text: &str, message: &Message) -> Answer {
+        self.socket.shared().budget.message().await;
+        self.ask_at_once(text, message).await
+    }
+
+    /// The same without regard for the pace: for checks that look for the limit.
+    pub(crate) async fn ask_at_once(&mut self, text: &str, message: &Message) -> Answer {
         let since = tokio::time::Instant::now();
         if let Err(spent) = self.say(text).await {
             return Answer::Spent(spent);
@@ -291,8 +319,29 @@ impl Session {
         answer
     }
 
+    /// The same with a message whose answer may look otherwise than the template expects: what shows the marker is it.
+    pub(crate) async fn ask_marked(&mut self, text: &str, message: &Message) -> Answer {
+        self.socket.shared().budget.message().await;
+        match self.say(text).await {
+            Ok(()) => self.marked_answer_to(message, 3.0).await,
+            Err(spent) => Answer::Spent(spent),
+        }
+    }
+
     /// Waits for what belongs to `message`.
     pub(crate) async fn answer_to(&mut self, message: &Message, seconds: f64) -> Answer {
+        self.answer_by(seconds, |text| message.template.is_answer(text, &message.id, &message.marker)).await
+    }
+
+    /// Waits for what belongs to `message` or shows its marker.
+    pub(crate) async fn marked_answer_to(&mut self, message: &Message, seconds: f64) -> Answer {
+        let is_answer = |text: &str| {
+            text.contains(&message.marker) || message.template.is_answer(text, &message.id, &message.marker)
+        };
+        self.answer_by(seconds, is_answer).await
+    }
+
+    async fn answer_by(&mut self, seconds: f64, is_answer: impl Fn(&str) -> bool) -> Answer {
         let shared = self.socket.shared();
         // Never so short that a busy machine counts as a silent target.
         let deadline = shared.later(shared.pace.seconds(seconds).max(std::time::Duration::from_millis(400)));
@@ -307,14 +356,14 @@ impl Session {
                     if is_refusal(&text) {
                         return Answer::Refused(text);
                     }
-                    if message.template.is_answer(&text, &message.id, &message.marker) {
+                    if is_answer(&text) {
                         return Answer::Served(text);
                     }
                     other.push(text);
                 }
                 Event::Binary(bytes) => {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
-                    if message.template.is_answer(&text, &message.id, &message.marker) {
+                    if is_answer(&text) {
                         return Answer::Served(text);
                     }
                     other.push(text);
@@ -366,7 +415,12 @@ impl Probe {
     pub(crate) async fn session(&self) -> Result<Session, crate::Outcome> {
         use super::entry::Entry;
         let credential = self.options().token.clone();
-        match self.admit(&self.request(), credential.as_deref()).await {
+        let mut entry = self.admit(&self.request(), credential.as_deref()).await;
+        if matches!(entry, Entry::Limited(_)) {
+            // The pause that a limit brings comes before the next handshake.
+            entry = self.admit(&self.request(), credential.as_deref()).await;
+        }
+        match entry {
             Entry::Open { session, .. } | Entry::Served { session, .. } => Ok(*session),
             other => Err(crate::Outcome::unknown(format!("the good handshake was not let in: {}", other.shown()))),
         }
@@ -375,7 +429,17 @@ impl Probe {
 
 #[cfg(test)]
 mod tests {
-    use super::{packed, unpacked};
+    use super::{is_limit, packed, unpacked};
+
+    #[test]
+    fn a_limit_is_told_from_a_trace_of_the_stack() {
+        assert!(is_limit(r#"{"type":"error","code":"rate_limited"}"#));
+        assert!(is_limit(r#"42["error",{"message":"Too many messages"}]"#));
+        assert!(is_limit("error: too many requests"));
+        let trace = format!(r#"{{"type":"error","code":"unknown_type","stack":"{}throttle()"}}"#, "at x ".repeat(40));
+        assert!(!is_limit(&trace));
+        assert!(!is_limit(r#"{"type":"echo","text":"too many"}"#));
+    }
 
     #[test]
     fn documents_are_packed_and_unpacked() {

@@ -52,6 +52,15 @@ pub(crate) struct Arguments {
     /// What is posted there: JSON, or the fields of a form
     #[arg(long, value_name = "BODY", requires = "login_url")]
     login_data: Option<String>,
+    /// A login that fails, with `{user}` and `{password}`: a message, or what is posted to --bad-login-url
+    #[arg(long, value_name = "MESSAGE", requires = "known_user")]
+    bad_login: Option<String>,
+    /// Where a POST of --bad-login logs in
+    #[arg(long, value_name = "URL", requires = "bad_login")]
+    bad_login_url: Option<String>,
+    /// An account of your own, whose name --bad-login uses: it may be locked for a while
+    #[arg(long, value_name = "NAME", requires = "bad_login")]
+    known_user: Option<String>,
     /// The message that resumes a session; `{session}` stands for what the server called it
     #[arg(long, value_name = "MESSAGE")]
     resume: Option<String>,
@@ -156,6 +165,9 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         ticket_url: arguments.ticket_url.clone(),
         login_url: arguments.login_url.clone(),
         login_data: arguments.login_data.clone(),
+        bad_login: arguments.bad_login.clone(),
+        bad_login_url: arguments.bad_login_url.clone(),
+        known_user: arguments.known_user.clone(),
         resume: arguments.resume.clone(),
         source_b: arguments.source_b,
         full: arguments.full,
