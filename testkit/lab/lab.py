@@ -95,9 +95,30 @@ def cmd_coverage(args):
     return 0
 
 
+def cmd_prefix(args):
+    import json
+    from labkit.prefix import inside
+    say(json.dumps(inside(args.name[0], args.binary)))
+    return 0
+
+
 def cmd_bench(args):
-    from labkit.bench import bench
-    return bench(args.binary, chosen(args), args.jobs, args.seconds, args.report, say, args.findings)
+    from labkit.bench import accuracy, bench
+    failed = bench(args.binary, chosen(args), args.jobs, args.seconds, say)
+    if args.report:
+        accuracy([Stack(n) for n in names()], args.report, say)
+    return failed
+
+
+def cmd_alone(args):
+    from labkit.bench import alone
+    alone(args.binary, chosen(args), args.seconds, say)
+    return 0
+
+
+def cmd_accuracy(args):
+    from labkit.bench import accuracy
+    return accuracy(chosen(args), args.report, say)
 
 
 def main():
@@ -121,12 +142,18 @@ def main():
     p.add_argument("--verbose", action="store_true")
     p.add_argument("--record", action="store_true", help="writes what was shown as the truth, to be read line by line")
     command("coverage", cmd_coverage, "which check is vulnerable in one stack and sound in another")
+    p = command("prefix", cmd_prefix, "WSA-RATE-05, on a network that has two addresses of one prefix; `prove` and `bench` make it")
+    p.add_argument("--binary")
     p = command("bench", cmd_bench, "runs `wsguard audit` on every stack and compares")
     p.add_argument("--binary", required=True)
     p.add_argument("--jobs", type=int, default=3)
     p.add_argument("--seconds", type=int, default=120)
-    p.add_argument("--report", help="where to write the Markdown report")
-    p.add_argument("--findings", help="where to write the misjudgements, one a line")
+    p.add_argument("--report", help="where to write the page afterwards")
+    p = command("alone", cmd_alone, "asks alone what the last audits had no time for, where no stack has shown it")
+    p.add_argument("--binary", required=True)
+    p.add_argument("--seconds", type=int, default=120)
+    p = command("accuracy", cmd_accuracy, "what the last audit of each stack comes to, and its misjudgements")
+    p.add_argument("--report", help="where to write the page")
     args = top.parse_args()
 
     def leave(number, _):

@@ -14,7 +14,7 @@ const options = Object.assign({
   login: 'none', enumerate: false, session_ids: 'random', fixation: false, cookie_flags: 'good', ticket: 'none',
   metrics: false, health: 'minimal', banner: '', cors: 'none', trace_404: false, security_txt: false, date_skew_s: 0,
   hsts: '', welcome: 'none', dev_socket: false, reason: 'generic', note_check: true, resume: 'none', text_max: 0,
-  binary: 'refuse',
+  binary: 'refuse', prefix: false,
 }, JSON.parse(process.env.LAB_OPTIONS || '{}'));
 const secret = process.env.LAB_SECRET || '';
 const allowed = process.env.LAB_ORIGIN || 'https://app.example.test';
@@ -73,6 +73,8 @@ function cookie(headers, name) {
   return '';
 }
 
+/** The session's cookie, by the name that it is set under and by the plain one. */
+const session = (headers) => cookie(headers, '__Host-sid') || cookie(headers, 'sid');
 const bearer = (headers) => (/^Bearer (.+)$/.exec(headers.authorization || '') || [])[1] || '';
 const query = (url, name) => { try { return new URL(url, 'http://lab').searchParams.get(name) || ''; } catch { return ''; } };
 const offered = (headers) => String(headers['sec-websocket-protocol'] || '').split(',').map((s) => s.trim()).filter(Boolean);
@@ -83,7 +85,7 @@ function credentialOf({ url, headers }) {
   switch (options.credential) {
     case 'header': return bearer(headers);
     case 'query': return query(url, 'token');
-    case 'cookie': return cookie(headers, 'sid');
+    case 'cookie': return session(headers);
     case 'subprotocol': return (offered(headers).find((p) => p.startsWith('bearer.')) || '').slice(7);
     default: return '';
   }
@@ -122,8 +124,17 @@ function within(kind, key, limit) {
   return w.count <= most;
 }
 
+/** The /64 of an IPv6 address, written out; every other address as it is, and none where the peer is gone already. */
+function prefixOf(ip = '') {
+  if (!ip.includes(':') || ip.includes('.')) return ip;
+  const [before, after = ''] = ip.split('::');
+  const head = before.split(':').filter(Boolean);
+  const tail = after.split(':').filter(Boolean);
+  return [...head, ...Array(Math.max(0, 8 - head.length - tail.length)).fill('0'), ...tail].slice(0, 4).join(':');
+}
+
 const addressOf = (headers, ip) =>
-  (options.trust_forwarded && (headers['x-forwarded-for'] || headers['x-real-ip'] || '').split(',')[0].trim()) || ip;
+  (options.trust_forwarded && (headers['x-forwarded-for'] || headers['x-real-ip'] || '').split(',')[0].trim()) || (options.prefix ? prefixOf(ip) : ip);
 
 const refuse = (status, body = '', headers = {}) => ({ ok: false, status, body, headers });
 
@@ -134,7 +145,7 @@ function judge({ url, headers, ip }) {
   const path = url.split('?')[0];
   const dev = options.dev_socket && path === '/_next/webpack-hmr';
   if (path !== options.path && !dev) return refuse(404, lost(url));
-  if (options.host_check && !/^(127\.0\.0\.1|localhost)(:\d+)?$/.test(headers.host || '')) return refuse(403);
+  if (options.host_check && !/^(127\.0\.0\.1|localhost|\[fd00:1ab::1\])(:\d+)?$/.test(headers.host || '')) return refuse(403);
   if (!originAllowed(headers)) return refuse(403);
   let identity = null;
   if (dev || options.credential === 'none') identity = { user: 'guest', credential: '' };
@@ -323,7 +334,7 @@ function http({ method, url, headers, body, ip }) {
   if (options.cors === 'star') h['Access-Control-Allow-Origin'] = '*';
   const path = url.split('?')[0];
   const say = (status, text, type) => { if (type) h['Content-Type'] = type; return { status, headers: h, body: text }; };
-  const current = () => cookie(headers, 'sid') || bearer(headers);
+  const current = () => session(headers) || bearer(headers);
   const issue = (sid) => {
     sessions.set(sid, 'alice');
     if (sessions.size > 5000) sessions.clear();
@@ -335,7 +346,7 @@ function http({ method, url, headers, body, ip }) {
     return say(200, '<!doctype html><title>lab</title>', 'text/html');
   }
   if (path === '/login' && method === 'POST') {
-    const chosen = cookie(headers, 'sid');
+    const chosen = session(headers);
     issue(options.fixation && chosen ? chosen : fresh());
     return say(200, '{"ok":true}', 'application/json');
   }
@@ -386,7 +397,7 @@ const requestOf = (req) => ({ method: req.method, url: req.url, headers: req.hea
 
 /** Listens on a free loopback port and says which. */
 function listen(server) {
-  server.listen(Number(process.env.LAB_PORT || 0), '127.0.0.1', () => console.log(`listening ${server.address().port}`));
+  server.listen(Number(process.env.LAB_PORT || 0), process.env.LAB_HOST || '127.0.0.1', () => console.log(`listening ${server.address().port}`));
 }
 
 module.exports = { options, identify, judge, connect, http, onRequest, writeRefusal, requestOf, listen };

@@ -87,6 +87,11 @@ def _cookie(headers, name):
     return ""
 
 
+def _session(headers):
+    """The session's cookie, by the name that it is set under and by the plain one."""
+    return _cookie(headers, "__Host-sid") or _cookie(headers, "sid")
+
+
 def _bearer(headers):
     value = headers.get("authorization", "")
     return value[7:] if value.startswith("Bearer ") else ""
@@ -111,7 +116,7 @@ def _credential(url, headers):
     if kind == "query":
         return _query(url, "token")
     if kind == "cookie":
-        return _cookie(headers, "sid")
+        return _session(headers)
     if kind == "subprotocol":
         return next((p[7:] for p in _offered(headers) if p.startswith("bearer.")), "")
     return ""
@@ -461,7 +466,7 @@ def http(method, url, headers, body=b""):
     if O["cors"] == "star":
         h["Access-Control-Allow-Origin"] = "*"
     path = url.split("?")[0]
-    current = _cookie(headers, "sid") or _bearer(headers)
+    current = _session(headers) or _bearer(headers)
 
     def issue(sid, user):
         sessions[sid] = user
@@ -478,7 +483,7 @@ def http(method, url, headers, body=b""):
         h["Content-Type"] = "text/html"
         return 200, h, "<!doctype html><title>lab</title>"
     if path == "/login" and method == "POST":
-        chosen = _cookie(headers, "sid")
+        chosen = _session(headers)
         issue(chosen if O["fixation"] and chosen else fresh(), "alice")
         return 200, h, '{"ok":true}'
     if path == "/logout" and method == "POST":

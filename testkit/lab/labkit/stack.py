@@ -90,10 +90,10 @@ class Stack:
 
     # Starting
 
-    def start(self, life=LIFE_S):
+    def start(self, life=LIFE_S, host="127.0.0.1"):
         if not self.installed():
             raise LabError(f"{self.name} is not installed: lab.py install {self.name}")
-        return Running(self, life)
+        return Running(self, life, host)
 
 
 def run(command, where):
@@ -141,8 +141,8 @@ def stop_all():
 class Running:
     """A started stack: processes, port, credentials. Use as a context."""
 
-    def __init__(self, stack, life):
-        self.stack, self.processes, self.logs = stack, [], []
+    def __init__(self, stack, life, host):
+        self.stack, self.host, self.processes, self.logs = stack, host, [], []
         self.dir = RUN / f"{stack.name}-{secrets.token_hex(4)}"
         self.dir.mkdir(parents=True)
         # A good secret is new with every start; a weak one is the point of the stack.
@@ -186,7 +186,7 @@ class Running:
 
     def _launch(self, command, where, back):
         env, port = self.environment(), free_port()
-        env["LAB_PORT"], env["LAB_BACK"] = str(port), str(back or "")
+        env["LAB_PORT"], env["LAB_BACK"], env["LAB_HOST"] = str(port), str(back or ""), self.host
         fill = {"@PORT@": str(port), "@BACK@": str(back or ""), "@DIR@": str(self.dir), "@LAB@": str(LAB), "@PYTHON@": sys.executable}
         for template in self.stack.dir.glob("*.in"):
             text = template.read_text()
@@ -218,7 +218,7 @@ class Running:
             if process.poll() is not None:
                 raise LabError(f"{self.stack.name} ended at once:\n{log.read_text(errors='replace')[-1500:]}")
             try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection((self.host, port), 1).close()
                 time.sleep(0.05)
                 if process.poll() is None:  # somebody else's port would answer too
                     return port

@@ -4,10 +4,11 @@ import re
 import secrets
 import socket
 import ssl
+import struct
 import threading
 import time
 
-from . import raw
+from . import msgpack, raw
 from .raw import Gone, Peer
 from .stack import ORIGIN
 
@@ -37,8 +38,21 @@ DIALECTS = {
                              "template": '{@MORE@"id":"@MARK@","type":"subscribe","payload":{"query":"query Q($t:String!){echo(text:$t)}","variables":{"t":@TEXT@}}}', "expect": r'"echo":"@MARK@"'},
     "graphql-ws": {"protocol": "graphql-ws", "greet": [['{"type":"connection_init","payload":@AUTH@}', "connection_ack"]],
                    "template": '{@MORE@"id":"@MARK@","type":"start","payload":{"query":"query Q($t:String!){echo(text:$t)}","variables":{"t":@TEXT@}}}', "expect": r'"echo":"@MARK@"'},
+    "msgpack": {"template": APP, "expect": r'"text": ?"@MARK@"'},
     "bytes": {"protocol": "binary"},
 }
+
+
+class Packing(Peer):
+    """Sends what is a document in MessagePack, and everything else as it is."""
+
+    def send(self, opcode, payload=b"", **how):
+        if opcode == 1 and not how:
+            try:
+                opcode, payload = 2, msgpack.pack(json.loads(payload))
+            except ValueError:
+                pass
+        super().send(opcode, payload, **how)
 
 
 class Refused(Exception):
@@ -57,7 +71,7 @@ class Target:
         self.dialect = self.speak.get("dialect", "json")
         self.form = {**DIALECTS[self.dialect], **{k: v for k, v in self.speak.items() if k in ("template", "expect", "greet", "protocol")}}
         self.credential = self.stack.opt("credential", "header")
-        self.source, self.host, self.port = new_address(), "127.0.0.1", running.port
+        self.source, self.host, self.port = new_address(), running.host, running.port
         self.open_sockets = []
 
     # Facts
@@ -99,7 +113,7 @@ class Target:
     # Bytes
 
     def connect(self, tls=None, source=None):
-        s = socket.socket()
+        s = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         s.settimeout(8)
         s.bind((source or self.source, 0))
@@ -150,7 +164,7 @@ class Target:
         if key is not False:
             lines.append(f"Sec-WebSocket-Key: {key or raw.new_key()}")
         lines += list(headers)
-        host = f"{self.host}:{self.port}" if host is None else host
+        host = f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}" if host is None else host
         return (f"{method} {target or path} {http}\r\nHost: {host}\r\n" + "".join(line + "\r\n" for line in lines) + "\r\n").encode("latin-1")
 
     def exchange(self, data, wait=5.0, sock=None):
@@ -184,7 +198,7 @@ class Target:
             raise Refused("no answer to the handshake")
         if reply.status != 101:
             raise Refused(f"status {reply.status}", reply.status, reply)
-        peer = Peer(reply.sock, reply.rest)
+        peer = (Packing if self.dialect == "msgpack" else Peer)(reply.sock, reply.rest)
         peer.reply = reply
         if greet:
             self.greet(peer, token, wait)
@@ -211,6 +225,11 @@ class Target:
                 raise Refused(f"no {expect} in answer to {say[:30]!r}")
 
     def texts(self, payload):
+        if self.dialect == "msgpack":
+            try:
+                return [json.dumps(msgpack.unpack(payload), separators=(",", ":"))]
+            except (ValueError, LookupError, struct.error):
+                return []
         text = payload.decode("utf-8", "replace")
         if self.dialect == "sockjs" and text[:1] == "a":
             try:

@@ -17,11 +17,15 @@ def internals(t):
     cases = [("unfinished", prefix + '{"a":', "@@"), ("unknown type", t.compose(m).replace('"echo"', '"zzz"').replace('"subscribe"', '"zzz"'), "@@"),
              ("wrong type", t.compose(m, text="[1]"), "@@"), ("null", prefix + "null", "@@"), ("quote", t.compose(m, text='"\'"'), "@@")]
     out = each(t, cases)
+    try:
+        out["a pickle"] = t.outcome(t.open(), b"\x80\x04\x95\x00.", "@@", opcode=2)
+    except Refused:
+        pass
     for name, (how, text) in out.items():
         plain = text.replace("\\n", "\n").replace('\\"', '"')
         if re.search(TRACE, plain):
             return vulnerable(f"{name}: {re.search(TRACE, plain)[0].strip()[:80]!r} in the reply")
-    return sound("replies to five malformed messages hold no trace, path or library name")
+    return sound("replies to six malformed messages hold no trace, path or library name")
 
 
 @probe("WSA-ERR-02")
@@ -99,6 +103,8 @@ def closing(t):
     took = time.monotonic() - started
     if echoed and ended and took <= 5.5:
         return sound(f"close 1000 is echoed and TCP ends after {took:.1f} s")
+    if code == "close 1005" and ended and took <= 5.5:
+        return informational("close 1000 is answered with a close without a code, which RFC 6455 allows")
     if code.startswith("close") and ended and not echoed:
         return vulnerable(f"our 1000 is answered {code}")
     return vulnerable(f"{code}; TCP {'ended' if ended else 'still open'} after {took:.1f} s")
@@ -130,7 +136,10 @@ def uniform(t):
             return vulnerable(f"after {name} the next handshake: {e.how}")
         t.done()
         t.source = new_address()
-        ok, how = t.usable()
+        try:
+            ok, how = t.usable()
+        except OSError as e:
+            ok, how = False, str(e)
         if not ok:
             return vulnerable(f"after {name} an honest conversation fails: {how}; process {'lives' if t.run.alive() else 'is gone'}")
     return sound("honest conversations succeed after unfinished JSON, null, an array and bad UTF-8")

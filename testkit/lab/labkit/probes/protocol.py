@@ -162,6 +162,8 @@ def lengths(t):
     hard = [s for s in seen if not s[1][0]]
     if hard:
         return vulnerable("; ".join(f"{n}: {how}" for n, (_, how) in hard))
+    if any(n == "close 999" and how.startswith("close 999") for n, (_, how) in seen):
+        return informational("close 999 is answered with 999; impossible lengths end the connection")
     gone, how = ended(t, b"\x89\xfe\x00\x05" + b"\0\0\0\0" + b"12345")
     if not gone:
         return informational("a length in more bytes than needed is tolerated; impossible lengths end the connection")
@@ -235,6 +237,20 @@ def body(t):
         except (Refused, Gone):
             alive = None
         seen.append((name, bool(alive), "101, the body is consumed" if alive else "101, the body is read as frames"))
+    # A body that is a frame: who reads it as one answers.
+    mark, t.source = b"body", new_address()
+    ping = frame(9, mark)
+    try:
+        r = t.exchange(t.request(headers=[f"Content-Length: {len(ping)}"]) + ping, 4)
+        peer = Peer(r.sock, r.rest) if r is not None and r.status == 101 else None
+        until = time.monotonic() + 1.5
+        while peer and time.monotonic() < until:
+            got = peer.frame(max(0.05, until - time.monotonic()))
+            if got and got[0] == 10 and got[1] == mark:
+                seen.append(("a body that is a ping", False, "101, and a pong answers it"))
+                break
+    except (OSError, Gone):
+        pass
     bad = [f"{n}: {how}" for n, ok, how in seen if not ok]
     time.sleep(0.3)
     gone = "" if t.run.alive() else "; and the server is gone"

@@ -119,6 +119,14 @@ def forwarded(t):
     return sound(f"limited after {number - 1} handshakes; X-Forwarded-For, X-Real-IP, Forwarded, CF-Connecting-IP, True-Client-IP change nothing")
 
 
+@probe("WSA-RATE-05", last=True)
+def prefix(t):
+    from ..prefix import apart
+    if t.stack.opt("handshakes") and "on_ws.js" in t.stack.spec["start"][-1]:
+        return apart(t.stack)
+    return None
+
+
 @probe("WSA-RATE-07", last=True, slow=True)
 def progressive(t):
     span = (t.stack.opt("handshakes") or t.stack.opt("messages") or [0, 0])[1] / 1000

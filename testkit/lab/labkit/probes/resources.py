@@ -26,6 +26,8 @@ def wait_end(peer, seconds):
 @probe("WSA-RES-01", slow=True)
 def declared(t):
     peer = t.open()
+    if t.speaks:
+        t.ask(peer)  # some servers end whoever is quicker than their application
     try:
         peer.send(2 if not t.speaks else 1, b"", declare=1 << 30, width=64)
     except Gone as e:

@@ -12,7 +12,7 @@ echo.on('connection', (socket) => {
   // What SockJS keeps of the request: its cookie is not among it, unless it is for its own session.
   const judged = pending.get(socket.pathname.split('/').slice(-2)[0] || '') || { identity: { user: 'alice', credential: '' }, address: socket.remoteAddress };
   const conn = app.connect(judged, { send: (t) => socket.write(t), close: (code, reason) => socket.close(code, reason) });
-  socket.on('data', (text) => conn.message(text));
+  socket.on('data', (data) => conn.message(String(data)));
   socket.on('close', () => conn.closed());
 });
 const pending = new Map();
