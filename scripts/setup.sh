@@ -21,7 +21,9 @@ if [ ! -x "$chromium" ]; then
   apt_install chromium
 fi
 for package in packages/client packages/demo; do
-  if [ ! -d "$package/node_modules" ]; then
+  # npm writes down what it installed; a lock file that is newer asks for something else.
+  if [ ! -f "$package/node_modules/.package-lock.json" ] ||
+    [ "$package/package-lock.json" -nt "$package/node_modules/.package-lock.json" ]; then
     say "installing the npm packages of $package"
     npm ci --prefix "$package" --silent --no-audit --no-fund
   fi
