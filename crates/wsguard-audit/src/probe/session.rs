@@ -56,7 +56,7 @@ fn unpacked(bytes: &[u8]) -> Option<String> {
 
 /// Whether a message says that the sender is too fast.
 pub(crate) fn is_limit(text: &str) -> bool {
-    if text.len() >= 2_000 || !is_refusal(text) {
+    if text.len() >= 2_000 {
         return false;
     }
     let says = |words: &str| {
@@ -67,7 +67,10 @@ pub(crate) fn is_limit(text: &str) -> bool {
     };
     // A stack trace has all kinds of words in it.
     let body = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
-    serde_json::from_str::<Value>(body).map_or_else(|_| says(text), |value| brief(&value).into_iter().any(says))
+    match serde_json::from_str::<Value>(body) {
+        Ok(value) => is_refusal(text) && brief(&value).into_iter().any(says),
+        Err(_) => (is_refusal(text) || text.to_ascii_lowercase().starts_with("error")) && says(text),
+    }
 }
 
 /// The texts of a document that are no longer than a sentence.
