@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench instructions anomaly chaos conformance fuzz lab audit-bench setup demo client-soak client-soak-rust client-faults client-node e2e worlds faults soak docs help
+.PHONY: run test check bench instructions anomaly chaos conformance fuzz package lab audit-bench setup demo client-soak client-soak-rust client-faults client-node e2e worlds faults soak docs help
 
 help: ## shows this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -41,6 +41,10 @@ conformance: ## Autobahn|Testsuite against the driver; writes docs/conformance.m
 
 fuzz: ## searches for inputs that break a promise, a minute a target: SECONDS=600 TARGETS="frame scan" for more or less
 	fuzz/run.sh $(SECONDS) $(TARGETS)
+
+package: ## builds every crate that is published from its package, and packs the client; minutes
+	CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-$(CURDIR)/target}" $(CARGO) package --workspace --locked --exclude testkit --exclude xtask
+	npm pack --dry-run --prefix packages/client ./packages/client
 
 lab: ## holds the written truth of every real server in testkit/lab against the independent probes; half an hour
 	testkit/lab/lab.py prove
