@@ -117,7 +117,7 @@ fn a_client_comes_through_nginx_as_it_is_set_up() {
         .concat();
     fs::write(
         world.path().join("nginx.conf"),
-        format!("daemon off;\npid {folder}/nginx.pid;\nevents {{}}\nhttp {{\naccess_log off;\n{places}{server}}}\n"),
+        format!("daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nevents {{}}\nhttp {{\naccess_log off;\n{places}{server}}}\n"),
     )
     .unwrap();
     let proxy = start("nginx", &["-e", "stderr", "-p", &folder.to_string(), "-c", "nginx.conf"], world.path());

@@ -66,8 +66,11 @@ impl Step {
         // A target that runs a program is its last line; what it makes before has tests of its own.
         if let Some(target) = command.strip_prefix("make ") {
             let mut make = Command::new("make");
-            // Cargo tells those that it starts where it is.
-            make.args(["--just-print", target]).env_remove("CARGO").current_dir(root());
+            // Cargo tells those that it starts where it is, and make those that it starts that they are within it.
+            for inherited in ["CARGO", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"] {
+                make.env_remove(inherited);
+            }
+            make.args(["--just-print", "--no-print-directory", target]).current_dir(root());
             let plan = make.output().unwrap();
             assert!(plan.status.success(), "{command}: {}", said(&plan));
             let plan = String::from_utf8(plan.stdout).unwrap();
