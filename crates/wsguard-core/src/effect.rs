@@ -56,12 +56,21 @@ pub struct Accepted {
     pub(crate) id: String,
     pub(crate) payload: Canonical,
     pub(crate) neutralised: u32,
+    /// What the payload was read with, where it cannot be read without.
+    pub(crate) reading: Option<Box<Reading>>,
 }
 
 impl Effects {
     /// Notes that `control` let pass, being in shadow, what it would have refused for `reason`.
     pub(crate) fn passed_in_shadow(&mut self, control: ControlId, reason: impl Into<Reason>) {
         self.in_shadow.push((control, reason.into()));
+    }
+
+    /// Whether nothing is to be told or counted: no record, nothing untold, nobody displaced.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        let counted = self.shadowed | self.bidi_controls | self.duplicates;
+        counted == 0 && self.untold.is_empty() && self.displaced.is_none() && self.records.is_empty()
     }
 
     /// Asks not to read for `length`, or longer where that was asked for already.
@@ -83,6 +92,25 @@ impl Effects {
     /// Gives the memory of [`Effects::take_accepted`] back.
     pub fn give_back(&mut self, accepted: Box<Accepted>) {
         self.accepted = Some(accepted);
+    }
+
+    /// What the next message is read with. The message before cannot be read any more.
+    #[inline]
+    pub(crate) fn take_reading(&mut self) -> Box<Reading> {
+        let lent = self.accepted.as_mut().and_then(|accepted| {
+            accepted.payload.clear();
+            accepted.reading.take()
+        });
+        lent.or_else(|| self.reading.take()).unwrap_or_default()
+    }
+
+    /// Gives it back, to the message that passed where that is read with it.
+    #[inline]
+    pub(crate) fn give_reading_back(&mut self, reading: Box<Reading>) {
+        match &mut self.accepted {
+            Some(accepted) if accepted.payload.is_kept() => accepted.reading = Some(reading),
+            _ => self.reading = Some(reading),
+        }
     }
 
     /// Where the message that passes is written to, and room for the work on it.
@@ -116,7 +144,7 @@ impl Message<'_> {
 }
 
 impl Accepted {
-    /// Begins anew with `id` and without a payload.
+    /// Begins anew with `id`; the payload was forgotten with [`Effects::take_reading`].
     pub(crate) fn begin(&mut self, number: u16, id: Option<Value<'_>>) {
         self.number = number;
         self.neutralised = 0;
@@ -126,7 +154,6 @@ impl Accepted {
             Some(id) => self.id = canonical_text(id),
             None => {}
         }
-        self.payload.clear();
     }
 
     /// The message, its type named by `policy`.
@@ -137,7 +164,7 @@ impl Accepted {
             kind: policy.messages().get(usize::from(self.number)).map_or("", MessageType::name),
             id: self.id(),
             payload: if payload.is_empty() { "null" } else { payload },
-            value: self.payload.value(),
+            value: self.payload.value(self.reading.as_deref().map(|reading| &reading.tape)),
             neutralised: self.neutralised,
         }
     }

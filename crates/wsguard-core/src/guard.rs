@@ -220,7 +220,7 @@ impl Connection {
         }
         let _ = self.heart.seen(now.tick);
         let duplicates = effects.duplicates;
-        let mut reading = effects.reading.take().unwrap_or_default();
+        let mut reading = effects.take_reading();
         let passed = self.inspect(now, text, &mut reading, effects, probe);
         self.tell_shadow(effects);
         let verdict = match passed {
@@ -254,7 +254,7 @@ impl Connection {
             }
             Err(refused) => self.refuse(now, refused, text.len(), effects),
         };
-        effects.reading = Some(reading);
+        effects.give_reading_back(reading);
         let verdict = self.watch(now, text.len(), duplicates, verdict, effects);
         probe.lap(ControlId::Anomaly);
         verdict

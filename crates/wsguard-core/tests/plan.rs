@@ -24,8 +24,9 @@ fn told(peer: &mut Peer, ms: u64, text: &str) -> String {
     let message = match refused {
         None => {
             let message = peer.connection.message(&peer.effects);
+            let root = message.value.id().index();
             let members: Vec<String> =
-                message.value.subtree().map(|value| format!("{}:{}", value.id().index(), value.raw())).collect();
+                message.value.subtree().map(|value| format!("{}:{}", value.id().index() - root, value.raw())).collect();
             format!("{} {:?} {} {members:?}", message.kind, message.id, message.payload)
         }
         Some(code) => code,

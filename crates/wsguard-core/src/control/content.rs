@@ -36,7 +36,8 @@ pub(crate) fn write_neutralised(
     Ok(())
 }
 
-/// Writes the canonical form of a checked payload, its markup made harmless as its schema asks.
+/// Writes the canonical form of a checked payload, its markup made harmless as its schema asks. One without markup may be
+/// kept as it stands, with its nodes on the tape.
 pub(crate) fn write_checked(
     default: ContentClass,
     message: &MessageType,
@@ -45,7 +46,7 @@ pub(crate) fn write_checked(
     (accepted, scratch): (&mut Accepted, &mut Scratch),
 ) -> Result<(), Reason> {
     if document.markup_strings() == 0 && document.markup_keys() == 0 {
-        accepted.payload.set::<&str>(payload, &[]);
+        accepted.payload.keep(payload);
         return Ok(());
     }
     if document.markup_keys() > 0 {

@@ -81,18 +81,28 @@ impl Quota {
     }
 
     /// Takes `units` from `bucket`, or says how long to wait. A refused charge takes nothing.
+    #[inline]
     pub fn charge(&self, bucket: &mut Bucket, now: Tick, units: u32) -> Result<(), Millis> {
-        let now_ns = now.0.saturating_mul(NANOS_PER_MS);
-        let full_at = bucket.0.max(now_ns).saturating_add(self.unit_ns.saturating_mul(u64::from(units)));
-        let owed = full_at.saturating_sub(now_ns);
-        if owed > self.credit_ns {
-            return Err(Millis(owed.saturating_sub(self.credit_ns).div_ceil(NANOS_PER_MS)));
-        }
-        bucket.0 = full_at;
+        *bucket = self.charged(*bucket, nanos(now), units)?;
         Ok(())
     }
 
+    /// `bucket` after `units` were taken from it, or how long to wait.
+    #[inline]
+    fn charged(&self, bucket: Bucket, now_ns: u64, units: u32) -> Result<Bucket, Millis> {
+        let full_at = bucket.0.max(now_ns).saturating_add(self.price_ns(units));
+        // Not before now, since it is now at least.
+        let owed = full_at.wrapping_sub(now_ns);
+        if owed <= self.credit_ns { Ok(Bucket(full_at)) } else { Err(self.wait(owed)) }
+    }
+
+    #[cold]
+    fn wait(&self, owed_ns: u64) -> Millis {
+        Millis(owed_ns.saturating_sub(self.credit_ns).div_ceil(NANOS_PER_MS))
+    }
+
     /// What `units` cost, as nanoseconds of the quota's own refilling.
+    #[inline]
     pub fn price_ns(&self, units: u32) -> u64 {
         self.unit_ns.saturating_mul(u64::from(units))
     }
@@ -100,9 +110,15 @@ impl Quota {
     /// The share of the burst that is used up, 0 to 1. For people to look at.
     #[expect(clippy::cast_precision_loss, reason = "a bar on a page")]
     pub fn used(&self, bucket: Bucket, now: Tick) -> f32 {
-        let owed = bucket.0.saturating_sub(now.0.saturating_mul(NANOS_PER_MS));
+        let owed = bucket.0.saturating_sub(nanos(now));
         (owed as f32 / self.credit_ns as f32).min(1.0)
     }
+}
+
+/// `now` as buckets count it.
+#[inline]
+const fn nanos(now: Tick) -> u64 {
+    now.0.saturating_mul(NANOS_PER_MS)
 }
 
 /// A keyed print of a rate key: what the tables hold instead of subjects and addresses.
@@ -211,23 +227,24 @@ impl RateTable {
     }
 
     /// Charges one unit of `count` and `size` units of `bytes` to the buckets of `print`: both or neither.
+    #[inline]
     pub fn charge(&self, print: Print, now: Tick, count: &Quota, bytes: Option<(&Quota, u32)>) -> Charge {
-        self.with_slot(print, now, |slot| {
-            let mut next = *slot;
-            if let Some((quota, size)) = bytes
-                && let Err(wait) = quota.charge(&mut next.bytes, now, size)
-            {
-                return Charge::Over(wait);
+        let Some(set) = self.set(print) else {
+            return Charge::NoSlot;
+        };
+        let now_ns = nanos(now);
+        let mut slots = set.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(slot) = slot_of(&mut slots, print, now_ns) else {
+            return Charge::NoSlot;
+        };
+        let of_bytes = bytes.map_or(Ok(slot.bytes), |(quota, size)| quota.charged(slot.bytes, now_ns, size));
+        match (of_bytes, count.charged(slot.count, now_ns, 1)) {
+            (Ok(bytes), Ok(count)) => {
+                (slot.bytes, slot.count) = (bytes, count);
+                Charge::Taken
             }
-            match count.charge(&mut next.count, now, 1) {
-                Ok(()) => {
-                    *slot = next;
-                    Charge::Taken
-                }
-                Err(wait) => Charge::Over(wait),
-            }
-        })
-        .unwrap_or(Charge::NoSlot)
+            (Err(wait), _) | (_, Err(wait)) => Charge::Over(wait),
+        }
     }
 
     /// The buckets of `print` as they stand: count, bytes. Absent keys have untouched ones.
@@ -242,25 +259,29 @@ impl RateTable {
             .map_or((Bucket::default(), Bucket::default()), |slot| (slot.count, slot.bytes))
     }
 
+    #[inline]
     fn set(&self, print: Print) -> Option<&Mutex<[Slot; WAYS]>> {
         let mask = self.sets.len().saturating_sub(1);
         #[expect(clippy::cast_possible_truncation, reason = "the mask keeps the low bits only")]
         self.sets.get(print.0 as usize & mask)
     }
+}
 
-    fn with_slot<T>(&self, print: Print, now: Tick, act: impl FnOnce(&mut Slot) -> T) -> Option<T> {
-        let mut slots = self.set(print)?.lock().unwrap_or_else(PoisonError::into_inner);
-        let now_ns = now.0.saturating_mul(NANOS_PER_MS);
-        let place = slots.iter().position(|slot| slot.print == print.0).or_else(|| {
-            // A bucket that has refilled says nothing any more, so its slot is free.
-            slots.iter().position(|slot| slot.count.0.max(slot.bytes.0) <= now_ns)
-        })?;
-        let slot = slots.get_mut(place)?;
-        if slot.print != print.0 {
-            *slot = Slot { print: print.0, ..Slot::default() };
-        }
-        Some(act(slot))
+/// The slot of `print`, which may be one that is free.
+#[inline]
+fn slot_of(slots: &mut [Slot; WAYS], print: Print, now_ns: u64) -> Option<&mut Slot> {
+    match slots.iter().position(|slot| slot.print == print.0) {
+        Some(place) => slots.get_mut(place),
+        None => free_slot(slots, print, now_ns),
     }
+}
+
+/// A slot for `print`. A bucket that has refilled says nothing any more, so its slot is free.
+#[cold]
+fn free_slot(slots: &mut [Slot; WAYS], print: Print, now_ns: u64) -> Option<&mut Slot> {
+    let slot = slots.iter_mut().find(|slot| slot.count.0.max(slot.bytes.0) <= now_ns)?;
+    *slot = Slot { print: print.0, ..Slot::default() };
+    Some(slot)
 }
 
 /// A bucket that all connections share, without a lock.

@@ -119,7 +119,12 @@ pub struct Mark {
 pub fn begin_frame(out: &mut Vec<u8>, opcode: Opcode, expected_len: usize) -> Mark {
     let start = out.len();
     let room = header_room(expected_len);
-    out.resize(start.saturating_add(room), 0);
+    // Of a fixed length each, which takes one store.
+    match room {
+        2 => out.extend_from_slice(&[0; 2]),
+        4 => out.extend_from_slice(&[0; 4]),
+        _ => out.extend_from_slice(&[0; 10]),
+    }
     Mark { start, room, opcode }
 }
 
@@ -132,7 +137,17 @@ pub fn end_frame(out: &mut Vec<u8>, mark: Mark) {
     let Mark { start, room, opcode } = mark;
     let payload_start = start.saturating_add(room);
     debug_assert!(payload_start <= out.len(), "the buffer was cut behind `begin_frame`");
-    let header = encode_header(true, opcode, out.len().saturating_sub(payload_start));
+    let len = out.len().saturating_sub(payload_start);
+    // Most frames of an application: a guess of the right class, for a length of two bytes.
+    if let (4, Ok(long)) = (room, u16::try_from(len))
+        && len > usize::from(CONTROL_BYTES_MAX)
+        && let Some(place) = out.get_mut(start..).and_then(|frame| frame.first_chunk_mut())
+    {
+        let [high, low] = long.to_be_bytes();
+        *place = [FIN | opcode as u8, LENGTH_U16, high, low];
+        return;
+    }
+    let header = encode_header(true, opcode, len);
     if header.len() != room {
         make_room(out, payload_start, start.saturating_add(header.len()));
     }

@@ -98,7 +98,14 @@ impl Connection {
     }
 
     /// Counts what controls in shadow let pass of this message, and tells the first of each control.
+    #[inline]
     pub(super) fn tell_shadow(&mut self, effects: &mut Effects) {
+        if !effects.in_shadow.is_empty() {
+            self.tell_all_in_shadow(effects);
+        }
+    }
+
+    fn tell_all_in_shadow(&mut self, effects: &mut Effects) {
         while let Some((control, reason)) = effects.in_shadow.pop() {
             effects.shadowed = effects.shadowed.saturating_add(1);
             self.cx.shadow.count(control, reason.word);

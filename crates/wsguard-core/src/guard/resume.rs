@@ -188,7 +188,10 @@ pub(super) fn deduplicate<'t>(
     id: Option<Value<'t>>,
     effects: &mut Effects,
 ) -> Result<Option<Passed>, Refused<'t>> {
-    let (Some(delivery), Some(text)) = (&session.delivery, effects.accepted.as_deref().and_then(Accepted::id)) else {
+    let Some(delivery) = &session.delivery else {
+        return Ok(None);
+    };
+    let Some(text) = effects.accepted.as_deref().and_then(Accepted::id) else {
         return Ok(None);
     };
     match delivery.seen.look(&cx.ids, text) {

@@ -7,7 +7,7 @@
 //! whose page must encode for that place itself.
 
 use super::string::{WINDOW, plain_end};
-use super::tape::{ESCAPED, MARKUP, Node, NodeId, REWRITE, Tag};
+use super::tape::{ESCAPED, MARKUP, Node, NodeId, REWRITE, Tag, Tape};
 use super::value::Value;
 
 /// Appends the canonical form of `value` to `out`.
@@ -52,6 +52,15 @@ fn write_quoted(text: &str, out: &mut impl Out) {
 pub(crate) struct Canonical {
     text: String,
     nodes: Vec<Node>,
+    kept: Option<Kept>,
+}
+
+/// A value whose text is canonical already: its nodes stay on the tape that it was scanned to.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    id: NodeId,
+    /// Where its text begins in the scanned one.
+    start: u32,
 }
 
 impl Canonical {
@@ -59,26 +68,50 @@ impl Canonical {
     ///
     /// Cost: one copy of text and nodes when the text of `value` is canonical already.
     pub(crate) fn set<T: AsRef<str>>(&mut self, value: Value<'_>, replacements: &[(NodeId, T)]) {
-        self.text.clear();
-        self.nodes.clear();
+        self.clear();
         let from = replacements.partition_point(|(id, _)| *id < value.id());
         Writer { replacements: replacements.get(from..).unwrap_or_default(), out: self }.value(value);
+    }
+
+    /// As [`Canonical::set`] without replacements, but of a value that is canonical already the text alone is copied:
+    /// where [`Canonical::is_kept`], its tape is needed to read it.
+    #[inline]
+    pub(crate) fn keep(&mut self, value: Value<'_>) {
+        if value.is_canonical() {
+            self.clear();
+            self.text.push_str(value.raw());
+            self.kept = Some(Kept { id: value.id(), start: value.start_on_tape() });
+        } else {
+            self.set::<&str>(value, &[]);
+        }
+    }
+
+    /// Whether the value can be read only by the tape that it was kept from.
+    pub(crate) const fn is_kept(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// Nothing: not even `null`.
     pub(crate) fn clear(&mut self) {
         self.text.clear();
         self.nodes.clear();
+        self.kept = None;
     }
 
     /// The text; empty after [`Canonical::clear`].
+    #[inline]
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// The value; `null` after [`Canonical::clear`].
-    pub(crate) fn value(&self) -> Value<'_> {
-        Value::first(&self.text, &self.nodes)
+    /// The value, by `tape` where it is kept; `null` after [`Canonical::clear`].
+    #[inline]
+    pub(crate) fn value<'a>(&'a self, tape: Option<&'a Tape>) -> Value<'a> {
+        match (self.kept, tape) {
+            (Some(kept), Some(tape)) => Value::of_part(&self.text, kept.start, &tape.nodes, kept.id.0),
+            (Some(_), None) => Value::NULL,
+            (None, _) => Value::at(&self.text, &self.nodes, 0),
+        }
     }
 }
 
@@ -116,7 +149,7 @@ impl Out for Canonical {
     #[inline]
     fn copied(&mut self, value: Value<'_>) {
         // The nodes of `value` move to the end of these, its text to the end of this text.
-        let text_by = narrow(self.text.len()).wrapping_sub(narrow(value.span().0));
+        let text_by = narrow(self.text.len()).wrapping_sub(value.start_on_tape());
         let nodes_by = narrow(self.nodes.len()).wrapping_sub(value.id().0);
         self.nodes.extend(value.own_nodes().iter().map(|node| Node {
             start: node.start.wrapping_add(text_by),
@@ -366,5 +399,39 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_kept_reads_as_what_is_copied() {
+        let told = |value: Value<'_>| -> Vec<String> {
+            let of = |each: Value<'_>| {
+                let node = Node { start: 0, end: 0, next: 0, ..each.node() };
+                format!("{} {:?} {} {node:?}", each.id().index() - value.id().index(), each.span(), each.raw())
+            };
+            value.subtree().map(of).collect()
+        };
+        let (mut tape, mut kept, mut copied) = (Tape::new(), Canonical::default(), Canonical::default());
+        for text in [
+            r#"{"type":"chat","payload":{"message":"hello there","list":[1,"x",{"b":null}],"none":{}}}"#,
+            r#"{"type":"chat","payload":{"message":"","list":[22,"xyz",{"b":null}],"none":{}}}"#,
+            r#"{"type":"chat","payload":{"message":"\u0061", "list":[ ]},"id":"<b>"}"#,
+            r#" [ "x" ] "#,
+            "12",
+        ] {
+            // The second time a text is recalled, the third time its nodes are there.
+            for _ in 0..3 {
+                let document = scan(text, &ScanLimits::default(), &mut tape).unwrap();
+                for value in document.root().subtree().filter(|value| !value.is_key()) {
+                    kept.keep(value);
+                    copied.set::<&str>(value, &[]);
+                    assert_eq!(kept.text(), copied.text(), "{text}");
+                    assert_eq!(told(kept.value(Some(document.tape()))), told(copied.value(None)), "{text}");
+                    let again = canonical_text(kept.value(Some(document.tape())));
+                    assert_eq!(again, copied.text(), "{text}, copied out of what is kept");
+                }
+            }
+        }
+        kept.clear();
+        assert!(kept.text().is_empty() && kept.value(Some(&tape)).is_null());
     }
 }

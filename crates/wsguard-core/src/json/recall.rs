@@ -9,14 +9,14 @@
 
 use super::limits::ScanLimits;
 use super::scan::{long, narrow};
-use super::string::{self, Matcher, WINDOW};
+use super::string::{self, Matcher, WINDOW, Window};
 use super::tape::{Counters, INTEGER, Node, Shape, Tag, Tape};
 
 /// Skeletons that a tape remembers, by how their texts begin. 8: the few shapes that the peers of one thread send mostly.
 pub(crate) const SHAPES: usize = 8;
 /// Values that are read, at most; one less than a power of two. 31: a flat message; larger ones cost much more than their structure.
 const VALUES_MAX: usize = 31;
-/// Nodes, at most: 6 KiB a skeleton.
+/// Nodes, at most: 7 KiB a skeleton.
 const NODES_MAX: usize = 256;
 /// Bytes outside of those values, at most.
 const FIXED_BYTES_MAX: u32 = 1_024;
@@ -28,9 +28,6 @@ const BEGINNING_BYTES: usize = 20;
 /// Digits that no double rounds, whatever they are.
 const DIGITS_MAX: usize = 15;
 
-/// How far the text between two values has moved, against the text that is remembered.
-type Moves = [u32; VALUES_MAX + 1];
-
 /// How a text was built.
 #[derive(Debug, Default)]
 pub(super) struct Skeleton {
@@ -39,7 +36,13 @@ pub(super) struct Skeleton {
     shape: Option<Shape>,
     misses: u8,
     steps: Vec<Step>,
-    nodes: Vec<Placed>,
+    /// What stands behind the last step, up to the end of the text.
+    end: Matcher,
+    nodes: Vec<Node>,
+    /// Of each node.
+    places: Vec<Place>,
+    /// How far the text behind so many values has moved in the text that was read last, against the one that was built from.
+    moves: [u32; VALUES_MAX + 1],
 }
 
 /// Some bytes that must be the same, and what comes behind them.
@@ -61,10 +64,11 @@ enum Then {
     Integer,
 }
 
-/// A node, and behind how many values it begins and ends.
+/// Where a node begins and ends, and behind how many values.
 #[derive(Debug)]
-struct Placed {
-    node: Node,
+struct Place {
+    start: u32,
+    end: u32,
     begins: u8,
     ends: u8,
 }
@@ -91,17 +95,20 @@ pub(super) fn recall(text: &str, limits: &ScanLimits, tape: &mut Tape) -> bool {
     let Some(skeleton) = memory.as_deref_mut().and_then(|memory| memory.get_mut(place)) else {
         return false;
     };
-    let (before, mut moves) = (shape.take(), [0; VALUES_MAX + 1]);
+    let before = shape.take();
     (*counters, *rewrite_to) = (Counters::default(), 0);
-    if skeleton.limits.as_ref() == Some(limits)
-        && skeleton.read(text.as_bytes(), limits, counters, &mut moves).is_some()
-    {
-        skeleton.place(&moves, nodes, before.is_some() && before == skeleton.shape);
-        (*shape, skeleton.misses) = (skeleton.shape, 0);
-    } else {
+    let known = skeleton.limits.as_ref() == Some(limits);
+    let Some(moved) = known.then(|| skeleton.read(text.as_bytes(), limits, counters)).flatten() else {
         skeleton.misses = skeleton.misses.saturating_add(1);
+        return false;
+    };
+    // The nodes of the text before are those of this one where it was built alike and its values were as long.
+    let is_there = before.is_some() && before == skeleton.shape;
+    if moved || !is_there {
+        skeleton.place(nodes, is_there);
     }
-    shape.is_some()
+    (*shape, skeleton.misses) = (skeleton.shape, 0);
+    true
 }
 
 /// Remembers how `text` is built, which passed the scan onto `tape`.
@@ -130,6 +137,8 @@ impl Skeleton {
     fn build(&mut self, bytes: &[u8], nodes: &[Node]) -> Option<()> {
         self.steps.clear();
         self.nodes.clear();
+        self.places.clear();
+        self.moves = [0; VALUES_MAX + 1];
         let (mut done, mut fixed) = (0, 0_u32);
         let values: Vec<Node> = nodes.iter().filter(|node| differs(bytes, node)).copied().collect();
         for value in &values {
@@ -142,60 +151,66 @@ impl Skeleton {
             done = value.end;
         }
         let rest = bytes.get(done as usize..).filter(|rest| rest.len() <= FIXED_BYTES_MAX as usize)?;
-        self.step(rest, Then::Fixed, 0);
+        self.end = Matcher::of_end(self.pieces(rest));
         let behind = |at: u32| u8::try_from(values.partition_point(|value| value.end <= at)).unwrap_or(u8::MAX);
-        self.nodes.extend(nodes.iter().map(|node| Placed {
-            node: *node,
-            begins: behind(node.start),
-            ends: behind(node.end),
-        }));
+        let place = |node: &Node| {
+            let Node { start, end, .. } = *node;
+            Place { start, end, begins: behind(start), ends: behind(end) }
+        };
+        self.nodes.extend(nodes);
+        self.places.extend(nodes.iter().map(place));
         // An empty string begins where the value before it does not yet end: it is placed by its own.
         let mut number = 0_u8;
-        for placed in self.nodes.iter_mut().filter(|placed| differs(bytes, &placed.node)) {
-            placed.begins = number;
+        for (place, _) in self.places.iter_mut().zip(nodes).filter(|(_, node)| differs(bytes, node)) {
+            place.begins = number;
             number = number.saturating_add(1);
-            placed.ends = number;
+            place.ends = number;
         }
         Some(())
     }
 
     fn step(&mut self, fixed: &[u8], then: Then, behind: u32) {
+        let fixed = Matcher::of(self.pieces(fixed));
+        self.steps.push(Step { fixed, then, behind });
+    }
+
+    /// Makes steps of `fixed` until what is left fits one matcher, and returns that.
+    fn pieces<'b>(&mut self, fixed: &'b [u8]) -> &'b [u8] {
         let mut rest = fixed;
         while let Some((piece, others)) = rest.split_at_checked(WINDOW).filter(|(_, others)| !others.is_empty()) {
             self.steps.push(Step { fixed: Matcher::of(piece), then: Then::Fixed, behind: 0 });
             rest = others;
         }
-        self.steps.push(Step { fixed: Matcher::of(rest), then, behind });
+        rest
     }
 
-    /// Reads a text that is built like this; `None` at the first difference.
-    fn read(&self, bytes: &[u8], limits: &ScanLimits, counters: &mut Counters, moves: &mut Moves) -> Option<()> {
-        let (mut rest, mut value) = (bytes, 0_usize);
+    /// Reads a text that is built like this; `None` at the first difference. Whether something has moved since the last one.
+    fn read(&mut self, bytes: &[u8], limits: &ScanLimits, counters: &mut Counters) -> Option<bool> {
+        let (mut at, mut value, mut moved) = (0, 0_usize, 0);
         for step in &self.steps {
-            rest = step.fixed.behind(rest)?;
-            let at = bytes.len().wrapping_sub(rest.len());
-            let end = match step.then {
+            at = step.fixed.behind(bytes, at)?;
+            at = match step.then {
                 Then::Fixed => continue,
                 Then::String => string_end(bytes, at, counters)?,
-                Then::Integer => at.wrapping_add(integer_length(rest, limits)?),
+                Then::Integer => at.wrapping_add(integer_length(bytes.get(at..)?, limits)?),
             };
-            rest = bytes.get(end..)?;
             value = value.wrapping_add(1);
-            *moves.get_mut(value)? = narrow(end).wrapping_sub(step.behind);
+            let (by, last) = (narrow(at).wrapping_sub(step.behind), self.moves.get_mut(value)?);
+            moved |= *last ^ by;
+            *last = by;
         }
-        rest.is_empty().then_some(())
+        self.end.ends(bytes, at).then_some(moved != 0)
     }
 
-    /// Writes the nodes of a text that was read with `moves`. `is_there`: those of another text like it stand in `nodes`.
-    fn place(&self, moves: &Moves, nodes: &mut Vec<Node>, is_there: bool) {
-        let by = |values: u8| moves.get(usize::from(values) & VALUES_MAX).copied().unwrap_or_default();
+    /// Writes the nodes of the text that was read last. `is_there`: those of another text like it stand in `nodes`.
+    fn place(&self, nodes: &mut Vec<Node>, is_there: bool) {
+        let by = |values: u8| self.moves.get(usize::from(values) & VALUES_MAX).copied().unwrap_or_default();
         if !is_there {
-            nodes.clear();
-            nodes.extend(self.nodes.iter().map(|placed| placed.node));
+            nodes.clone_from(&self.nodes);
         }
-        for (node, placed) in nodes.iter_mut().zip(&self.nodes) {
-            node.start = placed.node.start.wrapping_add(by(placed.begins));
-            node.end = placed.node.end.wrapping_add(by(placed.ends));
+        for (node, place) in nodes.iter_mut().zip(&self.places) {
+            node.start = place.start.wrapping_add(by(place.begins));
+            node.end = place.end.wrapping_add(by(place.ends));
         }
     }
 }
@@ -208,16 +223,27 @@ fn is_noted(node: &Node) -> bool {
 /// Whether a value is read rather than compared.
 fn differs(bytes: &[u8], node: &Node) -> bool {
     match node.tag {
-        Tag::String => !node.is_key(),
+        Tag::String => !node.is_key() && !names_kind(bytes, node),
         Tag::Number => node.flags == INTEGER && bytes.get(node.start as usize).is_some_and(u8::is_ascii_digit),
         _ => false,
     }
 }
 
+/// Whether a string is the `type` of a message and lies among the bytes that choose the skeleton: a text with another one
+/// chooses another skeleton.
+fn names_kind(bytes: &[u8], node: &Node) -> bool {
+    let (start, end) = (node.start as usize, node.end as usize);
+    end < BEGINNING_BYTES && bytes.get(..start).is_some_and(|before| before.ends_with(br#""type":""#))
+}
+
 /// The end of the string content that begins at `at`. One with escapes or markup is left to the scan, which notes them.
 #[inline]
 fn string_end(bytes: &[u8], at: usize, counters: &mut Counters) -> Option<usize> {
-    let plain = string::plain_end(bytes, at);
+    // Most end in their first window.
+    let mut plain = at.wrapping_add(Window::at(bytes, at).plain());
+    if plain == at.wrapping_add(WINDOW) {
+        plain = string::plain_end(bytes, plain);
+    }
     match bytes.get(plain) {
         Some(b'"') => Some(plain),
         _ => long::read(bytes, plain, counters).ok().filter(|(_, flags)| *flags == 0).map(|(end, _)| end),
@@ -235,6 +261,8 @@ fn integer_length(rest: &[u8], limits: &ScanLimits) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::json::{ScanError, scan};
 
@@ -324,6 +352,40 @@ mod tests {
                     assert_eq!(outcome(&text, &limits, &mut tape), want, "{text}");
                 }
             }
+        }
+    }
+
+    proptest! {
+        /// Texts of two shapes and of some that fail, in any order: each is read as if it were the first.
+        #[test]
+        fn what_was_read_before_changes_nothing(
+            texts in prop::collection::vec((0..2_usize, 0..VALUES.len(), 0..VALUES.len(), 0..3_u8), 1..40),
+        ) {
+            let limits = ScanLimits::default();
+            let mut tape = Tape::new();
+            for (shape, first, second, repeats) in texts {
+                let (first, second) = (VALUES[first], VALUES[second]);
+                let text = match shape {
+                    0 => format!(r#"{{"type":"chat","id":"{first}","payload":{{"room":"{second}","to":[]}}}}"#),
+                    _ => format!(r#"{{"type":"move","payload":[{first},{{"x":"{second}"}},{first}]}}"#),
+                };
+                for _ in 0..=repeats {
+                    prop_assert_eq!(outcome(&text, &limits, &mut tape), outcome(&text, &limits, &mut Tape::new()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_type_is_another_shape() {
+        let mut tape = Tape::new();
+        let limits = ScanLimits::default();
+        let text = |kind: &str| format!(r#"{{"type":"{kind}","payload":{{"message":"x"}}}}"#);
+        outcome(&text("chat"), &limits, &mut tape).unwrap();
+        assert!(recall(&text("chat"), &limits, &mut tape));
+        // Whichever skeleton it chooses.
+        for number in 0..1_000 {
+            assert!(!recall(&text(&format!("c{number}")), &limits, &mut tape), "{number}");
         }
     }
 

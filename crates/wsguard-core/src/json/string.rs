@@ -91,35 +91,56 @@ pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// At most [`WINDOW`] bytes that a text must hold somewhere.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Matcher {
     bytes: [u8; WINDOW],
-    length: u8,
+    /// A bit for each byte of the window that counts.
+    counts: u32,
+    length: u32,
 }
 
 impl Matcher {
-    /// The first [`WINDOW`] bytes of `bytes`.
+    /// The first [`WINDOW`] bytes of `bytes`, for [`Matcher::behind`].
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let mut matcher = Self { bytes: [0; WINDOW], length: 0 };
-        for (place, byte) in matcher.bytes.iter_mut().zip(bytes) {
-            *place = *byte;
+        Self::placed(bytes, 0)
+    }
+
+    /// The first [`WINDOW`] bytes of `bytes`, for [`Matcher::ends`].
+    pub(super) fn of_end(bytes: &[u8]) -> Self {
+        Self::placed(bytes, WINDOW.saturating_sub(bytes.len()))
+    }
+
+    fn placed(bytes: &[u8], place: usize) -> Self {
+        let mut matcher = Self::default();
+        for ((at, slot), byte) in matcher.bytes.iter_mut().enumerate().skip(place).zip(bytes) {
+            *slot = *byte;
+            matcher.counts |= 1 << at;
             matcher.length = matcher.length.wrapping_add(1);
         }
         matcher
     }
 
-    /// What of `text` stands behind the bytes, when it begins with them.
+    /// The place behind the bytes, when `text` has them at `at`.
     #[inline]
-    pub(super) fn behind<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
-        let length = usize::from(self.length) & (2 * WINDOW - 1);
-        let same = match text.first_chunk::<WINDOW>() {
-            Some(chunk) => {
-                let different = !u8x16::new(*chunk).simd_eq(u8x16::new(self.bytes)).to_bitmask();
-                different & !(u32::MAX << length) == 0
-            }
-            None => text.get(..length) == self.bytes.get(..length),
+    pub(super) fn behind(&self, text: &[u8], at: usize) -> Option<usize> {
+        let rest = text.get(at..)?;
+        let same = match rest.first_chunk() {
+            Some(chunk) => self.matches(chunk),
+            None => rest.get(..self.length as usize)? == self.bytes.get(..self.length as usize)?,
         };
-        if same { text.get(length..) } else { None }
+        same.then_some(at.wrapping_add(self.length as usize))
+    }
+
+    /// Whether the bytes are all that `text`, of [`WINDOW`] bytes at least, has from `at` on.
+    #[inline]
+    pub(super) fn ends(&self, text: &[u8], at: usize) -> bool {
+        text.len() == at.wrapping_add(self.length as usize)
+            && text.last_chunk().is_some_and(|chunk| self.matches(chunk))
+    }
+
+    #[inline]
+    fn matches(&self, chunk: &[u8; WINDOW]) -> bool {
+        u8x16::new(*chunk).simd_eq(u8x16::new(self.bytes)).to_bitmask() & self.counts == self.counts
     }
 }
 
@@ -267,6 +288,31 @@ mod tests {
         let is_plain = |byte: &u8| !matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | 0x7f..);
         let every_plain: Vec<u8> = (0..=u8::MAX).filter(is_plain).collect();
         assert_eq!(plain_end(&every_plain, 0), every_plain.len());
+    }
+
+    #[test]
+    fn a_matcher_knows_its_bytes_wherever_they_stand() {
+        let text: Vec<u8> = (0..40).map(|at| b'a' + at % 26).collect();
+        for length in 0..=text.len() {
+            let text = &text[..length];
+            for at in 0..=length {
+                for end in at..=length.min(at + WINDOW) {
+                    let bytes = &text[at..end];
+                    let name = format!("{at}..{end} of {length}");
+                    assert_eq!(Matcher::of(bytes).behind(text, at), Some(end), "{name}");
+                    if at < end {
+                        assert_eq!(Matcher::of(bytes).behind(&text[..end - 1], at), None, "{name}, cut");
+                    }
+                    assert_eq!(Matcher::of_end(bytes).ends(text, at), end == length && length >= WINDOW, "{name}");
+                    for changed in 0..bytes.len() {
+                        let mut other = text.to_vec();
+                        other[at + changed] ^= 1;
+                        assert_eq!(Matcher::of(bytes).behind(&other, at), None, "{name}, {changed}");
+                        assert!(!Matcher::of_end(bytes).ends(&other, at), "{name}, {changed}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

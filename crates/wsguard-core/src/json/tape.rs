@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct NodeId(pub(crate) u32);
 
 impl NodeId {
-    /// The position on the tape, counted from the root, which is 0.
+    /// The position on the tape. Everything in a value follows it without a gap.
     pub const fn index(self) -> usize {
         self.0 as usize
     }

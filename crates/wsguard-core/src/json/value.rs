@@ -19,6 +19,8 @@ pub struct Value<'a> {
     nodes: &'a [Node],
     node: &'a Node,
     index: u32,
+    /// Where `text` begins in what the nodes are of.
+    base: u32,
 }
 
 /// The kinds of JSON values.
@@ -74,6 +76,11 @@ impl<'a> Document<'a> {
         self.tape.shape
     }
 
+    #[cfg(test)]
+    pub(super) const fn tape(self) -> &'a Tape {
+        self.tape
+    }
+
     /// The scanned text, with the white space around its value.
     pub const fn text(self) -> &'a str {
         self.text
@@ -107,20 +114,35 @@ impl<'a> Document<'a> {
 
 impl Value<'_> {
     /// `null`, of no document.
-    pub(crate) const NULL: Self = Self { text: "", nodes: &[], node: &Node::NULL, index: 0 };
+    pub(crate) const NULL: Self = Self { text: "", nodes: &[], node: &Node::NULL, index: 0, base: 0 };
 }
 
 impl<'a> Value<'a> {
     #[inline]
-    fn at(text: &'a str, nodes: &'a [Node], index: u32) -> Self {
-        let node = nodes.get(index as usize).unwrap_or(&Node::NULL);
-        Self { text, nodes, node, index }
+    pub(super) fn at(text: &'a str, nodes: &'a [Node], index: u32) -> Self {
+        Self::of_part(text, 0, nodes, index)
     }
 
-    /// The first value of `nodes`, which are of `text`; `null` where there are none.
+    /// The value at `index` of nodes that are of a longer text, of which `text` is the part from `base` on.
     #[inline]
-    pub(super) fn first(text: &'a str, nodes: &'a [Node]) -> Self {
-        Self::at(text, nodes, 0)
+    pub(super) fn of_part(text: &'a str, base: u32, nodes: &'a [Node], index: u32) -> Self {
+        let node = nodes.get(index as usize).unwrap_or(&Node::NULL);
+        Self { text, nodes, node, index, base }
+    }
+
+    /// Where its node begins and ends in the text.
+    #[inline]
+    const fn place(self) -> (usize, usize) {
+        (self.node.start.wrapping_sub(self.base) as usize, self.node.end.wrapping_sub(self.base) as usize)
+    }
+
+    /// Where it begins in what the nodes are of.
+    #[inline]
+    pub(super) const fn start_on_tape(self) -> u32 {
+        match self.node.tag {
+            Tag::String => self.node.start.wrapping_sub(1),
+            _ => self.node.start,
+        }
     }
 
     /// The nodes of this value and of everything in it.
@@ -132,7 +154,7 @@ impl<'a> Value<'a> {
     /// The value or key at `index` of the same document.
     #[inline]
     pub(crate) fn other(self, index: u32) -> Self {
-        Self::at(self.text, self.nodes, index)
+        Self::of_part(self.text, self.base, self.nodes, index)
     }
 
     /// All nodes of the document.
@@ -191,7 +213,7 @@ impl<'a> Value<'a> {
 
     /// [`Self::raw`] as offsets into the text.
     pub const fn span(self) -> (usize, usize) {
-        let (start, end) = (self.node.start as usize, self.node.end as usize);
+        let (start, end) = self.place();
         match self.node.tag {
             Tag::String => (start.wrapping_sub(1), end.wrapping_add(1)),
             _ => (start, end),
@@ -201,12 +223,14 @@ impl<'a> Value<'a> {
     /// The text between the quotes of a string, escapes as they are; the whole text of any other value.
     #[inline]
     pub(crate) fn content(self) -> &'a str {
-        self.text.get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
+        let (start, end) = self.place();
+        self.text.get(start..end).unwrap_or_default()
     }
 
     #[inline]
     pub(crate) fn content_bytes(self) -> &'a [u8] {
-        self.text.as_bytes().get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
+        let (start, end) = self.place();
+        self.text.as_bytes().get(start..end).unwrap_or_default()
     }
 
     /// Whether this is `null`.
@@ -302,7 +326,7 @@ impl<'a> Value<'a> {
     /// Everything in this value in the order of the text: itself, keys and values at any depth.
     pub fn subtree(self) -> impl Iterator<Item = Value<'a>> {
         let end = if self.is_key() { self.index } else { self.node.next };
-        (self.index..end).map(move |index| Self::at(self.text, self.nodes, index))
+        (self.index..end).map(move |index| self.other(index))
     }
 
     /// The value at a JSON Pointer (RFC 6901) below this one; `""` is this one.
@@ -412,32 +436,37 @@ impl<'a> Value<'a> {
     }
 
     fn get_printed(self, print: u32, key: &str) -> Option<Value<'a>> {
-        let mut cursor = if self.is_object() { self.inside() } else { Cursor::END };
+        if !self.is_object() {
+            return None;
+        }
+        let (inside, mut at) = (self.nodes.get(..self.node.next as usize)?, self.index.wrapping_add(1));
         loop {
-            let at = cursor.next;
-            if cursor.print()? == print && cursor.key()?.str_eq(key) {
-                return cursor.value();
+            let [name, value] = inside.get(at as usize..)?.first_chunk()?;
+            let index = at.wrapping_add(1);
+            if name.next == print && self.other(at).str_eq(key) {
+                return Some(Self { node: value, index, ..self });
             }
-            cursor.skip_member(at);
+            // INVARIANT: a value ends behind itself; `max` keeps the walk finite should that ever be broken.
+            at = value.next.max(index.wrapping_add(1));
         }
     }
 
     #[inline]
     fn inside(self) -> Cursor<'a> {
-        Cursor { text: self.text, nodes: self.nodes, next: self.index.wrapping_add(1), end: self.node.next }
+        Cursor { value: self, next: self.index.wrapping_add(1), end: self.node.next }
     }
 }
 
 #[derive(Clone, Debug)]
 struct Cursor<'a> {
-    text: &'a str,
-    nodes: &'a [Node],
+    /// Any value of the document.
+    value: Value<'a>,
     next: u32,
     end: u32,
 }
 
 impl<'a> Cursor<'a> {
-    const END: Self = Self { text: "", nodes: &[], next: 0, end: 0 };
+    const END: Self = Self { value: Value::NULL, next: 0, end: 0 };
 
     /// The value at the cursor, which moves to its next sibling.
     #[inline]
@@ -445,23 +474,10 @@ impl<'a> Cursor<'a> {
         if self.next >= self.end {
             return None;
         }
-        let value = Value::at(self.text, self.nodes, self.next);
+        let value = self.value.other(self.next);
         // INVARIANT: a value ends behind itself; `max` keeps the walk finite should that ever be broken.
         self.next = value.node.next.max(self.next.wrapping_add(1));
         Some(value)
-    }
-
-    /// The print of the key at the cursor.
-    #[inline]
-    fn print(&self) -> Option<u32> {
-        if self.next < self.end { self.nodes.get(self.next as usize).map(|key| key.next) } else { None }
-    }
-
-    /// Moves behind the member whose key is at `from`.
-    #[inline]
-    fn skip_member(&mut self, from: u32) {
-        let value = from.wrapping_add(1);
-        self.next = self.nodes.get(value as usize).map_or(self.end, |node| node.next.max(value.wrapping_add(1)));
     }
 
     /// The key at the cursor, which moves to its value.
@@ -470,7 +486,7 @@ impl<'a> Cursor<'a> {
         if self.next >= self.end {
             return None;
         }
-        let key = Value::at(self.text, self.nodes, self.next);
+        let key = self.value.other(self.next);
         self.next = self.next.wrapping_add(1);
         Some(key)
     }

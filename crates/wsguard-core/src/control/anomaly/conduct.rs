@@ -492,14 +492,42 @@ const fn hash(value: u64) -> u64 {
 /// A print of type, length and up to nine words spread over the payload.
 #[inline]
 fn fingerprint(kind: u16, payload: &[u8]) -> u64 {
+    let mix = |print: u64, word: u64| (print.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut print = u64::from(kind).wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ payload.len() as u64;
     let stride = (payload.len() / 8).max(8);
-    for chunk in payload.chunks(stride) {
-        let word = chunk.first_chunk::<8>().map_or_else(
-            || chunk.iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte)),
-            |bytes| u64::from_le_bytes(*bytes),
-        );
-        print = (print.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut rest = payload;
+    while let Some(word) = rest.first_chunk() {
+        print = mix(print, u64::from_le_bytes(*word));
+        rest = rest.get(stride..).unwrap_or_default();
+    }
+    if !rest.is_empty() {
+        let word = match payload.last_chunk() {
+            Some(last) => u64::from_be_bytes(*last) & !(u64::MAX << rest.len().wrapping_mul(8)),
+            None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        print = mix(print, word);
     }
     hash(print)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_print_is_of_the_words_that_begin_each_part() {
+        let bytes: Vec<u8> = (0..200).map(|at: u8| at.wrapping_mul(37)).collect();
+        for length in 0..bytes.len() {
+            let payload = &bytes[..length];
+            let mut print = 7_u64.wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ length as u64;
+            for part in payload.chunks((length / 8).max(8)) {
+                let word = match part.first_chunk() {
+                    Some(word) => u64::from_le_bytes(*word),
+                    None => part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+                };
+                print = (print.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            }
+            assert_eq!(fingerprint(7, payload), hash(print), "{length} bytes");
+        }
+    }
 }
