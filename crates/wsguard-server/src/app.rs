@@ -1,5 +1,6 @@
 //! The built-in application: `echo`, rooms, `chat`. A user of the library like any other.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -8,6 +9,7 @@ use wsguard::core::control::session::SessionId;
 use wsguard::core::effect::Message;
 use wsguard::core::effect::write_number;
 use wsguard::core::json::{Value, write_string};
+use wsguard::core::time::UnixMs;
 use wsguard::protocol::ErrorCode;
 use wsguard::{Encoded, Handled, Handler, Outbox, OwnFrame, Peer};
 
@@ -130,13 +132,13 @@ impl App {
         let Some(text) = payload.get("message") else {
             return Handled::Refused(ErrorCode::InvalidMessage, "chat_payload");
         };
-        let room = payload.get("room");
-        let name = room.map_or(LOBBY.into(), Value::to_text);
-        // What passed is canonical: it is JSON text as it stands.
-        let quoted = room.map_or(LOBBY_QUOTED, Value::raw);
-        let Some(room) = self.joined.iter().find(|joined| *joined.name == *name) else {
+        let named = payload.get("room");
+        let is_meant = |room: &&Arc<Room>| named.map_or(*room.name == *LOBBY, |named| named.str_eq(&room.name));
+        let Some(room) = self.joined.iter().find(is_meant) else {
             return Handled::Refused(ErrorCode::Forbidden, "room_not_joined");
         };
+        // What passed is canonical: it is JSON text as it stands.
+        let quoted = named.map_or(LOBBY_QUOTED, Value::raw);
         let (at, text) = (peer.now().unix, text.raw());
         let write = |out: &mut Vec<u8>| {
             out.extend_from_slice(br#"{"from":"#);
@@ -146,17 +148,17 @@ impl App {
             out.extend_from_slice(br#","message":"#);
             out.extend_from_slice(text.as_bytes());
             out.extend_from_slice(br#","at":"#);
-            write_number(out, at.0);
+            write_time(out, at);
             out.push(b'}');
         };
         let expected = [self.from.len(), quoted.len(), text.len(), 54].into_iter().fold(0, usize::saturating_add);
         let members = room.read();
         if members.len() <= 1 {
-            peer.send_written(OwnFrame { kind: "chat", room: Some(&name), expected }, write);
+            peer.send_written(OwnFrame { kind: "chat", room: Some(&room.name), expected }, write);
             return Handled::Done;
         }
         // Encoded once for all; only the sequence number differs from member to member.
-        let message = Encoded::write(Some(&name), "chat", expected, write);
+        let message = Encoded::write(Some(&room.name), "chat", expected, write);
         for (member, outbox) in members.iter() {
             if Some(*member) != self.session {
                 let _ = outbox.send(&message);
@@ -217,6 +219,26 @@ impl Drop for App {
     }
 }
 
+/// Digits of a time from 2001 to 2286.
+const TIME_DIGITS: usize = 13;
+
+thread_local! {
+    /// The last time that was written and its digits: chats of one read have the same.
+    static LAST_TIME: Cell<Option<(UnixMs, [u8; TIME_DIGITS])>> = const { Cell::new(None) };
+}
+
+/// Appends `time` in decimal.
+fn write_time(out: &mut Vec<u8>, time: UnixMs) {
+    if let Some((_, digits)) = LAST_TIME.get().filter(|(last, _)| *last == time) {
+        return out.extend_from_slice(&digits);
+    }
+    let start = out.len();
+    write_number(out, time.0);
+    if let Some(digits) = out.get(start..).and_then(|digits| digits.try_into().ok()) {
+        LAST_TIME.set(Some((time, digits)));
+    }
+}
+
 pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -227,5 +249,21 @@ impl Rooms {
     /// Names of the rooms that have members.
     pub fn names(&self) -> BTreeSet<Arc<str>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_numbers_are() {
+        let now = 1_700_000_000_000;
+        for time in [0, 7, now, now, now + 1, now, u64::MAX, 0, 9_999_999_999_999, 10_000_000_000_000, now, now] {
+            let (mut time_out, mut number_out) = (b"at:".to_vec(), b"at:".to_vec());
+            write_time(&mut time_out, UnixMs(time));
+            write_number(&mut number_out, time);
+            assert_eq!(time_out, number_out, "{time}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use wsguard_core::control::delivery::Claim;
 use wsguard_core::control::session::SessionId;
 use wsguard_core::effect::Effects;
 use wsguard_core::guard::{Connection, Resumption};
@@ -86,13 +87,19 @@ impl<H: Handler> Guarded<H> {
         }
     }
 
-    /// The connection is authenticated for the first time: the application learns of it.
+    /// Where the connection is authenticated for the first time, the application learns of it.
+    #[inline]
     fn announce(&mut self, now: Now, effects: &mut Effects) {
+        if self.registered.is_none() {
+            self.announce_first(now, effects);
+        }
+    }
+
+    fn announce_first(&mut self, now: Now, effects: &mut Effects) {
         let State::Running(connection) = &mut self.state else {
             return;
         };
-        let (Some(session), Some(identity), None) = (connection.session(), connection.identity(), self.registered)
-        else {
+        let (Some(session), Some(identity)) = (connection.session(), connection.identity()) else {
             return;
         };
         let outbox = self.outbox.clone();
@@ -120,13 +127,17 @@ impl<H: Handler> Guarded<H> {
 
     /// The connection may have moved to another policy or token: what stands here and in the table of sessions follows,
     /// and the application is told.
+    #[inline]
     fn follow(&mut self, now: Now, effects: &mut Effects) {
+        if self.connection().is_some_and(Connection::take_rights_changed) {
+            self.follow_rights(now, effects);
+        }
+    }
+
+    fn follow_rights(&mut self, now: Now, effects: &mut Effects) {
         let State::Running(connection) = &mut self.state else {
             return;
         };
-        if !connection.take_rights_changed() {
-            return;
-        }
         self.policy = Arc::clone(connection.policy());
         if let (Some(session), Some(identity)) = (self.registered, connection.identity()) {
             self.shared.sessions.renew(session, identity);
@@ -146,11 +157,15 @@ impl<H: Handler> Guarded<H> {
     }
 
     /// Looks for the session that the connection waits for, if it waits for one.
+    #[inline]
     fn seek(&mut self, now: Now, effects: &mut Effects) {
+        if let Some(claim) = self.connection().and_then(|connection| connection.wanted().copied()) {
+            self.seek_for(now, claim, effects);
+        }
+    }
+
+    fn seek_for(&mut self, now: Now, claim: Claim, effects: &mut Effects) {
         let State::Running(connection) = &mut self.state else {
-            return;
-        };
-        let Some(claim) = connection.wanted().copied() else {
             return;
         };
         let found = match self.shared.find(now, &claim, &self.outbox, self.number) {
@@ -199,7 +214,14 @@ impl<H: Handler> Guarded<H> {
         self.follow(now, effects);
     }
 
+    #[inline]
     fn settle(&mut self, now: Now, effects: &mut Effects) {
+        if !effects.is_quiet() {
+            self.settle_noted(now, effects);
+        }
+    }
+
+    fn settle_noted(&mut self, now: Now, effects: &mut Effects) {
         if effects.bidi_controls > 0 {
             let seen = std::mem::take(&mut effects.bidi_controls);
             self.shared.stats.bidi_controls.fetch_add(u64::from(seen), Ordering::Relaxed);

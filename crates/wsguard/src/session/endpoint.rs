@@ -115,7 +115,6 @@ impl<H: Handler> Endpoint for Guarded<H> {
             }
             _ => {}
         }
-        let outbox = self.outbox.clone();
         let (mut summons, number) = (None, self.number);
         if let State::Running(connection) = &mut self.state {
             match command {
@@ -127,7 +126,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
                     if let Some(snapshot) = connection.snapshot(now) {
                         let mut state = String::with_capacity(512);
                         write_state(now, &snapshot, &mut state);
-                        outbox.report(Watched::State(state.into()));
+                        self.outbox.report(Watched::State(state.into()));
                     }
                 }
                 Command::HandOver(claim, by) => {
