@@ -35,8 +35,8 @@ struct Curve {
 #[derive(Debug, Default)]
 pub(crate) struct Growth {
     curves: Vec<Curve>,
-    /// Microseconds of CPU of one `send` of a chat frame, alone.
-    send_us: Option<f64>,
+    /// Microseconds of CPU of one `send` of a chat frame, alone: always to one socket, and to [`SOCKETS`] in turn.
+    send_us: Option<(f64, f64)>,
     /// Nanoseconds for 8 KiB: here, and `JSON.parse` with compiled ajv.
     large: Option<(f64, f64)>,
     pub(crate) failures: Vec<String>,
@@ -55,8 +55,8 @@ impl Growth {
             Ok(node) => growth.large = Some((validated_ns(), node)),
             Err(failure) => growth.failures.push(failure),
         }
-        match send_us() {
-            Ok(us) => growth.send_us = Some(us),
+        match send_us(1).and_then(|one| Ok((one, send_us(SOCKETS)?))) {
+            Ok(both) => growth.send_us = Some(both),
             Err(error) => growth.failures.push(format!("send: {error}")),
         }
         growth.over("CPU us / message, by connections open", &CONNECTIONS, |count| beside(bench, count));
@@ -103,11 +103,13 @@ impl Growth {
             );
         }
         let largest = self.curves.last().and_then(|curve| curve.points.last());
-        if let (Some(send), Some((members, delivered))) = (self.send_us, largest) {
+        if let (Some((send, in_turn)), Some((members, delivered))) = (self.send_us, largest) {
             let _infallible = writeln!(
                 text,
-                "\nOne `send` of such a frame alone: {send:.2} us of CPU; a message delivered to a room of {members}: {:.2}x.",
-                delivered / send
+                "\nOne `send` of such a frame alone: {send:.2} us of CPU, {in_turn:.2} to {SOCKETS} sockets in turn; a message \
+                 delivered to a room of {members}: {:.2}x and {:.2}x.",
+                delivered / send,
+                delivered / in_turn
             );
         }
         for failure in &self.failures {
@@ -120,7 +122,7 @@ impl Growth {
         let curves: Vec<Value> =
             self.curves.iter().map(|curve| json!({ "title": curve.title, "points": curve.points })).collect();
         let large = self.large.map(|(ours, node)| json!({ "wsguardNs": ours, "nodeNs": node, "ratio": node / ours }));
-        json!({ "curves": curves, "sendUs": self.send_us, "eightKib": large, "failures": self.failures })
+        json!({ "curves": curves, "sendUs": self.send_us.map(|(one, _)| one), "sendInTurnUs": self.send_us.map(|(_, many)| many), "eightKib": large, "failures": self.failures })
     }
 }
 
@@ -164,26 +166,36 @@ fn ajv_ns(bench: &Bench<'_>) -> Result<f64, String> {
     text.trim().parse().map_err(|_| format!("ajv: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// CPU of this thread for one `send` of a frame as the room delivers them; another thread reads.
-fn send_us() -> std::io::Result<f64> {
-    const SENDS: u32 = 50_000;
+/// Sockets that are sent to in turn: enough that none is in the processor's caches, and few enough for any limit of files.
+const SOCKETS: u32 = 300;
+
+/// CPU of this thread for one `send` of a frame as the room delivers them, to one of `sockets` after the other; another
+/// thread reads.
+fn send_us(sockets: u32) -> std::io::Result<f64> {
+    const SENDS: u32 = 60_000;
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let mut sender = TcpStream::connect(listener.local_addr()?)?;
-    sender.set_nodelay(true)?;
-    let (mut receiver, _) = listener.accept()?;
+    let (mut senders, mut receivers) = (Vec::new(), Vec::new());
+    for _ in 0..sockets {
+        let sender = TcpStream::connect(listener.local_addr()?)?;
+        sender.set_nodelay(true)?;
+        senders.push(sender);
+        receivers.push(listener.accept()?.0);
+    }
     let reader = thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
-        while receiver.read(&mut buffer).is_ok_and(|read| read > 0) {}
+        while receivers.iter_mut().all(|receiver| receiver.read(&mut buffer).is_ok_and(|read| read > 0)) {}
     });
     let frame = [b'x'; 240];
     let before = thread_cpu_ns()?;
-    for _ in 0..SENDS {
-        sender.write_all(&frame)?;
+    for _ in 0..SENDS / sockets {
+        for sender in &mut senders {
+            sender.write_all(&frame)?;
+        }
     }
     let spent = thread_cpu_ns()?.saturating_sub(before);
-    drop(sender);
+    drop(senders);
     let _ = reader.join();
-    Ok(Duration::from_nanos(spent).as_secs_f64() * 1e6 / f64::from(SENDS))
+    Ok(Duration::from_nanos(spent).as_secs_f64() * 1e6 / f64::from(SENDS / sockets * sockets))
 }
 
 fn thread_cpu_ns() -> std::io::Result<u64> {
