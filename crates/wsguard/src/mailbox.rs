@@ -246,7 +246,7 @@ impl Outbox {
     }
 
     fn push(&self, size: usize, command: impl FnOnce() -> Command) -> Result<(), Closed> {
-        {
+        let cannot_wait = {
             let mut queue = self.lock();
             if queue.closed {
                 return Err(Closed);
@@ -269,9 +269,13 @@ impl Outbox {
                 queue.bytes = bytes;
                 queue.commands.push_back(command);
             }
+            queue.overflowed || queue.closing
+        };
+        // Who was told that something waits takes all of it, or does so as soon as the peer reads again: telling it once
+        // more would only make its task run for nothing.
+        if !self.0.waiting.swap(true, Ordering::AcqRel) || cannot_wait {
+            self.0.waker.wake();
         }
-        self.0.waiting.store(true, Ordering::Release);
-        self.0.waker.wake();
         Ok(())
     }
 
