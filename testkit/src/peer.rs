@@ -293,8 +293,16 @@ impl fmt::Debug for Peer {
 impl Peer {
     /// Sends bytes as they are. A server that closed already is no failure: what it answered is read afterwards.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
-        let _ = self.stream.flush();
+        let _ = self.try_send_bytes(bytes);
+    }
+
+    /// The same, for who wants to know whether the socket took them.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
     }
 
     /// Sends a text message.

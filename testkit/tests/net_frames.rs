@@ -128,3 +128,19 @@ fn a_message_of_the_largest_size_passes() {
     let reference = peer.expect_refused("too_large", 1009);
     assert_eq!(world.logged(&reference)["wsguard.close_code"], 1009);
 }
+
+#[test]
+fn who_goes_on_sending_after_the_close_is_not_listened_to_for_long() {
+    let world = World::dev(&[]);
+    let mut ann = world.join("ann");
+    ann.send_bytes(&masked(0xc1, b"RSV1"));
+    let more = masked(0x82, &vec![0; 60_000]);
+    let most = 64 << 20;
+    let taken = (0..most / more.len()).take_while(|_| ann.try_send_bytes(&more).is_ok()).count() * more.len();
+    // 256 KiB of them are read; the rest lies in the buffers of both kernels.
+    assert!(taken < most / 2, "{taken} bytes were taken of who was closed");
+    let mut bob = world.join("bob");
+    bob.send_bytes(&masked(0xc1, b"RSV1"));
+    bob.send_bytes(&more);
+    assert_eq!(bob.expect_close(), 1002, "what was under way does not hide the close");
+}

@@ -12,7 +12,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use wsguard_core::control::heartbeat::HeartbeatPolicy;
 use wsguard_core::control::penalty::PAUSE_MAX;
@@ -28,6 +28,10 @@ const READ_BYTES: usize = 68 * 1024;
 
 /// Time that a peer has to take the close frame and to close in turn.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes that are still read of a peer that was told to go: what is under way when the close frame reaches it. 256 KiB: the
+/// kernel's buffers as they begin, at both ends.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// The longest that the timer is set for.
 const FAR: Duration = Duration::from_hours(1);
@@ -178,23 +182,37 @@ where
 }
 
 /// Writes what is left, and gives the peer time to read it before the kernel answers with a reset. Who sent a close frame
-/// first has nothing under way that a reset could answer (RFC 6455 section 7.1.1).
+/// first has nothing under way that a reset could answer (RFC 6455 section 7.1.1), and who goes on sending is not listened
+/// to for longer than [`LINGER_BYTES_MAX`].
 async fn linger<S>(mut stream: S, unsent: Vec<u8>, sent: usize, peer_done: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let _ = tokio::time::timeout(LINGER, async {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
         stream.write_all(unsent.get(sent..).unwrap_or_default()).await?;
         stream.shutdown().await?;
-        if peer_done {
-            return Ok(());
+        let mut rest = if peer_done { 0 } else { LINGER_BYTES_MAX };
+        while rest > 0 {
+            let read = poll_fn(|cx| discard(&mut stream, cx)).await?;
+            if read == 0 {
+                break;
+            }
+            rest = rest.saturating_sub(read);
+            // Others of this thread have their turn.
+            tokio::task::yield_now().await;
         }
-        let mut rest = [0; 512];
-        while stream.read(&mut rest).await? > 0 {}
         std::io::Result::Ok(())
     })
     .await;
+}
+
+/// Reads for nobody.
+fn discard<S: AsyncRead + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+    BUFFERS.with_borrow_mut(|Buffers { read, .. }| {
+        let mut space = ReadBuf::new(read);
+        ready!(Pin::new(stream).poll_read(cx, &mut space))?;
+        Poll::Ready(Ok(space.filled().len()))
+    })
 }
 
 /// However the connection ends, nobody goes on writing to it, unless its session lives on.
