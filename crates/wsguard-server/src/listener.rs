@@ -27,6 +27,13 @@ use crate::public::Public;
 /// Connections that the kernel completes before they are accepted.
 const BACKLOG: i32 = 4_096;
 
+/// Bytes that the kernel takes for one peer beyond what is on its way to it: a message of the largest size. A peer that
+/// does not read would otherwise fill megabytes of the kernel's memory (`net.ipv4.tcp_wmem`, 4 MiB by default) before its
+/// send queue, which has a limit, began to fill at all. What is on its way is not bounded by this, and so neither is the
+/// rate of a distant peer that does read.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
+
 /// Time for the TLS handshake, and for the head of the request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -38,13 +45,19 @@ const HEADERS_PARSED_MAX: usize = 256;
 /// Rest after an accept that failed for lack of file descriptors, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections that are accepted in a row. Then those who are in have their turn: a hundred that come at once are a hundred
+/// handshakes, and a message must not wait for all of them.
+const ACCEPTS_IN_A_ROW: u32 = 4;
+
 /// Binds `address`, ready to accept.
 pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // Accepted sockets inherit it on Linux, which saves a system call for each of them.
+    // Accepted sockets inherit both on Linux, which saves system calls for each of them.
     socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -58,7 +71,12 @@ pub(crate) async fn accept(
     pending: Arc<Pending>,
 ) {
     let tls = tls.map(TlsAcceptor::from);
+    let mut accepted = 0_u32;
     loop {
+        accepted = accepted.wrapping_add(1);
+        if accepted.is_multiple_of(ACCEPTS_IN_A_ROW) {
+            tokio::task::yield_now().await;
+        }
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {

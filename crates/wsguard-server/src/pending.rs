@@ -2,13 +2,16 @@
 //!
 //! Attack: many connections that send nothing, or their head byte by byte (CWE-400). They hold what newcomers need: a
 //! place before the upgrade, and a file descriptor, without which nothing can be accepted at all. So there are fewer places
-//! than descriptors, and where all are taken the oldest gives way: an honest head is there within moments, a slow one is
-//! not. Each connection that ends so is counted, and is in the log.
+//! than descriptors, and where all are taken one gives way: the oldest of the network that holds most of them, since an
+//! honest head is there within moments and a slow one is not, and since one network cannot push the others out so. Each
+//! connection that ends so is counted, and is in the log.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -61,12 +64,18 @@ impl Share {
     }
 }
 
+/// Connections that give way in a row, and a pause after them, so that those who are in do not wait for a flood of those
+/// who want nothing: some eight thousand a second, since a timer of a millisecond takes two. Others wait in the kernel's
+/// queue.
+const DISPLACED_IN_A_ROW: u64 = 16;
+const DISPLACED_PAUSE: Duration = Duration::from_millis(1);
+
 /// Why a connection ended before its request was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unfinished {
     /// TLS handshake or head took too long.
     TooSlow,
-    /// All places were taken, and it was the oldest.
+    /// All places were taken, and it was the oldest of the network with most of them.
     Displaced,
 }
 
@@ -93,8 +102,52 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
-    /// By age: the first is the oldest.
     open: BTreeMap<u64, (IpAddr, AbortHandle)>,
+    /// The numbers in `open` of each network: the first is its oldest.
+    networks: BTreeMap<IpAddr, BTreeSet<u64>>,
+    /// The networks by how many places they hold, then by age: the last is the next to lose one.
+    ranks: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
+}
+
+impl Waiting {
+    fn enter(&mut self, number: u64, peer: IpAddr, task: AbortHandle) {
+        self.open.insert(number, (peer, task));
+        self.change(network(peer), |numbers| numbers.insert(number));
+    }
+
+    fn leave(&mut self, number: u64) -> Option<(IpAddr, AbortHandle)> {
+        let (peer, task) = self.open.remove(&number)?;
+        self.change(network(peer), |numbers| numbers.remove(&number));
+        Some((peer, task))
+    }
+
+    /// Takes out whose turn it is to give way.
+    fn displace(&mut self) -> Option<(IpAddr, AbortHandle)> {
+        let &(_, Reverse(oldest), _) = self.ranks.last()?;
+        self.leave(oldest)
+    }
+
+    fn change(&mut self, network: IpAddr, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) {
+        let rank = |numbers: &BTreeSet<u64>| Some((numbers.len(), Reverse(*numbers.first()?), network));
+        let numbers = self.networks.entry(network).or_default();
+        if let Some(before) = rank(numbers) {
+            self.ranks.remove(&before);
+        }
+        change(numbers);
+        if let Some(now) = rank(numbers) {
+            self.ranks.insert(now);
+        } else {
+            self.networks.remove(&network);
+        }
+    }
+}
+
+/// What one attacker has easily: IPv4 /24, IPv6 /48.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << 8))),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 80))),
+    }
 }
 
 /// A place; free again when dropped.
@@ -107,7 +160,7 @@ pub(crate) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.pending.waiting().open.remove(&self.number);
+        self.pending.waiting().leave(self.number);
     }
 }
 
@@ -131,14 +184,16 @@ impl Pending {
         self.unfinished.get(how as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// Gives a connection from `peer`, which was accepted, a place: that of the oldest, where none is free. `start` spawns
+    /// Gives a connection from `peer`, which was accepted, a place: somebody else's, where none is free. `start` spawns
     /// the task that serves it, and must hold the place as long as its request is not answered.
     pub(crate) async fn admit(self: &Arc<Self>, peer: IpAddr, start: impl FnOnce(Place) -> JoinHandle<()>) {
         let room = Arc::clone(&self.room);
         let permit = if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
             permit
         } else {
-            self.displace();
+            if self.displace().is_multiple_of(DISPLACED_IN_A_ROW) {
+                tokio::time::sleep(DISPLACED_PAUSE).await;
+            }
             // Free as soon as the runtime has dropped that task.
             let Ok(permit) = room.acquire_owned().await else {
                 return;
@@ -150,15 +205,17 @@ impl Pending {
         waiting.next = number.saturating_add(1);
         // Under the lock, so that the task cannot leave before it is in.
         let task = start(Place { pending: Arc::clone(self), number, _permit: permit });
-        waiting.open.insert(number, (peer, task.abort_handle()));
+        waiting.enter(number, peer, task.abort_handle());
     }
 
-    fn displace(&self) {
-        let oldest = self.waiting().open.pop_first();
-        if let Some((_, (peer, task))) = oldest {
+    /// Says how many had to give way by now.
+    fn displace(&self) -> u64 {
+        let displaced = self.waiting().displace();
+        if let Some((peer, task)) = displaced {
             task.abort();
             self.note(peer, Unfinished::Displaced);
         }
+        self.unfinished(Unfinished::Displaced)
     }
 
     /// A connection from `peer` ended before its request was read.
@@ -180,8 +237,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-    use std::time::Duration;
+    use tokio::sync::mpsc::UnboundedSender;
 
     use super::*;
     use crate::config::{LogFormat, LogTarget};
@@ -216,7 +272,7 @@ mod tests {
     }
 
     /// Says its number at its end.
-    struct Ended(u8, tokio::sync::mpsc::UnboundedSender<u8>);
+    struct Ended(u8, UnboundedSender<u8>);
 
     impl Drop for Ended {
         fn drop(&mut self) {
@@ -224,29 +280,56 @@ mod tests {
         }
     }
 
+    /// Comes from `peer` and asks for nothing; says `number` when it has to go.
+    async fn come(pending: &Arc<Pending>, peer: IpAddr, number: u8, said: &UnboundedSender<u8>) {
+        let ended = Ended(number, said.clone());
+        let start = |place| {
+            tokio::spawn(async move {
+                let (_place, _ended) = (place, ended);
+                std::future::pending::<()>().await;
+            })
+        };
+        tokio::time::timeout(Duration::from_secs(10), pending.admit(peer, start)).await.unwrap();
+    }
+
     #[tokio::test]
     async fn the_oldest_gives_way_to_whoever_comes_and_nobody_else() {
         let pending = pending(2);
         let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
-        let come = async |number: u8| {
-            let ended = Ended(number, said.clone());
-            pending
-                .admit(Ipv4Addr::LOCALHOST.into(), |place| {
-                    tokio::spawn(async move {
-                        let (_place, _ended) = (place, ended);
-                        std::future::pending::<()>().await;
-                    })
-                })
-                .await;
-        };
         for number in 0..5 {
-            tokio::time::timeout(Duration::from_secs(10), come(number)).await.unwrap();
+            come(&pending, Ipv4Addr::LOCALHOST.into(), number, &said).await;
         }
         for gone in 0..3 {
             assert_eq!(heard.recv().await, Some(gone));
         }
         assert!(heard.try_recv().is_err(), "the others stay");
         assert_eq!((pending.count(), pending.unfinished(Unfinished::Displaced)), (2, 3));
+    }
+
+    #[tokio::test]
+    async fn a_network_that_holds_most_places_gives_way_first() {
+        let pending = pending(4);
+        let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let alone = ["198.51.100.7", "2001:db8:1::7"].map(|peer| peer.parse().unwrap());
+        for (number, peer) in (0..).zip(alone) {
+            come(&pending, peer, number, &said).await;
+        }
+        for number in 2..200 {
+            come(&pending, IpAddr::from([203, 0, 113, number]), number, &said).await;
+        }
+        for gone in 2..198 {
+            assert_eq!(heard.recv().await, Some(gone), "one /24 is one network");
+        }
+        for (number, last) in (200..).zip(["2001:db8:2:1::1", "2001:db8:2:2::1", "2001:db8:2:3::1"]) {
+            come(&pending, last.parse().unwrap(), number, &said).await;
+        }
+        // 198 as the oldest of two, then 0 as the oldest of all with one, then one of the /48 that holds two.
+        for gone in [198, 0, 200] {
+            assert_eq!(heard.recv().await, Some(gone));
+        }
+        let waiting = pending.waiting();
+        let counted: usize = waiting.networks.values().map(BTreeSet::len).sum();
+        assert_eq!((waiting.open.len(), counted, waiting.ranks.len()), (4, 4, waiting.networks.len()));
     }
 
     #[tokio::test]

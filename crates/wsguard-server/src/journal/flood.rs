@@ -18,6 +18,10 @@ pub const FLOOD_EVERY: u64 = 100;
 /// Time over which entries of one kind are counted together, in milliseconds.
 const WINDOW_MS: u64 = 10_000;
 
+/// Is counted together, wherever it comes from. Whoever asks for nothing needs no more than an address for each entry, and
+/// was told no `ref` that somebody could look for.
+const CROWDED: &str = "handshake_unfinished";
+
 /// Kinds that are counted at the same time. One that finds no slot is kept whole: more stands in the log, never less.
 const SLOTS: usize = 1_024;
 
@@ -64,7 +68,7 @@ impl Floods {
             control: entry.control,
             code: entry.code,
             reason: entry.reason,
-            source: entry.source.map(place),
+            source: entry.source.filter(|_| entry.action != CROWDED).map(place),
         };
         let key = self.seed.hash_one(&kind);
         let home = usize::try_from(key).unwrap_or_default() % SLOTS;
@@ -189,5 +193,12 @@ mod tests {
             let _ = floods.keeps(&refused(6_000, &format!("2001:db8::{at:x}")), &mut told);
         }
         assert!(!floods.keeps(&refused(6_000, "2001:db8::ffff"), &mut told), "one /64 is one place");
+
+        let silent = |low: u8| Entry {
+            source: Some(IpAddr::from([203, 0, 113, low])),
+            ..Entry::new(7_000, "handshake_unfinished", Outcome::Failure)
+        };
+        let kept = (0..=255).filter(|low| floods.keeps(&silent(*low), &mut told)).count();
+        assert_eq!(kept, 101, "who asks for nothing is one of many");
     }
 }
