@@ -94,10 +94,17 @@ pub(crate) struct Attack {
 }
 
 impl Attack {
-    pub(crate) fn start(scenario: &Scenario, server: SocketAddr, key: &Path, quick: bool) -> Result<Self, String> {
+    pub(crate) fn start(
+        scenario: &Scenario,
+        server: SocketAddr,
+        key: &Path,
+        cores: &str,
+        quick: bool,
+    ) -> Result<Self, String> {
         let own = std::env::current_exe().map_err(|e| e.to_string())?;
         let mut command = Command::new("sh");
-        command.args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec nice -n 10 "$@""#, "sh"]).arg(own);
+        let script = r#"ulimit -n "$(ulimit -H -n)"; cores=$1; shift; exec taskset -c "$cores" nice -n 10 "$@""#;
+        command.args(["-c", script, "sh", cores]).arg(own);
         command.args(["--attack", scenario.name, "--server", &server.to_string(), "--key"]).arg(key);
         if quick {
             command.arg("--quick");

@@ -1,9 +1,9 @@
 //! Floods and faults on the real server: `wsguard serve` as it is run in production is attacked in every way that there is a
 //! scenario for, while honest clients chat. Measured is what they notice, and what the server takes.
 //!
-//! Quiet and attack take turns within each scenario, since single times of a shared machine mean little. Server, honest
-//! clients and attackers share the machine's cores; the attackers are a process of a lower priority. A second server,
-//! which nobody chats with, is attacked in the same way between: what honest messages take then is the machine's share.
+//! Quiet and attack take turns within each scenario, since single times of a shared machine mean little. Server and honest
+//! clients have one half of the machine's cores, the attackers the other. A second server, which nobody chats with, is
+//! attacked in the same way between: what honest messages take then is the machine's share.
 //!
 //! Loopback only; every attack ends by itself. Exit codes: 0 every goal met, 1 one missed or undecided, 3 something could not be measured.
 #![expect(
@@ -133,11 +133,12 @@ fn chaos(args: &Args) -> Result<bool, String> {
     } else {
         args.scenario.iter().map(|name| named(name)).collect::<Result<_, _>>()?
     };
+    let theirs = share_the_cores()?;
     let mut good = true;
     let mut unmeasured = Vec::new();
     for scenario in chosen {
         eprintln!("{}: {}", scenario.name, scenario.what);
-        match run(scenario, args, &programs) {
+        match run(scenario, args, &programs, &theirs) {
             Ok(outcome) => {
                 writeln!(std::io::stdout(), "{}", report::line(&outcome)).map_err(|e| e.to_string())?;
                 good &= outcome.missed().is_empty() && outcome.is_decided();
@@ -158,6 +159,23 @@ fn chaos(args: &Args) -> Result<bool, String> {
     if unmeasured.is_empty() { Ok(good) } else { Err(format!("not measured: {}", unmeasured.join(", "))) }
 }
 
+/// Keeps this process, and with it the servers and the honest clients, to the first half of the cores; says which are left
+/// for the attackers. All share one where there are no two.
+fn share_the_cores() -> Result<String, String> {
+    let cores = thread::available_parallelism().map_err(|e| e.to_string())?.get();
+    let half = cores / 2;
+    if half == 0 {
+        return Ok("0".to_owned());
+    }
+    let mut taskset = Command::new("taskset");
+    taskset.args(["-c", "-p", &format!("0-{}", half - 1), &std::process::id().to_string()]).stdout(Stdio::null());
+    match taskset.status() {
+        Ok(status) if status.success() => Ok(format!("{half}-{}", cores - 1)),
+        Ok(status) => Err(format!("taskset ended with {status}")),
+        Err(error) => Err(format!("taskset could not be started: {error}")),
+    }
+}
+
 fn build(repository: &Path) -> Result<(), String> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--workspace", "--release", "--bins"]).current_dir(repository).stdout(Stdio::null());
@@ -168,7 +186,7 @@ fn build(repository: &Path) -> Result<(), String> {
     }
 }
 
-fn run(scenario: &Scenario, args: &Args, programs: &Path) -> Result<Outcome, String> {
+fn run(scenario: &Scenario, args: &Args, programs: &Path, theirs: &str) -> Result<Outcome, String> {
     let mut server = Server::start(programs, scenario.setting)?;
     let neighbour = if args.no_beside { None } else { Some(Server::start(programs, Setting::default())?) };
     let issuer = Issuer::load(&server.issuer_key())?;
@@ -191,14 +209,14 @@ fn run(scenario: &Scenario, args: &Args, programs: &Path) -> Result<Outcome, Str
             && scenario.setting.is_ordinary()
             && scenario.rounds > 1
         {
-            let attack = Attack::start(scenario, neighbour.listen, &neighbour.issuer_key(), args.quick)?;
+            let attack = Attack::start(scenario, neighbour.listen, &neighbour.issuer_key(), theirs, args.quick)?;
             enter(Phase::Beside, Duration::ZERO);
             attack.wait()?;
             enter(Phase::Rest, SETTLE);
             enter(Phase::Quiet, quiet);
         }
         let key = server.issuer_key();
-        let attack = Attack::start(scenario, server.listen, &key, args.quick)?;
+        let attack = Attack::start(scenario, server.listen, &key, theirs, args.quick)?;
         enter(Phase::Attack, Duration::ZERO);
         let mut stage = Stage {
             server: &mut server,

@@ -187,10 +187,11 @@ fn anchor(title: &str) -> String {
 fn machine() -> String {
     let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    // Not those that are left to this process.
+    let cores = about.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!(
-        "{cores} cores of {}, Linux {}; p99 above {TIMES_MAX} times the quiet one counts as missed",
+        "{cores} cores of {}, half of them the attackers', Linux {}; p99 above {TIMES_MAX} times the quiet one counts as missed",
         model.unwrap_or("an unknown processor"),
         kernel.trim()
     )
