@@ -37,7 +37,7 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 const FAR: Duration = Duration::from_hours(1);
 
 /// Reads that one connection may do before the others of its thread get their turn.
-const READS_IN_A_ROW_MAX: u32 = 16;
+const READS_IN_A_ROW_MAX: u32 = 4;
 
 /// What stands behind the frame layer of one connection.
 ///
