@@ -159,11 +159,8 @@ impl App {
         }
         // Encoded once for all; only the sequence number differs from member to member.
         let message = Encoded::write(Some(&room.name), "chat", expected, write);
-        for (member, outbox) in members.iter() {
-            if Some(*member) != self.session {
-                let _ = outbox.send(&message);
-            }
-        }
+        let others = members.iter().filter(|(member, _)| Some(**member) != self.session);
+        Outbox::send_to_all(others.map(|(_, outbox)| outbox), &message);
         peer.send_encoded(&message);
         Handled::Done
     }

@@ -165,6 +165,20 @@ const _: () = assert!(size_of::<Inner>() <= 144);
 #[error("the connection is closed")]
 pub struct Closed;
 
+/// Whether a connection must be woken for what was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    /// It was told already, or its session waits for its client.
+    No,
+    /// It does not know yet.
+    Yes,
+    /// It must look also where its peer does not read.
+    AtOnce,
+}
+
+/// Members of a room that are woken in a row. 32: a quarter of a millisecond of system calls.
+const WOKEN_IN_A_ROW: usize = 32;
+
 /// What a watcher is told, as JSON text.
 #[derive(Clone, Debug)]
 pub enum Watched {
@@ -199,6 +213,39 @@ impl Outbox {
         self.push(message.tail().len(), || Command::Send(message.clone()))
     }
 
+    /// Queues a message for each of `members`, as [`Outbox::send`] does, and says for how many.
+    ///
+    /// Beyond [`WOKEN_IN_A_ROW`] their connections are woken bit by bit, where there is a tokio runtime: a message to a
+    /// thousand is a thousand system calls, and others have their turn between. Each member gets its messages in the order
+    /// in which they were queued all the same.
+    pub fn send_to_all<'a>(members: impl IntoIterator<Item = &'a Outbox>, message: &Encoded) -> usize {
+        let runtime = tokio::runtime::Handle::try_current();
+        let (mut reached, mut woken, mut later) = (0_usize, 0_usize, Vec::new());
+        for member in members {
+            let Ok(wake) = member.put(message.tail().len(), || Command::Send(message.clone())) else {
+                continue;
+            };
+            reached = reached.saturating_add(1);
+            match wake {
+                Wake::No => {}
+                Wake::Yes if woken >= WOKEN_IN_A_ROW && runtime.is_ok() => later.push(member.clone()),
+                Wake::Yes | Wake::AtOnce => {
+                    woken = woken.saturating_add(1);
+                    member.wake();
+                }
+            }
+        }
+        if let (Ok(runtime), false) = (runtime, later.is_empty()) {
+            runtime.spawn(async move {
+                for some in later.chunks(WOKEN_IN_A_ROW) {
+                    tokio::task::yield_now().await;
+                    some.iter().for_each(Self::wake);
+                }
+            });
+        }
+        reached
+    }
+
     /// Closes the connection.
     ///
     /// # Errors
@@ -228,7 +275,7 @@ impl Outbox {
             queue.reconsider = true;
         }
         self.0.waiting.store(true, Ordering::Release);
-        self.0.waker.wake();
+        self.wake();
     }
 
     /// Asks the connection how it stands, also where its peer does not read.
@@ -241,11 +288,23 @@ impl Outbox {
             queue.inquiries.push(inquiry);
         }
         self.0.waiting.store(true, Ordering::Release);
-        self.0.waker.wake();
+        self.wake();
         Asked::Open
     }
 
     fn push(&self, size: usize, command: impl FnOnce() -> Command) -> Result<(), Closed> {
+        if self.put(size, command)? != Wake::No {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    fn wake(&self) {
+        self.0.waker.wake();
+    }
+
+    /// Queues `command`, and leaves it to the caller to wake the connection.
+    fn put(&self, size: usize, command: impl FnOnce() -> Command) -> Result<Wake, Closed> {
         let cannot_wait = {
             let mut queue = self.lock();
             if queue.closed {
@@ -256,7 +315,7 @@ impl Outbox {
                 let dead = matches!(kept, Kept::Over).then(|| queue.die());
                 drop(queue);
                 drop((kept, dead));
-                return Ok(());
+                return Ok(Wake::No);
             }
             let bytes = queue.bytes.saturating_add(u32::try_from(size).unwrap_or(u32::MAX));
             let limits = &self.0.limits;
@@ -273,10 +332,14 @@ impl Outbox {
         };
         // Who was told that something waits takes all of it, or does so as soon as the peer reads again: telling it once
         // more would only make its task run for nothing.
-        if !self.0.waiting.swap(true, Ordering::AcqRel) || cannot_wait {
-            self.0.waker.wake();
-        }
-        Ok(())
+        let was_told = self.0.waiting.swap(true, Ordering::AcqRel);
+        Ok(if cannot_wait {
+            Wake::AtOnce
+        } else if was_told {
+            Wake::No
+        } else {
+            Wake::Yes
+        })
     }
 
     /// Takes what waits, or leaves `waker` to be woken; `Err` when the queue ran full.
@@ -407,6 +470,51 @@ mod tests {
         assert_eq!(outbox.take(Waker::noop(), false, &mut taken), Err(()));
         outbox.shut();
         assert_eq!(outbox.send(&message), Err(Closed));
+    }
+
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A room of a hundred, and how often its members were woken.
+    fn room() -> (Vec<Outbox>, Arc<Woken>) {
+        let woken = Arc::<Woken>::default();
+        let members: Vec<_> = (0..100).map(|_| Outbox::new(QueueLimits::default())).collect();
+        for member in &members {
+            member.take(&Arc::clone(&woken).into(), false, &mut VecDeque::new()).unwrap();
+        }
+        (members, woken)
+    }
+
+    #[tokio::test]
+    async fn a_large_room_is_woken_bit_by_bit_and_nobody_twice() {
+        let (members, woken) = room();
+        let message = Encoded::new("chat", "{}");
+        members[7].shut();
+        assert_eq!(Outbox::send_to_all(&members, &message), 99);
+        assert_eq!(woken.0.load(Ordering::Relaxed), WOKEN_IN_A_ROW);
+        assert_eq!(Outbox::send_to_all(&members, &message), 99, "all know already that something waits");
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(woken.0.load(Ordering::Relaxed), 99);
+        for (index, member) in members.iter().enumerate().filter(|(index, _)| *index != 7) {
+            let mut taken = VecDeque::new();
+            member.take(Waker::noop(), false, &mut taken).unwrap();
+            assert_eq!(taken.len(), 2, "{index}");
+        }
+    }
+
+    #[test]
+    fn without_a_runtime_a_large_room_is_woken_at_once() {
+        let (members, woken) = room();
+        assert_eq!(Outbox::send_to_all(&members, &Encoded::new("chat", "{}")), 100);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 100);
     }
 
     #[test]

@@ -53,11 +53,9 @@ impl Rooms {
 
     /// Sends to the members of `room`, or to everybody. Nobody is waited for: who does not read is closed by the guard.
     pub(crate) fn send(&self, room: Option<&str>, message: &Encoded) {
-        for member in self.members().values() {
-            if room.is_none_or(|room| member.rooms.contains(room)) {
-                let _ = member.outbox.send(message);
-            }
-        }
+        let members = self.members();
+        let meant = members.values().filter(|member| room.is_none_or(|room| member.rooms.contains(room)));
+        Outbox::send_to_all(meant.map(|member| &member.outbox), message);
     }
 
     fn members(&self) -> MutexGuard<'_, HashMap<SessionId, Member>> {
