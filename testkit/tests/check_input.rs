@@ -111,6 +111,23 @@ async fn numbers() {
     is("rounds", &verdict_with(rounds, id, flat).await, Fail);
     is("silent", &verdict(Script::silent(), id).await, Unknown);
     is("trap: no place for a number", &verdict_with(strict(), id, flat).await, Unknown);
+    let counts = |options: &mut Options| {
+        options.send = Some(r#"{"type":"echo","text":"{marker}","n":1}"#.into());
+        options.expect = Some("{marker}".into());
+    };
+    // Takes no further member, and whole numbers of 32 bits alone.
+    let whole = Script::good().on_text(|_, text| match serde_json::from_str::<Value>(text) {
+        Ok(value) if value["n"].as_i64().is_some_and(|n| n.abs() < 1 << 31) && value["wsguardAudit"].is_null() => {
+            vec![Out::Text(value.to_string())]
+        }
+        _ => error("invalid"),
+    });
+    is("good: the message has a number of its own", &verdict_with(whole, id, counts).await, Pass);
+    let double = Script::good().on_text(|_, text| match serde_json::from_str::<Value>(text) {
+        Ok(value) => vec![Out::Text(json!({"text": value["text"], "n": value["n"].as_f64()}).to_string())],
+        _ => error("invalid"),
+    });
+    is("bad: its own number becomes a double", &verdict_with(double, id, counts).await, Fail);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +160,12 @@ async fn hidden_characters() {
     });
     is("bad", &verdict(traces, id).await, Fail);
     is("silent", &verdict(Script::silent(), id).await, Unknown);
-    is("trap: overrides have their use", &verdict(Script::good(), id).await, Warn);
+    is("bad: all is taken", &verdict(Script::good(), id).await, Warn);
+    let turns = Script::good().on_text(|_, text| {
+        let is_odd = ["\\u0000", "\\ud800", "\t", "\u{feff}"].iter().any(|sign| text.contains(sign));
+        if is_odd { vec![Out::Text(json!({"error": "malformed"}).to_string())] } else { answer(text) }
+    });
+    is("trap: text from right to left", &verdict(turns, id).await, Pass);
 }
 
 #[tokio::test(flavor = "multi_thread")]

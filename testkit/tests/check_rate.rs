@@ -86,8 +86,9 @@ async fn connections() {
         })
     };
     // Which handshakes of a run are those of the check shows the number of those before it: some three.
-    is("good", &verdict(refuses(6, 7), id).await, Pass);
+    is("good", &verdict(refuses(6, 8), id).await, Pass);
     is("trap: a limit of handshakes", &verdict(refuses(6, 60), id).await, Unknown);
+    is("trap: one that is over soon", &verdict(refuses(6, 7), id).await, Warn);
 }
 
 /// A limit of handshakes: after so many by the same name the door is shut for `shut`, each time so much longer.

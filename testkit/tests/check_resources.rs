@@ -58,6 +58,19 @@ async fn many_fragments() {
     is("bad, sent more", &verdict_with(Script::good(), id, |options| options.full = true).await, Fail);
     is("silent", &verdict(Script::silent(), id).await, Unknown);
     is("trap: empty ones do not count", &verdict(counted(|got| !got.payload.is_empty()), id).await, Warn);
+    // Says so at the first part, closes with what is in `more`, and reads on without a word otherwise.
+    let limits = |more: &'static [u16]| {
+        Script::good().on_frame(move |_, got| match (got.opcode, got.fin) {
+            (0, _) => Some(Vec::new()),
+            (_, false) => {
+                let word = Out::Text(r#"{"type":"error","code":"rate_limited"}"#.into());
+                Some(std::iter::once(word).chain(more.iter().map(|code| Out::Close(*code))).collect())
+            }
+            _ => None,
+        })
+    };
+    is("closes with a word of a limit", &verdict(limits(&[1008]), id).await, Pass);
+    is("trap: a limit, and open", &verdict(limits(&[]), id).await, Unknown);
 }
 
 #[tokio::test(flavor = "multi_thread")]

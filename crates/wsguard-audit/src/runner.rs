@@ -28,17 +28,8 @@ use crate::target::{Options, Target, TargetError};
 const BESIDE_EACH_OTHER: usize = 6;
 
 /// Checks that open many connections: the last but for those that provoke limits.
-const DEAR: [&str; 9] = [
-    "WSA-AUTH-13",
-    "WSA-CSRF-04",
-    "WSA-DISC-04",
-    "WSA-ERR-05",
-    "WSA-IN-11",
-    "WSA-PROTO-03",
-    "WSA-PROTO-04",
-    "WSA-PROTO-10",
-    "WSA-PROTO-11",
-];
+const DEAR: [&str; 7] =
+    ["WSA-AUTH-13", "WSA-CSRF-04", "WSA-DISC-04", "WSA-ERR-05", "WSA-IN-11", "WSA-PROTO-10", "WSA-PROTO-11"];
 
 /// Checks that show credentials which are not good. Many targets count those, and forget them at the next good one: one
 /// of these checks at a time, and a look at the target's health after it.
@@ -67,8 +58,18 @@ const STEP: Duration = Duration::from_millis(20);
 /// Places that must be left for the checks that do not wait.
 const ROOM_MIN: u32 = 2;
 
-/// A wait of a check, in seconds, that must fit into what is left of the run.
+/// A wait of a check, in seconds, that must fit into what is left of the run; and of those that are shorter.
 const WAIT_SECONDS: f64 = 68.0;
+const WAIT_SECONDS_BRIEF: f64 = 38.0;
+
+/// Checks whose wait is one of the shorter ones.
+const BRIEF: [&str; 5] = ["WSA-AUTH-09", "WSA-ERR-04", "WSA-PROTO-09", "WSA-RES-01", "WSA-RES-08"];
+
+/// Checks that wait on two connections at once.
+const TWOFOLD: [&str; 2] = ["WSA-MON-01", "WSA-SESS-01"];
+
+/// How often it is looked whether checks that wait leave room for the others.
+const ROOM_STEP: Duration = Duration::from_millis(200);
 
 /// What is kept for the checks that end the session, in seconds.
 const ENDING_SECONDS: f64 = 12.0;
@@ -168,6 +169,7 @@ pub async fn audit(mut options: Options, progress: &dyn Progress) -> Result<Repo
         dead: None,
         untrusted,
         reserve: Duration::ZERO,
+        postponed: VecDeque::new(),
         kept: Mutex::default(),
     };
     runner.run(&wanted, baseline.is_some()).await;
@@ -268,6 +270,8 @@ struct Runner<'a> {
     untrusted: Option<String>,
     /// Kept at the end of the run for checks that come last.
     reserve: Duration,
+    /// Checks that show bad credentials to a target that may have limited the audit for those.
+    postponed: VecDeque<Vec<&'static Check>>,
     /// A good connection to a target that allows few of them, to be asked in place of a new one.
     kept: Mutex<Option<Box<Session>>>,
 }
@@ -306,7 +310,7 @@ impl Runner<'_> {
         let (short, long): (Vec<_>, Vec<_>) = waiting.queue.drain(..).partition(|check| SHORT.contains(&check.meta.id));
         waiting.queue.extend(long);
         for batch in short.chunks(2) {
-            for (check, outcome) in self.at_once(batch).await {
+            for (check, outcome) in self.at_once(batch, Some(&mut waiting)).await {
                 self.finish(check, outcome);
             }
         }
@@ -316,11 +320,12 @@ impl Runner<'_> {
             queue.append(&mut deadly);
         }
         queue.extend(one_by_one(alone).chain(batches(dear)).chain(one_by_one(dear_alone)));
+        queue.append(&mut self.postponed);
         self.work_off(&mut queue, &mut waiting, &mut provoking).await;
         // One or two wait longer than all others, and open nothing any more.
         while self.shared.budget.elapsed() < self.shared.pace.seconds(DOORS_SECONDS) && self.join(&mut waiting).await {}
         for check in provoking.extract_if(.., |check| AT_THE_DOOR.contains(&check.meta.id)).collect::<Vec<_>>() {
-            self.batch(&[check]).await;
+            self.batch(&[check], None).await;
         }
         while self.join(&mut waiting).await {}
         for check in waiting.queue {
@@ -328,6 +333,7 @@ impl Runner<'_> {
             self.finish(check, Outcome::unknown(why).settled_by(format!("--only {}", check.meta.id)));
         }
         drop(self.kept().take());
+        drop(self.shared.take_spare());
         let is_hurried = self.is_short_of(CROWDING_SECONDS);
         let is_in_handshake = self.shared.way.get().is_some_and(|way| way.placement.is_in_handshake());
         // One of these sends messages alone and the other none.
@@ -336,8 +342,12 @@ impl Runner<'_> {
         let (locks, others) = parted(one, locks);
         let (late, early) = parted(of(Turn::Perilous), |check| check.meta.intrusive);
         let mut last: VecDeque<_> = if is_hurried {
+            // What is left comes by what it can find.
             let (informs, others) = parted(others, |check| check.meta.severity == Severity::Info);
-            one_by_one(early).chain([both]).chain(one_by_one([others, locks, informs].concat())).collect()
+            let gravest = |batch: &Vec<&'static Check>| batch.iter().map(|check| check.meta.severity).max();
+            queue.make_contiguous().sort_by_key(|batch| Reverse(gravest(batch)));
+            queue.extend(one_by_one(informs));
+            one_by_one(early).chain([both]).chain(one_by_one([others, locks].concat())).collect()
         } else {
             let (early, locks) = (one_by_one([others, early].concat()), one_by_one(locks));
             [both].into_iter().chain(early).chain(deadly).chain(locks).collect()
@@ -345,11 +355,12 @@ impl Runner<'_> {
         last.extend(queue);
         last.extend(one_by_one([of(Turn::Last), late].concat()));
         for batch in last {
-            self.batch(&batch).await;
+            self.batch(&batch, None).await;
         }
+        drop(self.shared.take_spare());
         // The credential is gone afterwards: there is no health to look at, and nothing to be seen twice.
         self.reserve = Duration::ZERO;
-        for (check, outcome) in self.at_once(&ending).await {
+        for (check, outcome) in self.at_once(&ending, None).await {
             let outcome = self.too_late(outcome);
             self.finish(check, outcome);
         }
@@ -370,7 +381,11 @@ impl Runner<'_> {
             if self.shared.budget.used().limited > 0 {
                 spread(&mut batch, queue);
             }
-            self.batch(&batch).await;
+            if self.shared.budget.is_puzzled() && batch.len() > 1 {
+                let guesses = batch.extract_if(.., |check| GUESSING.contains(&check.meta.id));
+                self.postponed.extend(guesses.map(|check| vec![check]));
+            }
+            self.batch(&batch, Some(waiting)).await;
             self.look_after(waiting);
         }
     }
@@ -394,7 +409,13 @@ impl Runner<'_> {
                 break;
             }
         }
-        while self.shared.budget.used().limited > limited && self.shared.budget.room() < ROOM_MIN {
+        self.make_room(waiting).await;
+    }
+
+    /// Of a target that allows few connections at a time, the checks that began to wait last give theirs up, until there
+    /// is room for those that do not wait.
+    async fn make_room(&self, waiting: &mut Waiting) {
+        while self.shared.budget.cap().is_some_and(|cap| self.shared.budget.waiting() > waiting_max(cap)) {
             let Some((check, handle)) = waiting.handles.pop() else { break };
             if !handle.is_finished() {
                 handle.abort();
@@ -413,7 +434,7 @@ impl Runner<'_> {
 
     fn wait_with(&self, waiting: &mut Waiting, check: &'static Check) {
         self.progress.started(check);
-        let (probe, ends_at) = (self.probe(check), self.shared.budget.ends_at());
+        let (probe, ends_at) = (self.probe(check).waiting(), self.shared.budget.ends_at());
         let handle = waiting.running.spawn(in_time(probe, check, ends_at));
         waiting.handles.push((check, handle));
     }
@@ -439,11 +460,21 @@ impl Runner<'_> {
                 self.finish(check, outcome);
             }
         }
-        let has_time = self.shared.budget.left() > self.shared.pace.seconds(WAIT_SECONDS);
-        while has_time
-            && self.shared.budget.room() > ROOM_MIN
-            && let Some(check) = waiting.queue.pop_front()
-        {
+        let budget = &self.shared.budget;
+        let mut taken = budget.waiting();
+        while let Some(check) = waiting.queue.pop_front_if(|check| {
+            let is_brief = BRIEF.contains(&check.meta.id);
+            let needed = if TWOFOLD.contains(&check.meta.id) { 2 } else { 1 };
+            budget.left() > self.shared.pace.seconds(if is_brief { WAIT_SECONDS_BRIEF } else { WAIT_SECONDS })
+                && match budget.cap() {
+                    Some(cap) => taken.saturating_add(needed) <= waiting_max(cap),
+                    None => budget.room() > ROOM_MIN,
+                }
+                && {
+                    taken = taken.saturating_add(needed);
+                    true
+                }
+        }) {
             self.wait_with(waiting, check);
         }
     }
@@ -479,7 +510,7 @@ impl Runner<'_> {
 
     /// Runs checks beside each other, looks at the target's health, and runs again what needs it: failures, to be
     /// sure, and what a limit of the target spoiled.
-    async fn batch(&mut self, batch: &[&'static Check]) {
+    async fn batch(&mut self, batch: &[&'static Check], mut waiting: Option<&mut Waiting>) {
         if batch.is_empty() {
             return;
         }
@@ -490,8 +521,8 @@ impl Runner<'_> {
             return;
         }
         let since = Instant::now();
-        let mut results = self.at_once(batch).await;
-        let mut health = self.health(batch).await;
+        let mut results = self.at_once(batch, waiting.as_deref_mut()).await;
+        let mut health = self.health(batch, waiting.as_deref_mut()).await;
         let was_limited = self.shared.budget.limited_since(since).is_some();
         let again: Vec<&'static Check> = results
             .iter()
@@ -503,12 +534,12 @@ impl Runner<'_> {
             .map(|(check, _)| *check)
             .collect();
         if matches!(health, Health::Good) && !again.is_empty() {
-            for (check, second) in self.at_once(&again).await {
+            for (check, second) in self.at_once(&again, waiting.as_deref_mut()).await {
                 if let Some((_, first)) = results.iter_mut().find(|(held, _)| held.meta.id == check.meta.id) {
                     *first = agreed(first, second);
                 }
             }
-            health = self.health(batch).await;
+            health = self.health(batch, waiting).await;
         }
         for (check, outcome) in results {
             let outcome = match &health {
@@ -527,7 +558,11 @@ impl Runner<'_> {
         }
     }
 
-    async fn at_once(&self, checks: &[&'static Check]) -> Vec<(&'static Check, Outcome)> {
+    async fn at_once(
+        &self,
+        checks: &[&'static Check],
+        mut waiting: Option<&mut Waiting>,
+    ) -> Vec<(&'static Check, Outcome)> {
         let mut running = JoinSet::new();
         let ends_at = self.shared.budget.ends_at();
         let ends_at = ends_at.checked_sub(self.reserve).unwrap_or(ends_at);
@@ -537,13 +572,24 @@ impl Runner<'_> {
             let more = if check.meta.turn == Turn::Last { Duration::from_secs(1) } else { Duration::ZERO };
             running.spawn(in_time(self.probe(check), check, ends_at.checked_add(more).unwrap_or(ends_at)));
         }
-        let mut results: Vec<_> = running.join_all().await;
+        let mut results = Vec::with_capacity(checks.len());
+        loop {
+            match tokio::time::timeout(ROOM_STEP, running.join_next()).await {
+                Ok(Some(done)) => results.extend(done.ok()),
+                Ok(None) => break,
+                Err(_) => {
+                    if let Some(waiting) = waiting.as_deref_mut() {
+                        self.make_room(waiting).await;
+                    }
+                }
+            }
+        }
         results.sort_by_key(|(check, _)| check.meta.id);
         results
     }
 
     /// The good handshake again; where connections are few, and no check looked at who is let in, the good message again.
-    async fn health(&mut self, after: &[&'static Check]) -> Health {
+    async fn health(&mut self, after: &[&'static Check], mut waiting: Option<&mut Waiting>) -> Health {
         let way = self.probe_way();
         if way.is_none() {
             return Health::Good;
@@ -560,6 +606,9 @@ impl Runner<'_> {
         let credential = self.shared.options.token.clone();
         let mut how = String::new();
         for attempt in 0..3 {
+            if let Some(waiting) = waiting.as_deref_mut() {
+                self.make_room(waiting).await;
+            }
             match probe.admit(&probe.request(), credential.as_deref()).await {
                 Entry::Open { session, .. } | Entry::Served { session, .. } => {
                     let budget = &self.shared.budget;
@@ -711,6 +760,11 @@ fn locks(check: &Check) -> bool {
     check.meta.turn == Turn::Provoking && check.meta.id.starts_with("WSA-AUTH")
 }
 
+/// How many connections checks may hold that wait, where the target allows so many at a time.
+fn waiting_max(cap: u32) -> u32 {
+    cap.saturating_sub(ROOM_MIN).max(1)
+}
+
 /// What comes first among checks of one turn: what is grave and cheap.
 fn rank(check: &Check) -> impl Ord + use<> {
     let id = check.meta.id;
@@ -772,10 +826,12 @@ fn spread(batch: &mut Vec<&'static Check>, queue: &mut VecDeque<Vec<&'static Che
 
 /// Runs a check until the time is over.
 async fn in_time(probe: Probe, check: &'static Check, ends_at: Instant) -> (&'static Check, Outcome) {
-    match timeout_at(ends_at, guarded(probe, check)).await {
-        Ok(done) => done,
-        Err(_) => (check, Outcome::unknown("the time of the audit was used up").settled_by("--full")),
+    let is_full = probe.options().full;
+    if let Ok(done) = timeout_at(ends_at, guarded(probe, check)).await {
+        return done;
     }
+    let settle = if is_full { format!("--only {}", check.meta.id) } else { "--full".to_owned() };
+    (check, Outcome::unknown("the time of the audit was used up").settled_by(settle))
 }
 
 /// Runs a check; one that breaks reports itself as `unknown`.

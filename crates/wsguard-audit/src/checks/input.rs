@@ -40,6 +40,30 @@ pub(super) struct Form {
     inner: Option<usize>,
     /// The string that holds the marker, quotes included.
     string: Option<(usize, usize)>,
+    /// The first number that is the value of a member.
+    number: Option<Number>,
+}
+
+/// Where a number stands in the good message.
+#[derive(Clone, Debug)]
+struct Number {
+    name: String,
+    start: usize,
+    end: usize,
+}
+
+impl Number {
+    /// The first one of a member that is no id.
+    fn first(text: &str) -> Option<Self> {
+        let members = regex::Regex::new(r#""(\w+)"\s*:\s*(-?\d+(?:\.\d+)?)\s*[,}]"#).ok()?;
+        members
+            .captures_iter(text)
+            .filter_map(|found| {
+                let (name, value) = (found.get(1)?.as_str(), found.get(2)?);
+                Some(Self { name: name.to_owned(), start: value.start(), end: value.end() })
+            })
+            .find(|number| number.name != "id")
+    }
 }
 
 impl Form {
@@ -71,7 +95,8 @@ impl Form {
                 _ => {}
             }
         }
-        Self { text, marker: message.marker.clone(), outer, inner, string }
+        let number = Number::first(&text);
+        Self { text, marker: message.marker.clone(), outer, inner, string, number }
     }
 
     /// The message with the member `name` of the value `raw`, which need not be JSON.
@@ -85,6 +110,17 @@ impl Form {
         let (before, after) = (self.text.get(..at)?, self.text.get(at..)?);
         let comma = if after.trim_start().starts_with('}') { "" } else { "," };
         Some(format!(r#"{before}"{name}":{raw}{comma}{after}"#))
+    }
+
+    /// The message with `raw` in place of its first number.
+    pub(super) fn with_number(&self, raw: &str) -> Option<String> {
+        let Number { start, end, .. } = self.number.as_ref()?;
+        Some(format!("{}{raw}{}", self.text.get(..*start)?, self.text.get(*end..)?))
+    }
+
+    /// The name of the member that [`with_number`](Self::with_number) changes.
+    pub(super) fn number_name(&self) -> Option<&str> {
+        Some(&self.number.as_ref()?.name)
     }
 
     /// The message with `raw` in place of the string that holds the marker.
@@ -127,10 +163,24 @@ pub(super) struct Bench<'a> {
     pub(super) mirrors: bool,
 }
 
+impl Drop for Bench<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.probe.shared().spare(session);
+        }
+    }
+}
+
 impl<'a> Bench<'a> {
     /// With the good message answered.
     pub(super) async fn open(probe: &'a Probe) -> Result<Self, Outcome> {
         let mut bench = Self { probe, session: None, control: String::new(), server: String::new(), mirrors: false };
+        if let Some(mut session) = probe.shared().take_spare() {
+            session.socket.hand_to(probe.check);
+            if session.still_serves().await {
+                bench.session = Some(*session);
+            }
+        }
         let mut sent = String::new();
         let good = bench.ask(|form| {
             sent.clone_from(&form.text);
@@ -269,7 +319,10 @@ mod tests {
         assert_eq!(flat.with_value("[1]").as_deref(), Some(r#"{"type":"echo","text":[1]}"#));
         assert_eq!(flat.with_text(r"\u0000").as_deref(), Some(r#"{"type":"echo","text":"MARK\u0000"}"#));
         assert_eq!(flat.kind(), Some(("type".into(), "echo".into())));
-        assert!(flat.is_flat());
+        assert!(flat.is_flat() && flat.number_name().is_none());
+        let counts = form(r#"{"id":7,"text":"{marker}","n": 1,"m":2}"#);
+        assert_eq!(counts.number_name(), Some("n"));
+        assert_eq!(counts.with_number("NaN").as_deref(), Some(r#"{"id":7,"text":"MARK","n": NaN,"m":2}"#));
         let deep = form(r#"42["message",{"type":"a","in":{"q":"{ echo(\"{marker}\") }"}}]"#);
         assert_eq!(
             deep.with_member(Place::Inner, "x", "1").as_deref(),

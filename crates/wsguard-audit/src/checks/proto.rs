@@ -69,6 +69,11 @@ pub(super) async fn after(session: &mut Session, message: Option<&Message>, seco
             _ => Answer::Silent(Vec::new()),
         },
     };
+    follows(session, first).await
+}
+
+/// The same with the first answer known.
+pub(super) async fn follows(session: &mut Session, first: Answer) -> After {
     match first {
         Answer::Served(reply) => After::Answered(reply),
         Answer::Silent(_) => lives(session).await,

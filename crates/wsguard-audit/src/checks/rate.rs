@@ -12,8 +12,14 @@ use crate::probe::{Handshake, Probe};
 /// Handshakes of a burst. Many targets allow as many in 10 s, or fewer.
 pub(super) const HANDSHAKES: u32 = 45;
 
-/// Longest that a target is waited for after its limit was met, in seconds.
+/// Longest that a target is waited for after its limit was met, in seconds; with `--full`.
 const LOCKOUT_MAX: f64 = 25.0;
+const LOCKOUT_FULL_MAX: f64 = 130.0;
+
+/// The one of these that counts for this run.
+pub(super) fn lockout_max(probe: &Probe) -> f64 {
+    if probe.options().full { LOCKOUT_FULL_MAX } else { LOCKOUT_MAX }
+}
 
 /// How long a window of a limit lasts that nobody told, and a little more.
 const WINDOW: f64 = 11.0;
@@ -91,7 +97,7 @@ pub(super) async fn burst(probe: &Probe, most: u32, source: Option<IpAddr>) -> S
 }
 
 /// Waits until the target lets a good handshake in again, notes how long that took, and rests until what was
-/// provoked has passed. `None`: it did not within 25 s.
+/// provoked has passed. `None`: it did not within [`lockout_max`].
 pub(super) async fn lockout(probe: &Probe) -> Option<f64> {
     let since = Instant::now();
     loop {
@@ -103,7 +109,7 @@ pub(super) async fn lockout(probe: &Probe) -> Option<f64> {
                 probe.wait(WINDOW - took).await;
                 return Some(took);
             }
-            Door::Out { .. } if took < LOCKOUT_MAX => {}
+            Door::Out { .. } if took < lockout_max(probe) => {}
             _ => return None,
         }
     }

@@ -1,6 +1,6 @@
 //! Many handshakes at once.
 
-use super::rate::{HANDSHAKES, Stop, burst, lockout};
+use super::rate::{HANDSHAKES, Stop, burst, lockout, lockout_max};
 use super::rate_04;
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::{Outcome, Status};
@@ -42,8 +42,13 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
                     let outcome = Outcome::pass(&seen).and(format!("let in again after {seconds:.0} s"));
                     if is_limit(&seen) { outcome } else { outcome.probable() }
                 }
-                None if is_limit(&seen) => Outcome::pass(seen).and("not let in again within 25 s"),
-                None => Outcome::unknown(seen).and("and not let in again within 25 s: more than a limit of handshakes"),
+                None if is_limit(&seen) => {
+                    Outcome::pass(seen).and(format!("not let in again within {} s", lockout_max(probe)))
+                }
+                None => Outcome::unknown(seen).and(format!(
+                    "and not let in again within {} s: more than a limit of handshakes",
+                    lockout_max(probe)
+                )),
             }
         }
     }

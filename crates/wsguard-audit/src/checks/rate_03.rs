@@ -4,6 +4,7 @@ use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
 use crate::probe::entry::Entry;
+use crate::probe::session::Session;
 
 pub(super) const META: Meta = Meta {
     id: "WSA-RATE-03",
@@ -15,21 +16,38 @@ pub(super) const META: Meta = Meta {
     intrusive: false,
     since: "0.1.0",
     refs: Refs { cwe: &[770], asvs: &["13.1.2"], url: "https://cwe.mitre.org/data/definitions/770.html" },
-    what: "Opens good connections of one identity beside each other until one is refused, 8 at most (with `--full` 64); \
-           then closes them and tries one more.",
+    what: "Opens good connections of one identity beside each other until one is refused twice, 8 at most (with `--full` \
+           64); then closes them and tries one more.",
     why: "Every open connection holds memory and a place; without a cap for each peer one peer takes them all.",
     remedy: "Cap connections by identity, and by address for peers without one.",
-    traps: "A limit of handshakes in time looks alike: only a place that is free again as soon as others are given up \
-            proves a cap. A cap above what is opened is not seen: `warn`, never `fail`.",
+    traps: "A limit of handshakes in time looks alike: only what is refused as long as the others are open, and let in as \
+            soon as they are given up, proves a cap. A cap above what is opened is not seen: `warn`, never `fail`.",
 };
+
+/// How often the pings that came are answered, in seconds.
+const ANSWER_EVERY: f64 = 8.0;
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
     let most = if probe.options().full { 64_u32 } else { 8 };
     let credential = probe.options().token.clone();
-    let mut held = Vec::new();
+    let mut held: Vec<Box<Session>> = Vec::new();
     let mut refusal = None;
+    let mut answered_at = tokio::time::Instant::now();
     for number in 1..=most {
-        match probe.admit(&probe.request().anew(), credential.as_deref()).await {
+        // Who answers no ping is closed for that.
+        if probe.in_seconds(answered_at.elapsed()) > ANSWER_EVERY {
+            for session in &mut held {
+                session.socket.until_end(0.01).await;
+            }
+            answered_at = tokio::time::Instant::now();
+        }
+        let mut entry = one_more(probe).await;
+        // With the others held a cap stays met; a limit in time is over after the pause that it asks for.
+        if let Entry::Limited(_) | Entry::Denied(_) = entry {
+            probe.wait(1.0).await;
+            entry = one_more(probe).await;
+        }
+        match entry {
             Entry::Open { session, .. } | Entry::Served { session, .. } => held.push(session),
             Entry::Unreached(why) => return Outcome::unknown(format!("connection {number}: {why}")),
             Entry::Denied(denial) => refusal = Some(format!("connection {number}: {denial}")),
@@ -63,4 +81,10 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         other => Outcome::unknown(format!("{refusal}; with the others closed still: {}", other.shown()))
             .settled_by("another run, later"),
     }
+}
+
+/// Another good connection, paced, however many are open.
+async fn one_more(probe: &Probe) -> Entry {
+    let handshake = probe.handshake_beyond(&probe.request().anew()).await;
+    probe.admit_behind(handshake, probe.way(), probe.options().token.as_deref()).await
 }

@@ -37,14 +37,15 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             lockout(probe).await;
         }
     }
-    judge(probe.shared().notes().signals.clone())
+    let more = if probe.options().full { "a target that limits what was sent" } else { "--full" };
+    judge(probe.shared().notes().signals.clone(), more)
 }
 
-fn judge(signals: Vec<Signal>) -> Outcome {
+fn judge(signals: Vec<Signal>, more: &str) -> Outcome {
     let (told, silent): (Vec<Signal>, Vec<Signal>) = signals.into_iter().partition(|signal| signal.is_told);
     let mut lines = silent.iter().chain(&told).map(|signal| signal.shown.clone());
     match (lines.next(), silent.is_empty()) {
-        (None, _) => Outcome::unknown("no limit was met").settled_by("--full"),
+        (None, _) => Outcome::unknown("no limit was met").settled_by(more),
         (Some(first), true) => Outcome::pass(first).and_all(lines),
         (Some(first), false) => Outcome::warn(first).and_all(lines),
     }

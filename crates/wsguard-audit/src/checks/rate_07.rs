@@ -1,6 +1,6 @@
 //! The second offence.
 
-use super::rate::{HANDSHAKES, Stop, burst, lockout, no_limit, unlimited};
+use super::rate::{HANDSHAKES, Stop, burst, lockout, lockout_max, no_limit, unlimited};
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
@@ -37,8 +37,9 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
         match burst(probe, HANDSHAKES, None).await {
             Stop::Limited { number, shown } => {
                 if lockout(probe).await.is_none() {
-                    return Outcome::unknown(format!("handshake {number}: {shown}; not let in again within 25 s"))
-                        .settled_by("--full");
+                    let most = lockout_max(probe);
+                    return Outcome::unknown(format!("handshake {number}: {shown}; not let in again within {most} s"))
+                        .settled_by(if probe.options().full { "another run, later" } else { "--full" });
                 }
             }
             Stop::Free => return no_limit(HANDSHAKES),

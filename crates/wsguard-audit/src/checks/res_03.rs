@@ -1,11 +1,11 @@
 //! A message of very many small parts.
 
-use super::proto::{After, after};
+use super::proto::{After, follows};
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
 use crate::probe::frame::{Frame, Opcode};
-use crate::probe::session::Session;
+use crate::probe::session::{Answer, Session};
 use crate::probe::socket::Event;
 
 pub(super) const META: Meta = Meta {
@@ -74,8 +74,15 @@ async fn flood(session: &mut Session, count: usize, filler: &[u8], opcode: Optio
             return After::Nothing(Outcome::unknown(spent.to_string()));
         }
     }
-    if message.is_some() {
-        return after(session, message.as_ref(), 5.0).await;
+    if let Some(message) = &message {
+        return match session.answer_to(message, 5.0).await {
+            // A word about a limit of frames in time, and the close behind it.
+            Answer::Limited(text) => match session.until_end(2.0).await {
+                end if end.is_end() => After::Ended(end),
+                _ => After::Nothing(Outcome::unknown(Answer::Limited(text).shown())),
+            },
+            first => follows(session, first).await,
+        };
     }
     loop {
         match session.socket.next(5.0).await {

@@ -69,6 +69,7 @@ enum Slow {
 async fn slow_head(probe: &Probe, seconds: f64) -> Result<Slow, Outcome> {
     let shared = probe.shared();
     let mut link = probe.connect().await.map_err(|why| Outcome::unknown(why.to_string()))?;
+    link.set_aside();
     let started = tokio::time::Instant::now();
     let age = || probe.in_seconds(started.elapsed());
     for byte in probe.request().encode() {

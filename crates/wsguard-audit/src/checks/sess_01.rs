@@ -45,9 +45,12 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             Outcome::unknown(seen).and("that is a limit")
         }
         (Event::Quiet, Event::Quiet) if age >= seconds * 0.9 && other_age >= seconds * 0.9 => {
-            Outcome::warn(format!("two idle connections are still open after {seconds:.0} s")).settled_by("--full")
+            let outcome = Outcome::warn(format!("two idle connections are still open after {seconds:.0} s"));
+            if probe.options().full { outcome } else { outcome.settled_by("--full") }
         }
-        (Event::Quiet, _) | (_, Event::Quiet) => Outcome::unknown(seen).settled_by("--full"),
+        (Event::Quiet, _) | (_, Event::Quiet) => {
+            Outcome::unknown(seen).settled_by(if probe.options().full { "another run" } else { "--full" })
+        }
         _ if (age - other_age).abs() <= (age * 0.1).max(3.0) => Outcome::pass(seen),
         _ => Outcome::unknown(seen).and("they did not live equally long: it was not idleness that ended them"),
     }

@@ -68,5 +68,12 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     }
     let first = refused.first().cloned().unwrap_or_default();
     let outcome = Outcome::pass(first).and_all(refused.into_iter().skip(1)).and(control);
-    if without_alert { outcome.probable() } else { outcome }
+    if !without_alert {
+        return outcome;
+    }
+    // Who closes on everybody by now refused no version.
+    match understood(probe).await {
+        Ok(_) => outcome.probable(),
+        Err(again) => again.and("after a connection that ended without an alert"),
+    }
 }

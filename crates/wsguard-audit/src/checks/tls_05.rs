@@ -1,5 +1,7 @@
 //! For whom the certificate is.
 
+use std::net::IpAddr;
+
 use rustls::client::verify_server_name;
 use rustls::pki_types::ServerName;
 use rustls::server::ParsedCertificate;
@@ -59,7 +61,12 @@ fn names(leaf: &[u8]) -> String {
                 .iter()
                 .map(|name| match name {
                     GeneralName::DNSName(name) => (*name).to_owned(),
-                    GeneralName::IPAddress(bytes) => format!("an address of {} bytes", bytes.len()),
+                    GeneralName::IPAddress(bytes) => {
+                        let address = <[u8; 4]>::try_from(*bytes)
+                            .map(IpAddr::from)
+                            .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+                        address.map_or_else(|_| format!("an address of {} bytes", bytes.len()), |ip| ip.to_string())
+                    }
                     other => other.to_string(),
                 })
                 .collect()

@@ -37,7 +37,11 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
             return weighed(probe, Outcome::fail("compression was offered and agreed on"));
         }
         Ok(Reply::Hello { secure_renegotiation, .. }) => Some(secure_renegotiation),
-        Ok(_) => None,
+        // As in WSA-TLS-02: what a server of 1.3 alone answers.
+        Ok(Reply::Alert(40 | 70)) => None,
+        Ok(reply) => {
+            return Outcome::unknown(format!("a ClientHello of TLS 1.2 by hand was not understood: {reply:?}"));
+        }
         Err(why) => return Outcome::unknown(why.to_string()),
     };
     let early = match early_data(probe).await {

@@ -111,6 +111,9 @@ const PACE_STEP: usize = 6;
 /// Fewest handshakes in 10 s, whatever the target says: fewer would be no audit.
 const PACE_MIN: usize = 6;
 
+/// So few handshakes before a limit tell of no pace.
+const LOCKED_OUT_MAX: usize = 2;
+
 /// Into so many parts the 10 s fall, once the target has limited the audit.
 const PARTS: u32 = 4;
 
@@ -134,10 +137,7 @@ pub(crate) struct Budget {
     pace: Pace,
     started: Instant,
     sockets: Arc<Semaphore>,
-    /// Connections that are open now.
-    open: Arc<AtomicU32>,
-    /// Of these, those that the target let in.
-    settled: Arc<AtomicU32>,
+    places: Arc<Places>,
     messages: AtomicU64,
     frames: AtomicU64,
     bytes: AtomicU64,
@@ -145,11 +145,44 @@ pub(crate) struct Budget {
     record: Record,
 }
 
+/// Connections that are open now.
+#[derive(Debug, Default)]
+struct Places {
+    /// All that the target may count.
+    open: AtomicU32,
+    /// Of these, those that it let in.
+    settled: AtomicU32,
+    /// Of these, those of checks that wait.
+    waiting: AtomicU32,
+}
+
+/// What a limit taught of the pace, as long as something else may explain it.
+#[derive(Clone, Copy, Debug)]
+struct Lesson {
+    /// The pace before.
+    pace: usize,
+    /// Handshakes of the last 10 s when the limit was met, those under way included.
+    recent: usize,
+    /// Connections that were let in and open.
+    settled: u32,
+    /// Messages were paced before.
+    paces_messages: bool,
+}
+
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what is known of the target, each by itself")]
 struct Gate {
     handshakes: u64,
     /// Handshakes in any 10 s: fewer than the budget allows, once the target said that these are too many.
     pace: usize,
+    /// The target counts handshakes: they come evenly.
+    is_even: bool,
+    /// Why.
+    lesson: Option<Lesson>,
+    /// Handshakes that were refused because of the same limit as the one before.
+    refused: usize,
+    /// The target may count messages.
+    paces_messages: bool,
     /// A limit was met that neither explains.
     is_puzzled: bool,
     /// When the pace was last thought over.
@@ -173,9 +206,10 @@ struct Gate {
 /// The right to one connection, as long as it is open.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    open: Arc<AtomicU32>,
-    settled: Arc<AtomicU32>,
+    places: Arc<Places>,
     is_settled: bool,
+    is_waiting: bool,
+    is_aside: bool,
     _socket: OwnedSemaphorePermit,
 }
 
@@ -184,16 +218,41 @@ impl Permit {
     pub(crate) fn settle(&mut self) {
         if !self.is_settled {
             self.is_settled = true;
-            self.settled.fetch_add(1, Ordering::Relaxed);
+            self.places.settled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It will be held for long.
+    pub(crate) fn wait(&mut self) {
+        if !self.is_waiting && !self.is_aside {
+            self.is_waiting = true;
+            self.places.waiting.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It will never be let in, and so takes no place among those that are.
+    pub(crate) fn set_aside(&mut self) {
+        if !self.is_aside {
+            self.is_aside = true;
+            self.leave();
+        }
+    }
+
+    fn leave(&self) {
+        self.places.open.fetch_sub(1, Ordering::Relaxed);
+        if self.is_waiting {
+            self.places.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_aside {
+            self.leave();
+        }
         if self.is_settled {
-            self.settled.fetch_sub(1, Ordering::Relaxed);
+            self.places.settled.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -205,8 +264,7 @@ impl Budget {
             pace,
             started: Instant::now(),
             sockets: Arc::new(Semaphore::new(limits.sockets as usize)),
-            open: Arc::default(),
-            settled: Arc::default(),
+            places: Arc::default(),
             messages: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -217,6 +275,10 @@ impl Budget {
                 } else {
                     limits.handshakes_per_10_s.min(PACE_FIRST)
                 },
+                is_even: false,
+                lesson: None,
+                refused: 0,
+                paces_messages: false,
                 is_puzzled: false,
                 paced_at: Instant::now(),
                 sockets_max: limits.sockets,
@@ -270,22 +332,43 @@ impl Budget {
 
     /// Connections that are open and were let in.
     pub(crate) fn settled(&self) -> u32 {
-        self.settled.load(Ordering::Relaxed)
+        self.places.settled.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are open and belong to checks that wait.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.places.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many connections at a time the target allows, once that was met.
+    pub(crate) fn cap(&self) -> Option<u32> {
+        let most = self.gate().sockets_max;
+        (most < self.limits.sockets).then_some(most)
     }
 
     /// Connections that may still be opened beside those that are open.
     pub(crate) fn room(&self) -> u32 {
-        self.gate().sockets_max.saturating_sub(self.open.load(Ordering::Relaxed))
+        self.gate().sockets_max.saturating_sub(self.places.open.load(Ordering::Relaxed))
+    }
+
+    /// A limit was met that neither the pace nor the connections at a time explain.
+    pub(crate) fn is_puzzled(&self) -> bool {
+        self.gate().is_puzzled
     }
 
     /// Waits until another connection may be opened.
     pub(crate) async fn handshake(&self) -> Result<Permit, Spent> {
-        self.take(true).await
+        self.take(true, true).await
+    }
+
+    /// The same though the target may have said that so many at a time are too many: for the check that asks for that.
+    pub(crate) async fn handshake_beyond(&self) -> Result<Permit, Spent> {
+        self.take(true, false).await
     }
 
     /// The same without regard for the pace: for checks that look for a limit, which rest afterwards.
     pub(crate) async fn handshake_at_once(&self) -> Result<Permit, Spent> {
-        self.take(false).await
+        self.take(false, false).await
     }
 
     /// The target limits requests of any kind.
@@ -317,7 +400,7 @@ impl Budget {
         }
     }
 
-    /// When the pace allows the next handshake; `None`: now. A target that has limited the audit gets them evenly: many
+    /// When the pace allows the next handshake; `None`: now. A target that counts handshakes gets them evenly: many
     /// limiters guess what is recent from the time before.
     fn slot(&self, gate: &mut Gate, now: Instant) -> Option<Instant> {
         let window = self.pace.seconds(10.0);
@@ -329,11 +412,11 @@ impl Budget {
         let part = window.div_f64(f64::from(PARTS));
         let share = gate.pace.div_ceil(PARTS as usize).max(2);
         let newest = gate.recent.len().checked_sub(share).and_then(|at| gate.recent.get(at));
-        let evenly = newest.filter(|_| gate.limited > 0).map(|at| self.after(*at, part)).filter(|at| *at > now);
+        let evenly = newest.filter(|_| gate.is_even).map(|at| self.after(*at, part)).filter(|at| *at > now);
         slot.into_iter().chain(evenly).max()
     }
 
-    async fn take(&self, paced: bool) -> Result<Permit, Spent> {
+    async fn take(&self, paced: bool, within_cap: bool) -> Result<Permit, Spent> {
         let ends_at = self.ends_at();
         let socket = tokio::time::timeout_at(ends_at, Arc::clone(&self.sockets).acquire_owned())
             .await
@@ -362,19 +445,20 @@ impl Budget {
                 }
                 let slot = self.slot(&mut gate, now).filter(|_| paced);
                 let resume = gate.resume_at.filter(|at| paced && *at > now);
-                let open = self.open.load(Ordering::Relaxed);
+                let open = self.places.open.load(Ordering::Relaxed);
                 // A place becomes free when some check gives one up, which nobody announces.
-                let place = (paced && open >= gate.sockets_max).then(|| self.after(now, PLACE_POLL));
+                let place = (within_cap && open >= gate.sockets_max).then(|| self.after(now, PLACE_POLL));
                 let Some(at) = slot.into_iter().chain(resume).chain(place).max() else {
                     gate.handshakes = gate.handshakes.saturating_add(1);
                     self.record.sent(self.elapsed(), 1, 0);
                     gate.recent.push_back(now);
                     gate.sockets_most = gate.sockets_most.max(open.saturating_add(1));
-                    self.open.fetch_add(1, Ordering::Relaxed);
+                    self.places.open.fetch_add(1, Ordering::Relaxed);
                     return Ok(Permit {
-                        open: Arc::clone(&self.open),
-                        settled: Arc::clone(&self.settled),
+                        places: Arc::clone(&self.places),
                         is_settled: false,
+                        is_waiting: false,
+                        is_aside: false,
                         _socket: socket,
                     });
                 };
@@ -395,7 +479,7 @@ impl Budget {
                     gate.messages.pop_front();
                 }
                 match gate.messages.front() {
-                    Some(first) if gate.limited > 0 && gate.messages.len() >= MESSAGES_PACED => {
+                    Some(first) if gate.paces_messages && gate.messages.len() >= MESSAGES_PACED => {
                         self.after(*first, window)
                     }
                     _ => {
@@ -428,17 +512,37 @@ impl Budget {
         Ok(())
     }
 
-    /// The target said "enough": nothing is opened until it has had its rest.
+    /// The target said "enough" to a handshake: nothing is opened until it has had its rest.
     pub(crate) fn limited(&self, how: &str, retry_after: Option<Duration>) {
         let mut gate = self.gate();
         let now = Instant::now();
         // Several connections that were under way meet the same limit; that is one.
         let is_same = gate.resume_at.is_some_and(|at| at > now);
-        if !is_same {
+        if is_same {
+            gate.refused = gate.refused.saturating_add(1);
+            Self::learn_more(&mut gate);
+        } else {
             gate.limited = gate.limited.saturating_add(1);
+            gate.refused = 0;
             self.record.limited(self.elapsed());
             self.learn(&mut gate, now);
         }
+        self.rest_until(&mut gate, now, how, retry_after);
+    }
+
+    /// It said so to a message, which tells nothing of handshakes.
+    pub(crate) fn message_limited(&self, how: &str) {
+        let mut gate = self.gate();
+        let now = Instant::now();
+        if gate.resume_at.is_none_or(|at| at <= now) {
+            gate.limited = gate.limited.saturating_add(1);
+            self.record.limited(self.elapsed());
+        }
+        gate.paces_messages = true;
+        self.rest_until(&mut gate, now, how, None);
+    }
+
+    fn rest_until(&self, gate: &mut Gate, now: Instant, how: &str, retry_after: Option<Duration>) {
         let pause = match retry_after {
             Some(real) => real.min(self.pace.seconds(PAUSE_SECONDS_MAX)),
             None => self.pace.seconds(10.0),
@@ -456,12 +560,33 @@ impl Budget {
         let is_slow = recent < gate.pace.saturating_mul(3).div_euclid(5);
         if is_slow && settled > SOCKETS_MIN && settled < gate.sockets_max {
             gate.sockets_max = settled;
+            // The limit before may have been the same: then the pace is one that did no harm, and no more is known of it.
+            if let Some(lesson) = gate.lesson.take().filter(|lesson| lesson.settled.saturating_add(1) >= settled) {
+                gate.is_even = false;
+                gate.paces_messages = lesson.paces_messages;
+            }
         } else if is_slow && !gate.is_puzzled {
             // Bad credentials may have been too many, which says nothing about good ones; the next time it does.
             gate.is_puzzled = true;
+            gate.paces_messages = true;
         } else {
-            gate.pace = gate.pace.min(recent.saturating_mul(17).div_euclid(20)).max(PACE_MIN);
+            gate.lesson = Some(Lesson { pace: gate.pace, recent, settled, paces_messages: gate.paces_messages });
+            gate.paces_messages = true;
+            Self::learn_more(gate);
         }
+    }
+
+    /// Fewer than were let in before the limit: what was under way then was refused as well.
+    fn learn_more(gate: &mut Gate) {
+        let Some(lesson) = gate.lesson else { return };
+        let let_in = lesson.recent.saturating_sub(gate.refused);
+        // Where nobody is let in, no pace is too fast: what was met before lasts.
+        gate.is_even = let_in > LOCKED_OUT_MAX;
+        if !gate.is_even {
+            gate.pace = lesson.pace;
+            return;
+        }
+        gate.pace = lesson.pace.min(let_in.saturating_mul(17).div_euclid(20)).max(PACE_MIN);
     }
 
     /// Handshakes of the last 10 s.
@@ -500,6 +625,12 @@ mod tests {
 
     fn budget(limits: Limits) -> Budget {
         Budget::new(limits, Pace::REAL)
+    }
+
+    /// The pace, and whether it is even.
+    fn pace_of(budget: &Budget) -> (usize, bool) {
+        let gate = budget.gate();
+        (gate.pace, gate.is_even)
     }
 
     #[tokio::test(start_paused = true)]
@@ -595,7 +726,100 @@ mod tests {
         for _ in 0..20 {
             drop(budget.handshake().await.unwrap());
         }
-        assert_eq!(started.elapsed().as_secs(), 5, "the pace is what it was, seven in a quarter of the window");
+        assert_eq!(started.elapsed().as_secs(), 0, "the pace is what it was, and nothing is spread");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cap_of_connections_explains_the_limit_before() {
+        let budget = budget(Limits::DEFAULT);
+        let mut held = Vec::new();
+        for number in 0..20 {
+            let mut permit = budget.handshake().await.unwrap();
+            if number < 5 {
+                permit.settle();
+                held.push(permit);
+            }
+        }
+        budget.limited("429", None);
+        assert_eq!(pace_of(&budget), (17, true), "looks like a limit of handshakes");
+        budget.rest(10.0).await;
+        drop(budget.handshake().await.unwrap());
+        budget.limited("429", None);
+        assert_eq!(budget.cap(), Some(5));
+        assert_eq!(pace_of(&budget), (17, false), "a pace that did no harm, in any rhythm");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_under_way_at_a_limit_was_not_let_in() {
+        let budget = budget(Limits::DEFAULT);
+        for _ in 0..26 {
+            drop(budget.handshake().await.unwrap());
+        }
+        for _ in 0..6 {
+            budget.limited("429", None);
+        }
+        assert_eq!(pace_of(&budget), (17, true), "of 26 five were under way at the first refusal");
+        assert_eq!(budget.used().limited, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_locked_out_learns_no_pace() {
+        let budget = budget(Limits::DEFAULT);
+        for round in 0..3 {
+            for _ in 0..6 {
+                drop(budget.handshake().await.unwrap());
+            }
+            for _ in 0..6 {
+                budget.limited("close 4429", None);
+            }
+            assert_eq!(pace_of(&budget), (26, false), "round {round}");
+        }
+        assert!(budget.is_puzzled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_messages_tells_nothing_of_handshakes() {
+        let budget = budget(Limits::DEFAULT);
+        let mut held = Vec::new();
+        for _ in 0..5 {
+            let mut permit = budget.handshake().await.unwrap();
+            permit.settle();
+            held.push(permit);
+        }
+        budget.message_limited("too fast");
+        assert_eq!((budget.cap(), pace_of(&budget)), (None, (26, false)));
+        assert!(budget.gate().paces_messages);
+        assert_eq!(budget.used().limited, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_are_counted_once() {
+        let budget = budget(Limits { sockets: 4, ..Limits::DEFAULT });
+        let (mut slow, mut waits) = (budget.handshake().await.unwrap(), budget.handshake().await.unwrap());
+        slow.set_aside();
+        slow.wait();
+        waits.wait();
+        assert_eq!((budget.room(), budget.waiting()), (3, 1));
+        drop(slow);
+        assert_eq!((budget.room(), budget.waiting()), (3, 1));
+        waits.set_aside();
+        assert_eq!((budget.room(), budget.waiting()), (4, 0));
+        drop(waits);
+        assert_eq!((budget.room(), budget.waiting()), (4, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_check_that_asks_for_the_cap_goes_beyond_it() {
+        let budget = budget(Limits { seconds: 30, ..Limits::DEFAULT });
+        let mut held = Vec::new();
+        for _ in 0..5 {
+            let mut permit = budget.handshake().await.unwrap();
+            permit.settle();
+            held.push(permit);
+        }
+        budget.limited("429", None);
+        held.push(budget.handshake_beyond().await.unwrap());
+        assert_eq!(budget.handshake().await.unwrap_err(), Spent::Time, "for all others the house is full");
     }
 
     #[tokio::test(start_paused = true)]

@@ -103,19 +103,29 @@ fn with_length_2(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// Reads the first record; `None` while it is not whole.
-fn parse(bytes: &[u8]) -> Option<Result<Reply, Unreached>> {
-    let [kind, major, _, high, low] = *bytes.first_chunk::<5>()?;
-    if !matches!(kind, 21 | 22) || major != 3 {
-        return Some(Err(Unreached::Tls("the answer is no TLS".into())));
+/// Reads the first record that is an answer; `None` while it is not whole. A warning, such as one about the name, is none:
+/// the handshake goes on behind it.
+fn parse(mut bytes: &[u8]) -> Option<Result<Reply, Unreached>> {
+    loop {
+        let [kind, major, _, high, low] = *bytes.first_chunk::<5>()?;
+        if !matches!(kind, 21 | 22) || major != 3 {
+            return Some(Err(Unreached::Tls("the answer is no TLS".into())));
+        }
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let (record, behind) = bytes.get(5..)?.split_at_checked(length)?;
+        match (kind, record) {
+            (22, _) => {
+                return Some(server_hello(record).ok_or_else(|| Unreached::Tls("the answer is no ServerHello".into())));
+            }
+            (_, [WARNING, about]) if *about != CLOSE_NOTIFY => bytes = behind,
+            _ => return Some(Ok(Reply::Alert(record.get(1).copied().unwrap_or(0)))),
+        }
     }
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    let record = bytes.get(5..)?.get(..length)?;
-    if kind == 21 {
-        return Some(Ok(Reply::Alert(record.get(1).copied().unwrap_or(0))));
-    }
-    Some(server_hello(record).ok_or_else(|| Unreached::Tls("the answer is no ServerHello".into())))
 }
+
+/// The level of an alert that does not end the handshake (RFC 5246 section 7.2), and the one that ends it all the same.
+const WARNING: u8 = 1;
+const CLOSE_NOTIFY: u8 = 0;
 
 fn server_hello(record: &[u8]) -> Option<Reply> {
     let (2, body) = (*record.first()?, record.get(4..)?) else { return None };
@@ -192,5 +202,9 @@ mod tests {
         assert_eq!(parse(&record[..20]), None);
         assert_eq!(parse(&[21, 3, 1, 0, 2, 2, 70]), Some(Ok(Reply::Alert(70))));
         assert!(matches!(parse(b"HTTP/1.1 400"), Some(Err(_))));
+        let warned = [&[21, 3, 1, 0, 2, 1, 112][..], &record].concat();
+        assert_eq!(parse(&warned), Some(Ok(want)), "behind a warning about the name");
+        assert_eq!(parse(&warned[..7]), None);
+        assert_eq!(parse(&[21, 3, 1, 0, 2, 1, 0]), Some(Ok(Reply::Alert(0))));
     }
 }

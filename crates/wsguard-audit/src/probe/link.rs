@@ -323,6 +323,11 @@ impl Link {
         self.permit.settle();
     }
 
+    /// It will never be let in.
+    pub(crate) fn set_aside(&mut self) {
+        self.permit.set_aside();
+    }
+
     /// Sends bytes. A target that does not take them until `deadline` counts as one that tore the connection down only
     /// when the system says so; otherwise the rest is not sent.
     pub(crate) async fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), End> {

@@ -34,6 +34,7 @@ use link::{Dial, End, HeadMissing, Link, Road, Unreached};
 use notes::{Notes, Watched};
 use request::Request;
 use response::Response;
+use session::Session;
 use socket::Socket;
 use tls::Trust;
 
@@ -72,6 +73,9 @@ pub(crate) struct Heard {
 /// Most that is kept of what the target said, in bytes.
 const HEARD_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Places that must be left where a connection is kept for the next check.
+const SPARE_ROOM_MIN: u32 = 2;
+
 /// What all checks of a run share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -86,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) farewell: OnceCell<(Outcome, Outcome)>,
     /// A connection on which nothing happens but signs of life.
     pub(crate) idle: OnceCell<Watched>,
+    /// A good connection to a target that limits the audit, for the next check that sends messages.
+    spare: Mutex<Option<Box<Session>>>,
     heard: Mutex<(usize, Vec<Heard>)>,
     notes: Mutex<Notes>,
 }
@@ -105,9 +111,22 @@ impl Shared {
             way: OnceLock::new(),
             farewell: OnceCell::new(),
             idle: OnceCell::new(),
+            spare: Mutex::default(),
             heard: Mutex::default(),
             notes: Mutex::default(),
         }
+    }
+
+    /// Leaves a connection, which served to the last, to the next check, where connections are few.
+    pub(crate) fn spare(&self, session: Session) {
+        if self.budget.used().limited > 0 && self.budget.room() > SPARE_ROOM_MIN {
+            *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(session));
+        }
+    }
+
+    /// The connection that another check left, if there is one.
+    pub(crate) fn take_spare(&self) -> Option<Box<Session>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What checks learnt for others.
@@ -174,11 +193,18 @@ pub(crate) struct Probe {
     shared: Arc<Shared>,
     /// Whose hands they are.
     pub(crate) check: &'static str,
+    /// The check holds its connections for long.
+    waits: bool,
 }
 
 impl Probe {
     pub(crate) fn new(shared: Arc<Shared>, check: &'static str) -> Self {
-        Self { shared, check }
+        Self { shared, check, waits: false }
+    }
+
+    /// The hands of a check that waits.
+    pub(crate) fn waiting(self) -> Self {
+        Self { waits: true, ..self }
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -243,7 +269,15 @@ impl Probe {
 
     /// Sends a handshake and reads the answer.
     pub(crate) async fn handshake(&self, request: &Request) -> Handshake {
-        match self.shared.budget.handshake().await {
+        match self.permit().await {
+            Ok(permit) => self.shake(request, permit, true, Dial::default()).await,
+            Err(why) => Handshake::Unreached(why),
+        }
+    }
+
+    /// The same though the target may have said that so many connections at a time are too many.
+    pub(crate) async fn handshake_beyond(&self, request: &Request) -> Handshake {
+        match self.shared.budget.handshake_beyond().await {
             Ok(permit) => self.shake(request, permit, true, Dial::default()).await,
             Err(spent) => Handshake::Unreached(Unreached::Spent(spent.to_string())),
         }
@@ -351,7 +385,12 @@ impl Probe {
     }
 
     async fn permit(&self) -> Result<Permit, Unreached> {
-        self.shared.budget.handshake().await.map_err(|spent: Spent| Unreached::Spent(spent.to_string()))
+        let permit = self.shared.budget.handshake().await;
+        let mut permit = permit.map_err(|spent: Spent| Unreached::Spent(spent.to_string()))?;
+        if self.waits {
+            permit.wait();
+        }
+        Ok(permit)
     }
 
     /// A plain request and its answer, body included.

@@ -353,7 +353,7 @@ impl Session {
             match self.hear_until(deadline).await {
                 Event::Text(text) => {
                     if is_limit(&text) {
-                        self.socket.shared().budget.limited("a message that says the audit is too fast", None);
+                        self.socket.shared().budget.message_limited("a message that says the audit is too fast");
                         return Answer::Limited(text);
                     }
                     if is_refusal(&text) {

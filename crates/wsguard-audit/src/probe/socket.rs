@@ -87,6 +87,11 @@ impl Socket {
         Self { link, shared, check, head, answers_pings: true, pings: 0, opened_at, assembling: None, inflate }
     }
 
+    /// It belongs to another check from now on.
+    pub(crate) fn hand_to(&mut self, check: &'static str) {
+        self.check = check;
+    }
+
     /// What all checks of the run share.
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)

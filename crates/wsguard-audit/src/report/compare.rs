@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Report;
 use crate::outcome::Status;
 
 /// What changed between two reports.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Comparison {
+    /// Of which target the other report is.
+    pub target: String,
+    /// When that was made.
+    pub started_at: String,
     /// Findings that were none before.
     pub new: Vec<String>,
     /// Findings that pass now.
@@ -25,7 +29,8 @@ pub struct Comparison {
 pub fn compare(old: &Report, new: &Report) -> Comparison {
     let is_finding = |status: Status| matches!(status, Status::Fail | Status::Warn);
     let before: BTreeMap<&str, Status> = old.checks.iter().map(|item| (item.id.as_str(), item.status.0)).collect();
-    let mut comparison = Comparison::default();
+    let mut comparison =
+        Comparison { target: old.target.clone(), started_at: old.started_at.clone(), ..Comparison::default() };
     for item in &new.checks {
         let was = before.get(item.id.as_str()).copied().is_some_and(is_finding);
         let list = match (was, item.status.0) {
@@ -37,5 +42,9 @@ pub fn compare(old: &Report, new: &Report) -> Comparison {
         };
         list.push(item.id.clone());
     }
+    // A check that was left out this time says nothing of what it found before.
+    let is_left_out = |id: &str| new.checks.iter().all(|item| item.id != id);
+    let left_out = before.iter().filter(|(id, status)| is_finding(**status) && is_left_out(id));
+    comparison.undecided.extend(left_out.map(|(id, _)| (*id).to_owned()));
     comparison
 }

@@ -65,6 +65,9 @@ pub struct Report {
     /// Performance and stress, with `--full`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub performance: Option<Performance>,
+    /// What changed since another report, with `--compare`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub comparison: Option<Comparison>,
     /// Counts.
     pub summary: Summary,
     /// Every check, in the order of the catalogue.
@@ -291,6 +294,7 @@ impl Report {
             budget: Account::of(limits, used),
             measured: shared.budget.record().measured(),
             performance,
+            comparison: None,
             summary: Summary::of(&checks),
             checks,
         }

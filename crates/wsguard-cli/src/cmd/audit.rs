@@ -11,7 +11,7 @@ use std::time::Instant;
 use anstream::stderr;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use wsguard_audit::report::{self, Comparison};
+use wsguard_audit::report;
 use wsguard_audit::{
     AuditError, CHECKS, Check, Limits, Options, Outcome, Progress, Report, Severity, Silent, Status, TargetError,
 };
@@ -125,22 +125,23 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     };
     let terminal = Terminal::default();
     let progress: &dyn Progress = if std::io::stderr().is_terminal() { &terminal } else { &Silent };
-    let report = match runtime.block_on(wsguard_audit::audit(options, progress)) {
+    let audited = runtime.block_on(wsguard_audit::audit(options, progress));
+    terminal.clear();
+    let mut report = match audited {
         Ok(report) => report,
         Err(error @ (AuditError::Unreached { .. } | AuditError::Target(TargetError::Name(..)))) => {
             return output::failed(error, Exit::Unreached);
         }
         Err(error) => return output::failed(error, Exit::Usage),
     };
-    terminal.clear();
+    report.comparison = old.as_ref().map(|old| report::compare(old, &report));
     if let Err(error) = write_reports(&arguments.out, &report) {
         return output::failed(error, Exit::Failed);
     }
-    let comparison = old.as_ref().map(|old| report::compare(old, &report));
     let printed = if arguments.json {
         output::json(&report)
     } else {
-        output::result(table(&report, comparison.as_ref(), arguments.verbose, &arguments.out))
+        output::result(table(&report, arguments.verbose, &arguments.out))
     };
     if printed != Exit::Good {
         return printed;
@@ -200,7 +201,7 @@ fn write_reports(folder: &Path, report: &Report) -> Result<(), String> {
 }
 
 /// The result as a person reads it.
-fn table(report: &Report, comparison: Option<&Comparison>, verbose: bool, folder: &Path) -> String {
+fn table(report: &Report, verbose: bool, folder: &Path) -> String {
     let mut out = String::new();
     for item in &report.checks {
         let status = item.status.0;
@@ -228,14 +229,18 @@ fn table(report: &Report, comparison: Option<&Comparison>, verbose: bool, folder
     for reason in &report.grade_reasons {
         let _ = writeln!(out, "  {reason}");
     }
-    if let Some(comparison) = comparison {
+    if let Some(comparison) = &report.comparison {
+        let (target, when) = (output::harmless(&comparison.target), output::harmless(&comparison.started_at));
+        let other = if comparison.target == report.target { "" } else { "another target, " };
+        let _ = writeln!(out, "  compared with {other}{target} of {when}");
         for (word, list) in [
             ("new", &comparison.new),
             ("fixed", &comparison.fixed),
             ("unchanged", &comparison.unchanged),
             ("undecided", &comparison.undecided),
         ] {
-            let _ = writeln!(out, "  {word}: {}", if list.is_empty() { "none".to_owned() } else { list.join(", ") });
+            let ids: Vec<String> = list.iter().map(|id| output::harmless(id)).collect();
+            let _ = writeln!(out, "  {word}: {}", if ids.is_empty() { "none".to_owned() } else { ids.join(", ") });
         }
     }
     if summary.unknown > 0 && !needs.is_empty() {
@@ -291,7 +296,7 @@ impl Terminal {
         let at_work = line.at_work.join(" ");
         let _ = write!(
             stderr().lock(),
-            "\r\x1b[K{DIM}{}/{}  at most {left} s left  {at_work:.60}{DIM:#}",
+            "\r\x1b[K{DIM}{}/{}  at most {left} s left  {at_work:.44}{DIM:#}",
             line.done,
             line.total
         );
@@ -324,7 +329,10 @@ impl Progress for Terminal {
 
     fn started(&self, check: &Check) {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        line.at_work.push(check.meta.id.to_owned());
+        // A check may be run twice.
+        if !line.at_work.iter().any(|id| id == check.meta.id) {
+            line.at_work.push(check.meta.id.to_owned());
+        }
         Self::draw(&line);
     }
 
@@ -363,7 +371,7 @@ mod tests {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testkit/tests/snapshots"));
         let report = read_report(&folder.join("report.json")).unwrap();
         let found = [false, true].map(|verbose| {
-            let text = output::plain(&table(&report, None, verbose, Path::new("reports")));
+            let text = output::plain(&table(&report, verbose, Path::new("reports")));
             format!(
                 "{}$ wsguard audit{}\n{text}\n",
                 if verbose { "\n" } else { "" },
