@@ -222,7 +222,7 @@ def alone(binary, stacks, seconds, say):
     for check in ALL:
         for kind in KINDS:
             verdicts, statuses = kind_of(check, kind)
-            if example(results, check, kind, shown) != "-" or (check, kind) in (("WSA-DISC-02", "found"), ("WSA-IN-05", "passed")):
+            if example(results, check, kind, shown) != "-":
                 continue
             for stack in [s for s in stacks if s.truth.get(check, ("",))[0] in verdicts][:4]:
                 with stack.start(2 * seconds) as running:

@@ -65,7 +65,8 @@ def show(stack, only=None, quick=False):
         out, slow = {}, [p for p in chosen if p.slow and not p.last]
         if not slow:
             return out
-        if stack.opt("concurrent"):  # beside each other they would meet that limit
+        # Beside each other they would meet that limit, or wait for each other's handshakes.
+        if stack.opt("concurrent") or stack.spec.get("one_at_a_time"):
             with concurrent.futures.ThreadPoolExecutor(6) as pool:
                 for got in pool.map(alone, slow):
                     out.update(got)
