@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connections that are accepted in a row. Then those who are in have their turn: a hundred that come at once are a hundred
 /// handshakes, and a message must not wait for all of them.
-const ACCEPTS_IN_A_ROW: u32 = 4;
+const ACCEPTS_IN_A_ROW: u32 = 2;
 
 /// Binds `address`, ready to accept.
 pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -33,9 +33,9 @@ use crate::setup::{self, Prepared};
 use crate::store::StoreError;
 use crate::tls::{Certificates, TlsError};
 
-/// Turns of tasks after which the runtime looks which sockets are ready, however many tasks wait. 16 of the largest message
-/// take a millisecond or two; with tokio's 61 a message behind five hundred of them was seen by nobody for ten.
-const POLLS_BETWEEN_LOOKS: u32 = 16;
+/// Turns of tasks after which the runtime looks which sockets are ready, however many tasks wait. Eight of the dearest, a
+/// message of the largest size or a token's signature, take a millisecond at most; tokio's 61 would take eight.
+const POLLS_BETWEEN_LOOKS: u32 = 8;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
