@@ -525,7 +525,10 @@ impl Budget {
             gate.limited = gate.limited.saturating_add(1);
             gate.refused = 0;
             self.record.limited(self.elapsed());
+            let was_puzzled = gate.is_puzzled;
             self.learn(&mut gate, now);
+            // Who says when to come back counts handshakes, those of somebody before this run among them.
+            gate.is_even |= gate.is_puzzled && !was_puzzled && retry_after.is_some();
         }
         self.rest_until(&mut gate, now, how, retry_after);
     }
