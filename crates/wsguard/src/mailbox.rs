@@ -215,7 +215,7 @@ impl Outbox {
 
     /// Queues a message for each of `members`, as [`Outbox::send`] does, and says for how many.
     ///
-    /// Beyond [`WOKEN_IN_A_ROW`] their connections are woken bit by bit, where there is a tokio runtime: a message to a
+    /// Beyond 32 of them their connections are woken bit by bit, where there is a tokio runtime: a message to a
     /// thousand is a thousand system calls, and others have their turn between. Each member gets its messages in the order
     /// in which they were queued all the same.
     pub fn send_to_all<'a>(members: impl IntoIterator<Item = &'a Outbox>, message: &Encoded) -> usize {
