@@ -630,6 +630,17 @@ mod tests {
         Budget::new(limits, Pace::REAL)
     }
 
+    /// Connections that the target let in.
+    async fn let_in(budget: &Budget, count: usize) -> Vec<Permit> {
+        let mut held = Vec::new();
+        for _ in 0..count {
+            let mut permit = budget.handshake().await.unwrap();
+            permit.settle();
+            held.push(permit);
+        }
+        held
+    }
+
     /// The pace, and whether it is even.
     fn pace_of(budget: &Budget) -> (usize, bool) {
         let gate = budget.gate();
@@ -711,12 +722,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cap_of_connections_is_told_from_a_limit_of_handshakes() {
         let budget = budget(Limits::DEFAULT);
-        let mut held = Vec::new();
-        for _ in 0..5 {
-            let mut permit = budget.handshake().await.unwrap();
-            permit.settle();
-            held.push(permit);
-        }
+        let mut held = let_in(&budget, 5).await;
         // What is refused is open as well, for a moment.
         let refused = budget.handshake().await.unwrap();
         budget.limited("429", None);
@@ -781,14 +787,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_says_when_to_come_back_counts_handshakes() {
+        for (retry_after, is_even) in [(None, false), (Some(Duration::from_secs(1)), true)] {
+            let budget = budget(Limits::DEFAULT);
+            drop(budget.handshake().await.unwrap());
+            budget.limited("429", retry_after);
+            assert_eq!(pace_of(&budget), (26, is_even), "{retry_after:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_limit_of_messages_tells_nothing_of_handshakes() {
         let budget = budget(Limits::DEFAULT);
-        let mut held = Vec::new();
-        for _ in 0..5 {
-            let mut permit = budget.handshake().await.unwrap();
-            permit.settle();
-            held.push(permit);
-        }
+        let _held = let_in(&budget, 5).await;
         budget.message_limited("too fast");
         assert_eq!((budget.cap(), pace_of(&budget)), (None, (26, false)));
         assert!(budget.gate().paces_messages);
