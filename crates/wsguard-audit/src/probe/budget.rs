@@ -825,12 +825,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_check_that_asks_for_the_cap_goes_beyond_it() {
         let budget = budget(Limits { seconds: 30, ..Limits::DEFAULT });
-        let mut held = Vec::new();
-        for _ in 0..5 {
-            let mut permit = budget.handshake().await.unwrap();
-            permit.settle();
-            held.push(permit);
-        }
+        let mut held = let_in(&budget, 5).await;
         budget.limited("429", None);
         held.push(budget.handshake_beyond().await.unwrap());
         assert_eq!(budget.handshake().await.unwrap_err(), Spent::Time, "for all others the house is full");
