@@ -114,6 +114,7 @@ impl Effects {
     }
 
     /// Where the message that passes is written to, and room for the work on it.
+    #[inline]
     pub(crate) fn accept(&mut self) -> (&mut Accepted, &mut Scratch) {
         (self.accepted.get_or_insert_default(), &mut self.scratch)
     }
@@ -157,6 +158,7 @@ impl Accepted {
     }
 
     /// The message, its type named by `policy`.
+    #[inline]
     pub fn message<'a>(&'a self, policy: &'a Policy) -> Message<'a> {
         let payload = self.payload.text();
         Message {
@@ -244,6 +246,7 @@ impl Record {
 }
 
 /// Writes one text frame whose JSON `write` appends.
+#[inline]
 pub(crate) fn frame_into(out: &mut Vec<u8>, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
     let mark = frame::begin_frame(out, Opcode::Text, expected);
     write(out);

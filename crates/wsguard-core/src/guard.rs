@@ -35,7 +35,7 @@ use crate::control::delivery::{Delivery, Encoded, ResumeRequest};
 use crate::control::envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::penalty::{PAUSE_MAX, Weight, never_limited};
-use crate::control::rate::{Bucket, Prefixes};
+use crate::control::rate::{Ahead, Bucket, Prefixes};
 use crate::control::session::{Seat, SessionId};
 use crate::control::shadow::ShadowSet;
 use crate::control::{content, schema};
@@ -64,6 +64,8 @@ pub struct Connection {
     prefixes: Prefixes,
     heart: Heartbeat,
     bytes: Bucket,
+    /// Of this read, what is charged and not yet judged.
+    ahead: Ahead,
     refused_in_a_row: u32,
     closing: bool,
     bidi_told: bool,
@@ -524,6 +526,7 @@ impl Connection {
 
     /// Writes an application frame for this peer alone; `write` appends the payload, JSON text of about `expected` bytes.
     /// Nothing is allocated, except to keep the frame for a client that announced to come back.
+    #[inline]
     pub fn write_own(&mut self, now: Now, own: OwnFrame<'_>, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
         let Phase::Open(session) = &mut self.phase else {
             return;

@@ -83,14 +83,14 @@ pub struct App {
     rooms: Arc<Rooms>,
     session: Option<SessionId>,
     joined: Vec<Arc<Room>>,
-    /// The subject as JSON text: it stands in every message of this peer.
-    from: Vec<u8>,
+    /// How the payload of every chat of this peer begins: its subject, up to the room.
+    opening: Vec<u8>,
 }
 
 impl App {
     /// The application of a new connection.
     pub fn new(rooms: Arc<Rooms>) -> Self {
-        Self { rooms, session: None, joined: Vec::new(), from: Vec::new() }
+        Self { rooms, session: None, joined: Vec::new(), opening: Vec::new() }
     }
 
     fn join(&mut self, name: &str, peer: &Peer<'_>) -> Handled {
@@ -141,9 +141,7 @@ impl App {
         let quoted = named.map_or(LOBBY_QUOTED, Value::raw);
         let (at, text) = (peer.now().unix, text.raw());
         let write = |out: &mut Vec<u8>| {
-            out.extend_from_slice(br#"{"from":"#);
-            out.extend_from_slice(&self.from);
-            out.extend_from_slice(br#","room":"#);
+            out.extend_from_slice(&self.opening);
             out.extend_from_slice(quoted.as_bytes());
             out.extend_from_slice(br#","message":"#);
             out.extend_from_slice(text.as_bytes());
@@ -151,7 +149,7 @@ impl App {
             write_time(out, at);
             out.push(b'}');
         };
-        let expected = [self.from.len(), quoted.len(), text.len(), 54].into_iter().fold(0, usize::saturating_add);
+        let expected = [self.opening.len(), quoted.len(), text.len(), 40].into_iter().fold(0, usize::saturating_add);
         let members = room.read();
         if members.len() <= 1 {
             peer.send_written(OwnFrame { kind: "chat", room: Some(&room.name), expected }, write);
@@ -170,7 +168,9 @@ impl Handler for App {
     fn opened(&mut self, peer: &mut Peer<'_>) {
         self.session = peer.session();
         if let Some(identity) = peer.identity() {
-            write_string(&identity.claims.subject, &mut self.from);
+            self.opening.extend_from_slice(br#"{"from":"#);
+            write_string(&identity.claims.subject, &mut self.opening);
+            self.opening.extend_from_slice(br#","room":"#);
         }
         let _ = self.join(LOBBY, peer);
     }

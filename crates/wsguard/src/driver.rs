@@ -39,6 +39,9 @@ const FAR: Duration = Duration::from_hours(1);
 /// Reads that one connection may do before the others of its thread get their turn.
 const READS_IN_A_ROW_MAX: u32 = 4;
 
+/// Messages of one read that the endpoint is told of ahead, at most. 32: as many as a usual read of short ones brings.
+const AHEAD_MAX: u8 = 32;
+
 /// What stands behind the frame layer of one connection.
 ///
 /// Whatever it writes into `effects.out` is sent; what it leaves in `effects.records` it must take out itself.
@@ -47,8 +50,12 @@ pub trait Endpoint {
     fn limits(&self) -> &FrameLimits;
     /// The connection is open.
     fn opened(&mut self, now: Now, effects: &mut Effects);
+    /// The next `messages`, of `bytes` together, were read at once: what is the same for all can be done once.
+    fn ahead(&mut self, _now: Now, _messages: u8, _bytes: u32) {}
     /// A whole text message.
     fn text(&mut self, now: Now, text: &str, effects: &mut Effects);
+    /// Everything of one read was handed on.
+    fn digested(&mut self) {}
     /// A whole binary message; only where the limits permit binary.
     fn binary(&mut self, now: Now, bytes: &[u8], effects: &mut Effects);
     /// A ping (which the driver answers).
@@ -366,12 +373,25 @@ where
 
     /// Decodes what was read and hands it on.
     fn digest(&mut self, now: Now, bytes: &mut [u8], effects: &mut Effects) {
-        let mut rest = bytes;
+        self.hand_on(now, bytes, effects);
+        self.endpoint.digested();
+    }
+
+    fn hand_on(&mut self, now: Now, bytes: &mut [u8], effects: &mut Effects) {
+        let (mut rest, mut ahead) = (bytes, 0_u8);
         while !rest.is_empty() && !self.endpoint.is_over() {
             if self.endpoint.is_waiting() {
                 self.early = Some(rest.to_vec().into_boxed_slice());
                 return;
             }
+            if ahead == 0 {
+                let bytes;
+                (ahead, bytes) = self.decoder.ahead(self.endpoint.limits(), rest, AHEAD_MAX);
+                if ahead > 1 {
+                    self.endpoint.ahead(now, ahead, bytes);
+                }
+            }
+            ahead = ahead.saturating_sub(1);
             let decoded = match self.decoder.decode(self.endpoint.limits(), now.tick, rest) {
                 Ok(decoded) => decoded,
                 Err(error) => {

@@ -81,6 +81,7 @@ impl Peer<'_> {
     }
 
     /// As [`Peer::send`]; `write` appends the payload, JSON text, straight to what is sent.
+    #[inline]
     pub fn send_written(&mut self, own: OwnFrame<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         self.connection.write_own(self.now, own, write, self.out);
     }

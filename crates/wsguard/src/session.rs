@@ -24,7 +24,7 @@ use crate::guard::Shared;
 use crate::handler::{Handled, Handler, Peer};
 use crate::mailbox::{Outbox, Summons, Watched};
 use crate::registry::Registered;
-use crate::stats::Counted;
+use crate::stats::{Counted, Tally};
 use crate::waiting::Place;
 
 use watched::{Laps, event_of, told_of};
@@ -48,6 +48,8 @@ pub(crate) struct Guarded<H> {
     /// How often another connection was asked for the session that this one waits for.
     searches: u8,
     figures: Figures,
+    /// Messages of this read that the statistics are yet to be told of.
+    tally: Tally,
 }
 
 /// Connections that are asked for one session, each after the answer of the one before. One is usual; more where a
@@ -77,6 +79,7 @@ impl<H: Handler> Guarded<H> {
             number,
             searches: 0,
             figures: Figures::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -263,8 +266,6 @@ impl<H: Handler> Guarded<H> {
             Some(laps) => connection.on_message(now, text, effects, laps),
             None => connection.on_message(now, text, effects, &mut NoProbe),
         };
-        let stats = &self.shared.stats;
-        stats.bytes_in.fetch_add(text.len() as u64, Ordering::Relaxed);
         self.figures.message(text.len());
         let (number, counted) = match &verdict {
             Verdict::Allow => (Some(effects.accepted_number()), Counted::Allow),
@@ -272,7 +273,7 @@ impl<H: Handler> Guarded<H> {
             Verdict::Refuse(_) => (None, Counted::Refuse),
             Verdict::Close(_) => (None, Counted::Close),
         };
-        stats.message(number, counted);
+        self.shared.stats.message(&mut self.tally, number, counted, text.len());
         let told = laps.as_ref().map(|_| told_of(connection, &verdict, text, effects));
         self.follow(now, effects);
         if verdict == Verdict::Allow {

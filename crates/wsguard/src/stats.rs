@@ -44,9 +44,20 @@ pub const HANDSHAKE_STATUS: [u16; 9] = [400, 401, 403, 404, 405, 426, 429, 431, 
 /// The words of [`Resumption`], by which resumes are counted.
 const RESUMES: [&str; 4] = ["resumed", "unknown", "out_of_reach", "refused"];
 
+/// Messages of one read that were answered alike, before they are counted where all connections count.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Of the type; one that no type has where there is none.
+    number: u16,
+    verdict: Counted,
+    messages: u32,
+    bytes: u32,
+}
+
 /// Verdicts by which messages are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Counted {
+    #[default]
     Allow = 0,
     Refuse = 1,
     Close = 2,
@@ -100,11 +111,28 @@ impl Stats {
         }
     }
 
-    pub(crate) fn message(&self, number: Option<u16>, verdict: Counted) {
-        let last = self.messages.len().saturating_sub(1);
-        let row = self.messages.get(number.map_or(last, usize::from)).or(self.messages.last());
+    /// Counts a message of `bytes`: in `tally`, with those before it that were answered alike.
+    #[inline]
+    pub(crate) fn message(&self, tally: &mut Tally, number: Option<u16>, verdict: Counted, bytes: usize) {
+        let number = number.unwrap_or(u16::MAX);
+        if (tally.number, tally.verdict) != (number, verdict) {
+            self.add(tally);
+            (tally.number, tally.verdict) = (number, verdict);
+        }
+        tally.messages = tally.messages.saturating_add(1);
+        tally.bytes = tally.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// Adds what `tally` has counted to the counters that all connections share.
+    pub(crate) fn add(&self, tally: &mut Tally) {
+        if tally.messages == 0 {
+            return;
+        }
+        let Tally { number, verdict, messages, bytes } = std::mem::take(tally);
+        self.bytes_in.fetch_add(u64::from(bytes), Ordering::Relaxed);
+        let row = self.messages.get(usize::from(number)).or(self.messages.last());
         if let Some(counter) = row.and_then(|row| row.get(verdict as usize)) {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(u64::from(messages), Ordering::Relaxed);
         }
     }
 

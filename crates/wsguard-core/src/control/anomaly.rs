@@ -120,10 +120,11 @@ impl Anomalies {
         conduct.passed(now, kind, bytes, payload, self.profiles.of(conduct.role()));
     }
 
-    /// Judges the session where it is time to: at the first message after [`WINDOW`]. To be called after each message.
+    /// Judges the session where it is time to: at the first message after [`WINDOW`]. To be called after each message that
+    /// was counted.
     #[inline]
     pub fn judge(&self, policy: &AnomalyPolicy, now: Tick, subject: Print, conduct: &mut Conduct) -> Option<Judged> {
-        conduct.is_due(now).then(|| self.judge_now(policy, now, subject, conduct))
+        conduct.is_due().then(|| self.judge_now(policy, now, subject, conduct))
     }
 
     #[cold]

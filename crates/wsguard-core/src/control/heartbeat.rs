@@ -41,7 +41,8 @@ impl Default for HeartbeatPolicy {
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat {
     seen: Tick,
-    asked: Option<Tick>,
+    /// When the ping was sent that waits for an answer; [`Tick::NEVER`]: none does.
+    asked: Tick,
 }
 
 /// What is due.
@@ -58,20 +59,21 @@ pub enum Beat {
 impl Heartbeat {
     /// A peer that was alive at `now`.
     pub fn new(now: Tick) -> Self {
-        Self { seen: now, asked: None }
+        Self { seen: now, asked: Tick::NEVER }
     }
 
     /// The peer sent something. Returns the time since the ping that waited for it, if one did.
     pub fn seen(&mut self, now: Tick) -> Option<Millis> {
         self.seen = self.seen.max(now);
-        self.asked.take().map(|asked| now.since(asked))
+        let asked = std::mem::replace(&mut self.asked, Tick::NEVER);
+        (asked != Tick::NEVER).then(|| now.since(asked))
     }
 
     /// The time at which [`Heartbeat::beat`] has something to say.
     pub fn deadline(&self, policy: &HeartbeatPolicy) -> Tick {
         match self.asked {
-            Some(asked) => asked.after(policy.timeout),
-            None => self.seen.after(policy.interval),
+            Tick::NEVER => self.seen.after(policy.interval),
+            asked => asked.after(policy.timeout),
         }
     }
 
@@ -81,10 +83,10 @@ impl Heartbeat {
         if now < due {
             return Beat::Quiet(due);
         }
-        if self.asked.is_some() {
+        if self.asked != Tick::NEVER {
             return Beat::Dead;
         }
-        self.asked = Some(now);
+        self.asked = now;
         Beat::Ping
     }
 }

@@ -229,6 +229,18 @@ impl RateTable {
     /// Charges one unit of `count` and `size` units of `bytes` to the buckets of `print`: both or neither.
     #[inline]
     pub fn charge(&self, print: Print, now: Tick, count: &Quota, bytes: Option<(&Quota, u32)>) -> Charge {
+        self.charge_units(print, now, (count, 1), bytes)
+    }
+
+    /// As [`Self::charge`], of several units of `count`: all or nothing.
+    #[inline]
+    fn charge_units(
+        &self,
+        print: Print,
+        now: Tick,
+        (count, units): (&Quota, u32),
+        bytes: Option<(&Quota, u32)>,
+    ) -> Charge {
         let Some(set) = self.set(print) else {
             return Charge::NoSlot;
         };
@@ -238,7 +250,7 @@ impl RateTable {
             return Charge::NoSlot;
         };
         let of_bytes = bytes.map_or(Ok(slot.bytes), |(quota, size)| quota.charged(slot.bytes, now_ns, size));
-        match (of_bytes, count.charged(slot.count, now_ns, 1)) {
+        match (of_bytes, count.charged(slot.count, now_ns, units)) {
             (Ok(bytes), Ok(count)) => {
                 (slot.bytes, slot.count) = (bytes, count);
                 Charge::Taken
@@ -289,12 +301,12 @@ fn free_slot(slots: &mut [Slot; WAYS], print: Print, now_ns: u64) -> Option<&mut
 pub struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
-    /// Takes one unit of `quota`, or says how long to wait.
-    pub fn charge(&self, quota: &Quota, now: Tick) -> Result<(), Millis> {
+    /// Takes `units` of `quota`, or says how long to wait.
+    pub fn charge(&self, quota: &Quota, now: Tick, units: u32) -> Result<(), Millis> {
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
             let mut bucket = Bucket(seen);
-            quota.charge(&mut bucket, now, 1)?;
+            quota.charge(&mut bucket, now, units)?;
             match self.0.compare_exchange_weak(seen, bucket.0, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),
                 Err(current) => seen = current,
@@ -377,6 +389,51 @@ impl Quotas {
     }
 }
 
+/// What messages weigh: how many they are, and their bytes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) messages: u32,
+    pub(crate) bytes: u32,
+}
+
+/// How far [`Limiter::messages`] has come: the last bucket that is charged, in the order in which they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Charged {
+    #[default]
+    Nothing,
+    Server,
+    Subject,
+    Prefix,
+    All,
+}
+
+/// Messages of one read, charged together before they are judged one by one.
+///
+/// One visit of the shared buckets instead of one for each message. Where a bucket has no room for all of them it is not
+/// charged ahead, nor are those behind it: each message then finds out by itself, as if it had come alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ahead {
+    bytes: u32,
+    messages: u8,
+    charged: Charged,
+}
+
+impl Ahead {
+    /// `messages` of `bytes` together were charged to the buckets up to `charged`.
+    pub(crate) const fn new(messages: u8, bytes: u32, charged: Charged) -> Self {
+        Self { bytes, messages, charged }
+    }
+
+    /// What is charged already for a message of `size` bytes; `None` for one that was not among them.
+    #[inline]
+    pub(crate) fn take(&mut self, size: u32) -> Option<Charged> {
+        let messages = self.messages.checked_sub(1)?;
+        let bytes = self.bytes.checked_sub(size)?;
+        (self.messages, self.bytes) = (messages, bytes);
+        Some(self.charged)
+    }
+}
+
 /// The buckets that connections share.
 #[derive(Debug)]
 pub struct Limiter {
@@ -450,25 +507,55 @@ impl Limiter {
         now: Tick,
         size: u32,
     ) -> Result<(), (&'static str, Millis)> {
-        self.server.charge(&quotas.policy.server, now).map_err(|wait| ("messages_of_server", wait))?;
-        if let Some(subject) = subject {
-            // Without a slot the subject is judged by its address alone.
-            let doubled = if fault::is_on(Fault::QuotaDoubled) { 2 } else { 1 };
-            if let Charge::Over(wait) = self.subjects.charge(subject, now, &quotas.policy.messages.times(doubled), None)
-            {
-                return Err(("messages_of_subject", wait));
+        self.messages(quotas, subject, prefixes, now, Load { messages: 1, bytes: size }, &mut Charged::default())
+    }
+
+    /// Charges `load` to everything that outlives the session, each bucket with all of it or nothing, from the first that
+    /// is not `charged` yet up to the first that refuses.
+    #[inline]
+    pub(crate) fn messages(
+        &self,
+        quotas: &Quotas,
+        subject: Option<Print>,
+        prefixes: Prefixes,
+        now: Tick,
+        load: Load,
+        charged: &mut Charged,
+    ) -> Result<(), (&'static str, Millis)> {
+        let Load { messages, bytes } = load;
+        if *charged < Charged::Server {
+            self.server.charge(&quotas.policy.server, now, messages).map_err(|wait| ("messages_of_server", wait))?;
+            *charged = Charged::Server;
+        }
+        if *charged < Charged::Subject {
+            if let Some(subject) = subject {
+                // Without a slot the subject is judged by its address alone.
+                let doubled = if fault::is_on(Fault::QuotaDoubled) { 2 } else { 1 };
+                let quota = quotas.policy.messages.times(doubled);
+                if let Charge::Over(wait) = self.subjects.charge_units(subject, now, (&quota, messages), None) {
+                    return Err(("messages_of_subject", wait));
+                }
+            }
+            *charged = Charged::Subject;
+        }
+        if *charged < Charged::Prefix {
+            let of_bytes = Some((&quotas.prefix_bytes, bytes));
+            let count = (&quotas.prefix_messages, messages);
+            if let Charge::Over(wait) = self.prefixes.charge_units(prefixes.fine, now, count, of_bytes) {
+                return Err(("quota_of_prefix", wait));
+            }
+            *charged = Charged::Prefix;
+        }
+        if *charged < Charged::All {
+            let of_bytes = Some((&quotas.wide_bytes, bytes));
+            let count = (&quotas.wide_messages, messages);
+            match self.wide_prefixes.charge_units(prefixes.coarse, now, count, of_bytes) {
+                Charge::Taken => *charged = Charged::All,
+                Charge::Over(wait) => return Err(("quota_of_wide_prefix", wait)),
+                Charge::NoSlot => return Err(("rate_table_full", Millis(1_000))),
             }
         }
-        let fine =
-            self.prefixes.charge(prefixes.fine, now, &quotas.prefix_messages, Some((&quotas.prefix_bytes, size)));
-        if let Charge::Over(wait) = fine {
-            return Err(("quota_of_prefix", wait));
-        }
-        match self.wide_prefixes.charge(prefixes.coarse, now, &quotas.wide_messages, Some((&quotas.wide_bytes, size))) {
-            Charge::Taken => Ok(()),
-            Charge::Over(wait) => Err(("quota_of_wide_prefix", wait)),
-            Charge::NoSlot => Err(("rate_table_full", Millis(1_000))),
-        }
+        Ok(())
     }
 
     /// Charges one message of a type with a quota of its own.

@@ -149,6 +149,26 @@ impl Decoder {
         }
     }
 
+    /// How many text messages `input` begins with, each in one whole frame, `most` at most, and their bytes together: a
+    /// look at headers. What becomes of them is [`Self::decode`]'s to say.
+    #[must_use]
+    pub fn ahead(&self, limits: &FrameLimits, input: &[u8], most: u8) -> (u8, u32) {
+        let (mut messages, mut bytes) = (0_u8, 0_u32);
+        if self.carried.is_some() || self.state != State::Open {
+            return (messages, bytes);
+        }
+        let mut rest = input;
+        while messages < most
+            && let Some(header) = Header::parse_whole_text(rest, limits)
+            && let Ok(len) = u32::try_from(header.len)
+        {
+            messages = messages.saturating_add(1);
+            bytes = bytes.saturating_add(len);
+            rest = rest.get(header.size.saturating_add(header.len)..).unwrap_or_default();
+        }
+        (messages, bytes)
+    }
+
     /// Whether a message, frame or header is unfinished.
     #[must_use]
     pub const fn in_progress(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::control::csrf::Csrf;
 use crate::control::delivery::{ResumeRequest, resume_in_payload};
 use crate::control::envelope::Envelope;
 use crate::control::heartbeat::Heartbeat;
-use crate::control::rate::{Bucket, Quota};
+use crate::control::rate::{Ahead, Bucket, Quota};
 use crate::control::session::{Seat, SessionId};
 use crate::control::shadow::ShadowSet;
 use crate::effect::Effects;
@@ -39,6 +39,7 @@ impl Connection {
             prefixes: admission.prefixes,
             heart: Heartbeat::new(now.tick),
             bytes: Bucket::default(),
+            ahead: Ahead::default(),
             refused_in_a_row: 0,
             closing: false,
             bidi_told: false,

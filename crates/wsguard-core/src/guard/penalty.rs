@@ -6,7 +6,7 @@ use super::{Connection, Phase, REFUSALS_IN_A_ROW_MAX, Refused, reply};
 use crate::control::envelope::Envelope;
 use crate::control::order::Order;
 use crate::control::penalty::{Answer, ERROR_EVERY, Payer, Rung, Standing, Step, Weight, never_limited};
-use crate::control::rate::Mode;
+use crate::control::rate::{Ahead, Charged, Load, Mode};
 use crate::effect::Effects;
 use crate::json::{Value, canonical_text};
 use crate::time::{Millis, Now, Tick};
@@ -67,20 +67,57 @@ pub(super) struct Over {
 }
 
 impl Connection {
+    /// Several whole messages lie in one read: their quotas are charged together, where these have room for all. Each is
+    /// still judged, and refused, by itself.
+    pub fn on_messages_ahead(&mut self, now: Now, messages: u8, bytes: u32) {
+        let Phase::Open(session) = &self.phase else {
+            return;
+        };
+        let (policy, subject) = (&self.judged.policy, Some(session.identity.print));
+        let load = Load { messages: messages.into(), bytes };
+        // Whoever has no room for all of them is charged for none.
+        if policy.rate.bytes.charge(&mut self.bytes, now.tick, load.bytes).is_err() {
+            return;
+        }
+        let mut charged = Charged::default();
+        let limiter = &self.cx.limiter;
+        let _ = limiter.messages(policy.quotas(), subject, self.prefixes, now.tick, load, &mut charged);
+        self.ahead = Ahead::new(messages, bytes, charged);
+    }
+
     /// Charges the message to session, server, subject and prefixes.
+    #[inline]
     pub(super) fn charge(&mut self, now: Now, size: usize, effects: &mut Effects) -> Result<(), Over> {
-        let policy = &self.judged.policy;
         let size = u32::try_from(size).unwrap_or(u32::MAX);
+        match self.ahead.take(size) {
+            Some(Charged::All) => Ok(()),
+            charged => self.charge_alone(now, size, charged, effects),
+        }
+    }
+
+    /// Charges the message to what it is not yet `charged` to; that of the session comes before all others.
+    #[inline(never)]
+    fn charge_alone(
+        &mut self,
+        now: Now,
+        size: u32,
+        charged: Option<Charged>,
+        effects: &mut Effects,
+    ) -> Result<(), Over> {
+        let policy = &self.judged.policy;
         let subject = match &self.phase {
             Phase::Open(session) => Some(session.identity.print),
             _ => None,
         };
-        let charged = policy
-            .rate
-            .bytes
-            .charge(&mut self.bytes, now.tick, size)
-            .map_err(|wait| ("bytes_of_session", wait))
-            .and_then(|()| self.cx.limiter.message(policy.quotas(), subject, self.prefixes, now.tick, size));
+        let of_session = match charged {
+            Some(_) => Ok(()),
+            None => policy.rate.bytes.charge(&mut self.bytes, now.tick, size),
+        };
+        let load = Load { messages: 1, bytes: size };
+        let charged = of_session.map_err(|wait| ("bytes_of_session", wait)).and_then(|()| {
+            let mut charged = charged.unwrap_or_default();
+            self.cx.limiter.messages(policy.quotas(), subject, self.prefixes, now.tick, load, &mut charged)
+        });
         let Err((bucket, wait)) = charged else {
             return Ok(());
         };

@@ -12,10 +12,17 @@ use crate::time::{Now, UnixMs};
 use crate::verdict::Refusal;
 
 /// The rest of an application frame after `{"seq":N`, the same for every receiver; `write` appends the payload.
+#[inline]
 pub(crate) fn write_tail(kind: &str, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(br#","type":"#);
-    json::write_string(kind, out);
-    out.extend_from_slice(br#","payload":"#);
+    if kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+        out.extend_from_slice(br#","type":""#);
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(br#"","payload":"#);
+    } else {
+        out.extend_from_slice(br#","type":"#);
+        json::write_string(kind, out);
+        out.extend_from_slice(br#","payload":"#);
+    }
     write(out);
     out.push(b'}');
 }
@@ -27,6 +34,7 @@ pub(super) fn write_application(out: &mut Vec<u8>, seq: u64, frame: &Encoded) {
 }
 
 /// Writes an application frame whose tail `write` appends, about `expected` bytes.
+#[inline]
 pub(super) fn write_numbered(out: &mut Vec<u8>, seq: u64, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
     frame_into(out, expected.saturating_add(12), |out| {
         out.extend_from_slice(br#"{"seq":"#);

@@ -9,7 +9,7 @@
 
 use super::limits::ScanLimits;
 use super::scan::{long, narrow};
-use super::string::{self, Matcher, WINDOW, Window};
+use super::string::{self, Matcher, WINDOW};
 use super::tape::{Counters, INTEGER, Node, Shape, Tag, Tape};
 
 /// Skeletons that a tape remembers, by how their texts begin. 8: the few shapes that the peers of one thread send mostly.
@@ -239,11 +239,7 @@ fn names_kind(bytes: &[u8], node: &Node) -> bool {
 /// The end of the string content that begins at `at`. One with escapes or markup is left to the scan, which notes them.
 #[inline]
 fn string_end(bytes: &[u8], at: usize, counters: &mut Counters) -> Option<usize> {
-    // Most end in their first window.
-    let mut plain = at.wrapping_add(Window::at(bytes, at).plain());
-    if plain == at.wrapping_add(WINDOW) {
-        plain = string::plain_end(bytes, plain);
-    }
+    let plain = string::plain_end(bytes, at);
     match bytes.get(plain) {
         Some(b'"') => Some(plain),
         _ => long::read(bytes, plain, counters).ok().filter(|(_, flags)| *flags == 0).map(|(end, _)| end),

@@ -70,24 +70,42 @@ fn stops(chunk: [u8; WINDOW]) -> u32 {
 }
 
 /// The first index from `at` on whose byte is not plain, or the length of `bytes`.
+#[inline]
 pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    loop {
-        let plain = Window::at(bytes, at).plain();
-        at = at.wrapping_add(plain);
-        if plain < WINDOW {
-            return at;
+    // Two windows at once, as long as both are there.
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<{ 2 * WINDOW }>)
+        && let (Some(first), Some(last)) = (chunk.first_chunk(), chunk.last_chunk())
+    {
+        let stops = stops(*first) | stops(*last) << WINDOW;
+        if stops != 0 {
+            return at.wrapping_add(stops.trailing_zeros() as usize);
         }
-        // A long text: two windows at once.
-        while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<{ 2 * WINDOW }>)
-            && let (Some(first), Some(last)) = (chunk.first_chunk(), chunk.last_chunk())
-        {
-            let stops = stops(*first) | stops(*last) << WINDOW;
-            if stops != 0 {
-                return at.wrapping_add(stops.trailing_zeros() as usize);
-            }
-            at = at.wrapping_add(2 * WINDOW);
-        }
+        at = at.wrapping_add(2 * WINDOW);
     }
+    plain_end_near(bytes, at)
+}
+
+/// [`plain_end`] where less than two windows are left.
+#[inline]
+fn plain_end_near(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let found = match (rest.first_chunk(), bytes.last_chunk()) {
+        // The window at `at`, and behind it that at the end of the text, which overlaps it.
+        (Some(first), Some(last)) => stops(*first) | behind(stops(*last), rest.len().wrapping_sub(WINDOW)) << WINDOW,
+        (None, Some(last)) => behind(stops(*last), rest.len()),
+        (_, None) => return at.wrapping_add(rest.iter().take_while(|byte| is_plain(**byte)).count()),
+    };
+    at.wrapping_add((found.trailing_zeros() as usize).min(rest.len()))
+}
+
+/// Of the bits for the bytes of a window, those for its last `count`.
+#[inline]
+const fn behind(stops: u32, count: usize) -> u32 {
+    stops >> (WINDOW.wrapping_sub(count) & (WINDOW - 1))
+}
+
+const fn is_plain(byte: u8) -> bool {
+    !matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | 0x7f..)
 }
 
 /// At most [`WINDOW`] bytes that a text must hold somewhere.
@@ -285,8 +303,7 @@ mod tests {
                 }
             }
         }
-        let is_plain = |byte: &u8| !matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | 0x7f..);
-        let every_plain: Vec<u8> = (0..=u8::MAX).filter(is_plain).collect();
+        let every_plain: Vec<u8> = (0..=u8::MAX).filter(|byte| is_plain(*byte)).collect();
         assert_eq!(plain_end(&every_plain, 0), every_plain.len());
     }
 

@@ -435,6 +435,7 @@ impl<'a> Value<'a> {
         self.get_printed(string::key_print(key.as_bytes()), key)
     }
 
+    #[inline]
     fn get_printed(self, print: u32, key: &str) -> Option<Value<'a>> {
         if !self.is_object() {
             return None;
@@ -443,12 +444,22 @@ impl<'a> Value<'a> {
         loop {
             let [name, value] = inside.get(at as usize..)?.first_chunk()?;
             let index = at.wrapping_add(1);
-            if name.next == print && self.other(at).str_eq(key) {
+            if name.next == print && self.reads(name, at, key) {
                 return Some(Self { node: value, index, ..self });
             }
             // INVARIANT: a value ends behind itself; `max` keeps the walk finite should that ever be broken.
             at = value.next.max(index.wrapping_add(1));
         }
+    }
+
+    /// Whether the key with the node `name`, at `index`, is `key`. Nearly always its bytes are.
+    #[inline]
+    fn reads(self, name: &Node, index: u32, key: &str) -> bool {
+        if name.has(ESCAPED) {
+            return self.other(index).str_eq(key);
+        }
+        let (start, end) = (name.start.wrapping_sub(self.base), name.end.wrapping_sub(self.base));
+        self.text.as_bytes().get(start as usize..end as usize) == Some(key.as_bytes())
     }
 
     #[inline]

@@ -39,8 +39,18 @@ impl<H: Handler> Endpoint for Guarded<H> {
         });
     }
 
+    fn ahead(&mut self, now: Now, messages: u8, bytes: u32) {
+        if let Some(connection) = self.connection() {
+            connection.on_messages_ahead(now, messages, bytes);
+        }
+    }
+
     fn text(&mut self, now: Now, text: &str, effects: &mut Effects) {
         self.isolated(now, effects, |this, effects| this.judge(now, text, effects));
+    }
+
+    fn digested(&mut self) {
+        self.shared.stats.add(&mut self.tally);
     }
 
     fn binary(&mut self, now: Now, _: &[u8], effects: &mut Effects) {

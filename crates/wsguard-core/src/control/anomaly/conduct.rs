@@ -261,8 +261,8 @@ impl Conduct {
     }
 
     #[inline]
-    pub(super) fn is_due(&self, now: Tick) -> bool {
-        let since = u64::from(self.ms(now).saturating_sub(self.judged_ms));
+    pub(super) const fn is_due(&self) -> bool {
+        let since = self.last_ms.saturating_sub(self.judged_ms) as u64;
         // The first time sooner, or whoever comes, takes and leaves would never be judged.
         self.count > 0 && (since >= WINDOW.0 || self.judgements == 0 && self.count >= FIRST_MESSAGES)
     }
