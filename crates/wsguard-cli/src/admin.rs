@@ -222,7 +222,10 @@ fn judge(answer: &[u8], admin: &str) -> Result<Value, Failure> {
         _ => "the server's log says more",
     };
     let reference = reference.map(|reference| format!(", ref {reference}")).unwrap_or_default();
-    Err(Failure { exit: Exit::Failed, text: format!("do it: {status} {code}{reference}: {hint}") })
+    Err(Failure {
+        exit: Exit::Failed,
+        text: format!("ask the admin listener at {admin}: {status} {code}{reference}: {hint}"),
+    })
 }
 
 #[cfg(test)]

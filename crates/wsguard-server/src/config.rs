@@ -363,14 +363,18 @@ impl Config {
         settings.add_flag("server.listen", "--listen", overrides.listen.as_deref());
         settings.add_flag("server.admin", "--admin", overrides.admin.as_deref());
         settings.add_environment(env);
+        let mut is_unread = false;
         if let Some(path) = file {
             match read_file(path) {
-                Ok(text) => settings.add_file(path, &text),
-                Err(fault) => settings.errors.push(ConfigError {
-                    place: Place::File { path: path.to_owned(), line: 1, column: 1 },
-                    key: String::new(),
-                    message: format!("expected a readable file of UTF-8 text ({fault})"),
-                }),
+                Ok(text) => is_unread = !settings.add_file(path, &text),
+                Err(fault) => {
+                    is_unread = true;
+                    settings.errors.push(ConfigError {
+                        place: Place::File { path: path.to_owned(), line: 1, column: 1 },
+                        key: String::new(),
+                        message: format!("expected a readable file of UTF-8 text ({fault})"),
+                    });
+                }
             }
         }
         let mut reader = Reader::new(settings, file);
@@ -378,7 +382,11 @@ impl Config {
         let warnings = check::check(&config, &mut reader);
         let settings = reader.texts();
         config.limits = std::mem::take(&mut reader.limits);
-        let errors = reader.into_errors();
+        let mut errors = reader.into_errors();
+        if is_unread {
+            // What is missing may stand where nothing could be read.
+            errors.retain(|error| error.place != Place::Whole || error.key.is_empty());
+        }
         if errors.is_empty() {
             Ok(Loaded { config, warnings, source: file.map(Path::to_owned), settings })
         } else {

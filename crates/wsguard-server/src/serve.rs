@@ -86,8 +86,8 @@ pub enum ServeError {
     /// Keys of `auth.keys` cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysInvalid),
-    /// Schemas of `messages.dir` cannot be used.
-    #[error("load messages.dir:\n  {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
+    /// Message types, or their rates, cannot be used.
+    #[error("load the message types:\n  {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
     Schemas(Vec<SchemasError>),
     /// Keys of `auth.jwks` cannot be fetched at all.
     #[error("use auth.jwks: {0}")]

@@ -6,7 +6,7 @@ use wsguard::core::control::authorization::{Access, RoomRule};
 use wsguard::core::control::credential::Methods;
 use wsguard::core::control::rate::Quota;
 use wsguard::core::handshake::HandshakeRefusal;
-use wsguard::core::policy::{MessageType, Policy, StaticToken, built_in_messages};
+use wsguard::core::policy::{Policy, StaticToken};
 use wsguard::core::token::{Key, KeyRing, Leeway, SigningKey};
 use wsguard::core::verdict::{ControlId, Refusal};
 use wsguard::protocol::{COOKIE_NAME, COOKIE_NAME_DEV, ErrorCode};
@@ -16,6 +16,7 @@ use crate::config::{AuthMethod, Config};
 use crate::journal::Journal;
 use crate::keyholder::Keyholder;
 use crate::keys::{self, KeysInvalid};
+use crate::schemas::message_types;
 use crate::serve::ServeError;
 use crate::store::FileLedger;
 
@@ -70,17 +71,7 @@ pub(crate) fn policy(config: &Config, holder: &Keyholder) -> Result<(Policy, Vec
 }
 
 fn builder(config: &Config, ring: KeyRing) -> Result<Builder<Tokens>, ServeError> {
-    let mut messages = match &config.messages_dir {
-        None => built_in_messages()?,
-        Some(directory) => custom_messages(directory)?,
-    };
-    messages = messages
-        .into_iter()
-        .map(|message| match config.rate.types.iter().find(|(name, _)| **name == *message.name()) {
-            Some((_, per_second)) => message.quota(Quota::new(*per_second, *per_second)),
-            None => message,
-        })
-        .collect();
+    let messages = message_types(config).map_err(ServeError::Schemas)?;
     let settings = config.clone();
     let builder = Guard::builder().keys(ring);
     let builder = if config.auth.jwks.is_some() { builder.late_keys() } else { builder };
@@ -138,10 +129,4 @@ fn builder(config: &Config, ring: KeyRing) -> Result<Builder<Tokens>, ServeError
             policy.csrf_rotate_every = config.csrf_rotate_every;
         });
     Ok(builder)
-}
-
-/// The message types of `messages.dir`. The built-in application answers those that it knows.
-fn custom_messages(directory: &std::path::Path) -> Result<Vec<MessageType>, ServeError> {
-    let schemas = crate::schemas::load(directory).map_err(ServeError::Schemas)?;
-    Ok(schemas.into_iter().map(MessageType::compiled).collect::<Result<_, _>>()?)
 }

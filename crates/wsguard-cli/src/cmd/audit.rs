@@ -141,7 +141,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     let printed = if arguments.json {
         output::json(&report)
     } else {
-        output::result(table(&report, arguments.verbose, &arguments.out))
+        output::result(table(&report, arguments.verbose, &arguments.out, output::width(std::io::stdout())))
     };
     if printed != Exit::Good {
         return printed;
@@ -201,8 +201,12 @@ fn write_reports(folder: &Path, report: &Report) -> Result<(), String> {
 }
 
 /// The result as a person reads it.
-fn table(report: &Report, verbose: bool, folder: &Path) -> String {
+fn table(report: &Report, verbose: bool, folder: &Path, width: usize) -> String {
     let mut out = String::new();
+    // Writing to a String does not fail.
+    let dim = |out: &mut String, line: &str| {
+        let _ = writeln!(out, "         {DIM}{}{DIM:#}", output::indented(line, 9, width));
+    };
     for item in &report.checks {
         let status = item.status.0;
         if !verbose && matches!(status, Status::Pass | Status::Skipped | Status::Unknown) {
@@ -212,20 +216,22 @@ fn table(report: &Report, verbose: bool, folder: &Path) -> String {
         let _ = writeln!(out, "{}  {:12} {:8}  {}", coloured(status), item.id, item.severity.0.as_str(), item.title);
         let lines = if verbose { item.evidence.len() } else { 2 };
         for line in item.evidence.iter().take(lines) {
-            let _ = writeln!(out, "         {DIM}{}{DIM:#}", output::harmless(line));
+            dim(&mut out, &output::harmless(line));
         }
         if let Some(settle) = &item.settled_by {
-            let _ = writeln!(out, "         {DIM}settled by: {settle}{DIM:#}");
+            dim(&mut out, &format!("settled by: {settle}"));
         }
     }
     let needs: BTreeSet<&str> = report.checks.iter().filter_map(|item| item.settled_by.as_deref()).collect();
     let summary = &report.summary;
     let grade = report.grade.as_deref().unwrap_or("no letter");
-    let _ = writeln!(
-        out,
-        "\n{BOLD}Grade {grade}{BOLD:#}  score {}, coverage {} %: {} passed, {} failed, {} warned, {} unknown, {} skipped",
+    let counts = format!(
+        "score {}, coverage {} %: {} passed, {} failed, {} warned, {} unknown, {} skipped",
         report.score, report.coverage, summary.pass, summary.fail, summary.warn, summary.unknown, summary.skipped
     );
+    let margin = grade.len().saturating_add(8);
+    let counts = output::indented(&counts, margin, width);
+    let _ = writeln!(out, "\n{BOLD}Grade {grade}{BOLD:#}  {counts}");
     for reason in &report.grade_reasons {
         let _ = writeln!(out, "  {reason}");
     }
@@ -244,7 +250,8 @@ fn table(report: &Report, verbose: bool, folder: &Path) -> String {
         }
     }
     if summary.unknown > 0 && !needs.is_empty() {
-        let _ = writeln!(out, "  what would settle the unknown: {}", needs.into_iter().collect::<Vec<_>>().join("; "));
+        let needs = needs.into_iter().collect::<Vec<_>>().join("; ");
+        let _ = writeln!(out, "  {}", output::indented(&format!("what would settle the unknown: {needs}"), 2, width));
     }
     if let Some(performance) = &report.performance {
         let _ = writeln!(out, "\n{BOLD}Performance and stress{BOLD:#}");
@@ -371,7 +378,7 @@ mod tests {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testkit/tests/snapshots"));
         let report = read_report(&folder.join("report.json")).unwrap();
         let found = [false, true].map(|verbose| {
-            let text = output::plain(&table(&report, verbose, Path::new("reports")));
+            let text = output::plain(&table(&report, verbose, Path::new("reports"), usize::MAX));
             format!(
                 "{}$ wsguard audit{}\n{text}\n",
                 if verbose { "\n" } else { "" },

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use wsguard_core::schema::{CompiledSchema, Engine};
+use wsguard_core::policy::MessageType;
+use wsguard_core::schema::Engine;
 use wsguard_server::config::{Config, ConfigError, LimitRow, Loaded, Overrides, Place};
 use wsguard_server::{environment, keys, schemas, tls};
 
@@ -113,19 +114,22 @@ fn examine(loaded: &Loaded) -> (Report, Vec<LimitRow>) {
     if let Some(error) = config.auth.jwks.as_ref().and_then(|jwks| jwks.check().err()) {
         wrong("auth.jwks", error.to_string());
     }
-    match config.messages_dir.as_deref().map(schemas::load) {
-        None => {}
-        Some(Ok(compiled)) => report.schemas = compiled.iter().map(schema).collect(),
-        Some(Err(errors)) => {
+    match schemas::message_types(config) {
+        Ok(messages) if config.messages_dir.is_some() => report.schemas = messages.iter().map(schema).collect(),
+        Ok(_) => {}
+        Err(errors) => {
             for error in errors {
-                wrong("messages.dir", error.to_string());
+                let (key, text) = (error.key(), error.to_string());
+                let text = if text.starts_with(key) { text } else { format!("{key}: {text}") };
+                report.mistakes.push(Mistake { text, key: key.to_owned(), ..Mistake::default() });
             }
         }
     }
     (report, rows)
 }
 
-fn schema(compiled: &CompiledSchema) -> Schema {
+fn schema(message: &MessageType) -> Schema {
+    let compiled = message.schema();
     let (engine, because) = match compiled.engine() {
         Engine::Own => ("own", None),
         Engine::Fallback { because } => ("fallback", Some(because)),
@@ -150,7 +154,7 @@ fn text(report: &Report, rows: &[LimitRow]) -> String {
         return parts.join("\n");
     }
     parts.extend(report.warnings.iter().map(|warning| format!("{BOLD}warning{BOLD:#}: {warning}")));
-    parts.push(output::limits(rows));
+    parts.push(output::limits(rows, output::width(std::io::stdout())));
     if !report.schemas.is_empty() {
         parts.push(format!("{BOLD}Message types{BOLD:#}"));
         let width = report.schemas.iter().map(|schema| schema.name.len()).max().unwrap_or_default();
@@ -221,6 +225,28 @@ mod tests {
         assert_eq!(keys, ["tls", "auth.keys", "messages.dir"]);
         assert!(text.contains("chat.json:2: "), "{text}");
         assert!(text.ends_with("3 mistakes"), "{text}");
+    }
+
+    #[test]
+    fn what_a_start_would_refuse_is_told() {
+        for (name, toml, files, want) in [
+            (
+                "word-of-the-protocol",
+                "[messages]\ndir = \"schemas\"",
+                [("schemas/chat.json", "{}"), ("schemas/ping.json", "{}")],
+                "schemas/ping.json: message type \"ping\": expected",
+            ),
+            (
+                "rate-of-no-type",
+                "[messages]\ndir = \"schemas\"\n[rate.types]\nchat = 5\nchta = 5",
+                [("schemas/chat.json", "{}"), ("schemas/echo.json", "{}")],
+                "error: rate.types.chta: expected one of the message types chat, echo",
+            ),
+        ] {
+            let (report, text) = load(&[&[("wsguard.toml", toml)][..], &files].concat(), name);
+            assert_eq!(report.mistakes.len(), 1, "{name}: {text}");
+            assert!(text.contains(want), "{name}: {text}");
+        }
     }
 
     #[test]

@@ -77,8 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     let printed = if arguments.json {
         output::json(&health)
     } else {
-        let width = if std::io::stdout().is_terminal() { watch::size().0 } else { usize::MAX };
-        output::result(table(&health, arguments.verbose, width))
+        output::result(table(&health, arguments.verbose, output::width(std::io::stdout())))
     };
     match health.verdict {
         _ if printed != Exit::Good => printed,
@@ -178,7 +177,7 @@ fn row(out: &mut String, item: &Item, verbose: bool, width: usize) {
     let shown = if verbose { item.evidence.len() } else { 1 };
     let lines = item.evidence.iter().take(shown).map(|line| output::harmless(line)).chain(settled);
     let mut is_first = true;
-    for line in lines.flat_map(|line| wrapped(&line, width.saturating_sub(MARGIN).max(32))) {
+    for line in lines.flat_map(|line| output::wrapped(&line, width.saturating_sub(MARGIN).max(32))) {
         if !is_first {
             let _ = write!(out, "{:MARGIN$}", "");
         }
@@ -187,53 +186,9 @@ fn row(out: &mut String, item: &Item, verbose: bool, width: usize) {
     }
 }
 
-/// `text` in lines of at most `width` characters, cut at spaces where there are any.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0_usize;
-    for word in text.split(' ') {
-        let mut rest: Vec<char> = word.chars().collect();
-        let fits = used.saturating_add(1).saturating_add(rest.len()) <= width;
-        if used > 0 && !fits {
-            lines.push(String::new());
-            used = 0;
-        }
-        while !rest.is_empty() || used == 0 {
-            let take = rest.len().min(width);
-            let piece: String = rest.drain(..take).collect();
-            let Some(line) = lines.last_mut() else { break };
-            if used > 0 {
-                line.push(' ');
-                used = used.saturating_add(1);
-            }
-            used = used.saturating_add(piece.chars().count());
-            line.push_str(&piece);
-            if rest.is_empty() {
-                break;
-            }
-            lines.push(String::new());
-            used = 0;
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_lines_are_cut_at_spaces_and_long_words_anywhere() {
-        for (text, width, want) in [
-            ("one two three", 80, &["one two three"][..]),
-            ("one two three", 8, &["one two", "three"]),
-            ("abcdefghij", 4, &["abcd", "efgh", "ij"]),
-            ("a abcdefgh", 4, &["a", "abcd", "efgh"]),
-            ("", 4, &[""]),
-        ] {
-            assert_eq!(wrapped(text, width), want, "{text}");
-        }
-    }
 
     #[test]
     fn intervals_have_bounds() {

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: Arguments) -> Exit {
 fn announce(loaded: &Loaded) {
     log_to_stderr(loaded.config.log.format);
     output::warn(&loaded.warnings);
-    output::note(output::limits(&loaded.config.limits_table()));
+    output::note(output::limits(&loaded.config.limits_table(), output::width(std::io::stderr())));
 }
 
 /// What the server says of itself goes to standard error, in the format of the security log. `RUST_LOG` filters it.
@@ -70,7 +70,9 @@ fn listening(at: &Listening) {
     let (scheme, page) = if at.tls { ("wss", "https") } else { ("ws", "http") };
     let host =
         if at.listen.ip().is_loopback() { format!("localhost:{}", at.listen.port()) } else { at.listen.to_string() };
-    let mut text = format!("endpoint   {scheme}://{host}/ws\nadmin      http://{}\n", at.admin);
+    // On loopback the admin listener speaks plain HTTP whatever the public one does; elsewhere it has TLS.
+    let admin = if at.admin.ip().is_loopback() { "http" } else { "https" };
+    let mut text = format!("endpoint   {scheme}://{host}/ws\nadmin      {admin}://{}\n", at.admin);
     if at.dev {
         let _ = writeln!(text, "demo page  {page}://{host}/\ntoken      test_token (subject `dev`, development only)");
     }

@@ -219,7 +219,10 @@ fn steps(root: &Path, plan: &Plan, verbose: bool, transaction: &mut Transaction)
     }
     output::note("looking at what was made: half a minute …");
     let subject = Subject { root, trial: &plan.trial, install: plan.install.as_ref(), transaction };
-    verify::verify(&subject, |text| output::note(format_args!("{GREEN}good{GREEN:#}  {}", output::harmless(text))))?;
+    verify::verify(&subject, |text| {
+        let text = output::indented(&output::harmless(text), 6, output::width(std::io::stderr()));
+        output::note(format_args!("{GREEN}good{GREEN:#}  {text}"));
+    })?;
     Ok(())
 }
 

@@ -32,7 +32,7 @@ pub(crate) enum ChildError {
     Failed { program: String, status: ExitStatus, said: String },
     #[error("run {program}: it took longer than {} s", .limit.as_secs())]
     Slow { program: String, limit: Duration },
-    #[error("go on: interrupted")]
+    #[error("interrupted")]
     Interrupted,
 }
 

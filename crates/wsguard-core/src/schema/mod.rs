@@ -43,7 +43,7 @@ pub use error::SchemaError;
 pub use keyword::{Keyword, Violation};
 pub(crate) use leaves::Leaf;
 
-use crate::json::{Document, NodeId, ScanLimits, Tape, Value};
+use crate::json::{Document, NodeId, ScanErrorKind, ScanLimits, Tape, Value};
 use fallback::Fallback;
 use program::Program;
 
@@ -89,8 +89,13 @@ impl CompiledSchema {
     pub fn compile(name: &str, source: &str) -> Result<Self, SchemaError> {
         let fail = |offset: usize, expected: String| SchemaError::new(name, source, offset, expected);
         let mut tape = Tape::new();
-        let document = crate::json::scan(source, &SOURCE_LIMITS, &mut tape)
-            .map_err(|error| fail(error.offset(), format!("strict JSON, found {}", error.kind().as_str())))?;
+        let document = crate::json::scan(source, &SOURCE_LIMITS, &mut tape).map_err(|error| {
+            let expected = match error.kind() {
+                ScanErrorKind::Grammar => "JSON".to_owned(),
+                kind => format!("strict JSON, found {}", kind.as_str()),
+            };
+            fail(error.offset(), expected)
+        })?;
         let compiled = compile::compile(document).map_err(|fault| fail(fault.offset, fault.expected))?;
         let fallback = match compiled.because {
             Some(because) => {

@@ -109,6 +109,7 @@ fn mistakes_are_located() {
     for (source, line, column, expected) in [
         ("{\n  \"type\": \"objekt\"\n}", 2, 11, "null, boolean"),
         ("{\"type\": 1}", 1, 10, "null, boolean"),
+        ("{\"a\": 1,\n}", 2, 1, "JSON"),
         ("{\"a\": 1,\n\"a\": 2}", 2, 4, "strict JSON, found duplicate_key"),
         ("{\"minLength\": -1}", 1, 15, "a whole number"),
         ("{\"minLength\": 1.5}", 1, 15, "a whole number"),

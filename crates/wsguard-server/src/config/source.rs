@@ -259,10 +259,12 @@ impl Settings {
         }
     }
 
-    /// Adds the keys of a file that no stronger source set. Every syntax error and unknown key is noted.
-    pub(super) fn add_file(&mut self, path: &Path, text: &str) {
+    /// Adds the keys of a file that no stronger source set. Every syntax error and unknown key is noted; says whether there
+    /// was no syntax error.
+    pub(super) fn add_file(&mut self, path: &Path, text: &str) -> bool {
         let lines = Lines { path, text };
         let (root, faults) = DeTable::parse_recoverable(text);
+        let is_whole = faults.is_empty();
         for fault in faults {
             let place = fault.span().map_or(Place::Whole, |span| lines.place(span.start));
             let message = format!("expected TOML: {}", fault.message().replace('\n', "; "));
@@ -294,6 +296,7 @@ impl Settings {
                 }
             }
         }
+        is_whole
     }
 }
 

@@ -404,6 +404,20 @@ fn a_file_that_cannot_be_read_is_an_error() {
     assert!(errors.to_string().starts_with("/nonexistent/wsguard.toml:1: expected a readable file"), "{errors}");
 }
 
+/// Without `--dev`, where much has to be set.
+#[test]
+fn what_stands_in_an_unread_file_is_not_called_missing() {
+    let directory = Directory::new("unread");
+    let broken = directory.write("broken.toml", "[origin]\nallow = [\"https://a.example\"");
+    for (name, path, want) in
+        [("absent", directory.0.join("absent.toml"), "expected a readable file"), ("no TOML", broken, "expected TOML")]
+    {
+        let errors = Config::load(Some(&path), std::iter::empty(), &Overrides::default()).unwrap_err();
+        let told: Vec<_> = errors.all().iter().map(ToString::to_string).collect();
+        assert!(told.iter().all(|line| line.contains(want)) && !told.is_empty(), "{name}: {told:?}");
+    }
+}
+
 #[test]
 fn the_port_settles_defaults_and_leaves_what_was_set() {
     for (variables, want) in [

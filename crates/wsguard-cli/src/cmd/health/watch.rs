@@ -36,7 +36,7 @@ const ROWS_MAX: usize = 12;
 const LABELS: usize = 10;
 
 /// Columns and rows of the terminal.
-pub(super) fn size() -> (usize, usize) {
+fn size() -> (usize, usize) {
     terminal_size::terminal_size().map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)))
 }
 
