@@ -161,6 +161,9 @@ struct Parts {
     messages: Vec<MessageType>,
     rooms: Vec<RoomRule>,
     faults: Vec<String>,
+    /// A key, a message type that cannot be used is among the faults: that there is none is no fault of its own.
+    has_bad_key: bool,
+    has_bad_message: bool,
     tune: Vec<Change>,
     journal: Option<Box<dyn Journal>>,
     store: Option<Box<dyn Store>>,
@@ -197,6 +200,8 @@ impl Guard {
             messages: Vec::new(),
             rooms: Vec::new(),
             faults: Vec::new(),
+            has_bad_key: false,
+            has_bad_message: false,
             tune: Vec::new(),
             journal: None,
             store: None,
@@ -290,7 +295,10 @@ impl<A> Builder<A> {
     pub fn key(mut self, name: &str, bytes: &[u8]) -> Builder<Tokens> {
         match Key::parse(name, bytes) {
             Ok(key) => self.parts.keys.push(key),
-            Err(error) => self.parts.faults.push(error.to_string()),
+            Err(error) => {
+                self.parts.faults.push(error.to_string());
+                self.parts.has_bad_key = true;
+            }
         }
         self.chosen()
     }
@@ -314,7 +322,10 @@ impl<A> Builder<A> {
     pub fn message_for(mut self, name: &str, schema: &str, access: Access) -> Self {
         match MessageType::new(name, schema) {
             Ok(message) => self.parts.messages.push(message.access(access)),
-            Err(error) => self.parts.faults.push(error.to_string()),
+            Err(error) => {
+                self.parts.faults.push(error.to_string());
+                self.parts.has_bad_message = true;
+            }
         }
         self
     }
@@ -401,16 +412,21 @@ impl Parts {
         for change in self.tune.drain(..) {
             change(&mut policy);
         }
-        if policy.hosts.is_empty() {
+        if self.hosts.is_empty() && policy.hosts.is_empty() {
             faults.push(
                 "no host: name the hosts under which the server is reached, as in .hosts([\"app.example\"])".into(),
             );
         }
-        if policy.messages().is_empty() {
-            faults.push("no message type: a type without a schema does not exist, so nothing could be said".into());
+        if policy.messages().is_empty() && !self.has_bad_message {
+            faults.push(
+                "no message type: what has no schema is refused, so nothing could be said; name them, as in \
+                 .message(\"echo\", r#\"{\"type\": \"object\"}\"#)"
+                    .into(),
+            );
         }
-        if policy.keys.keys().is_empty() && policy.static_token.is_none() && !self.late_keys {
-            faults.push("no key: tokens cannot be verified".into());
+        let has_keys = !policy.keys.keys().is_empty() || policy.static_token.is_some() || self.late_keys;
+        if !has_keys && !self.has_bad_key {
+            faults.push("no key: tokens cannot be verified; give one with .key(…), or say .late_keys()".into());
         }
         if faults.is_empty() { Ok(policy) } else { Err(BuildError(faults)) }
     }
@@ -600,5 +616,41 @@ impl GuardHandle {
         self.0.0.sessions.with(session, |open| {
             let _ = open.outbox.command(Command::State);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_told_at_once_and_none_twice() {
+        let good = || {
+            Guard::builder()
+                .key("app.key", b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
+                .hosts(["localhost"])
+                .message("echo", "{}")
+        };
+        let wrong = Guard::builder()
+            .key("app.key", b"secret")
+            .hosts(["http://localhost"])
+            .origins(["localhost:3000/"])
+            .message("echo", r#"{"type": "objekt"}"#);
+        for (name, builder, want) in [
+            ("nothing wrong", good(), &[][..]),
+            ("all of it", wrong, &["app.key", "echo", "host \"http://localhost\"", "origin \"localhost:3000/\""]),
+            ("nothing given", Guard::builder().keys(KeyRing::default()), &["no host", "no message type", "no key"]),
+            ("keys come later", good().keys(KeyRing::default()).late_keys(), &[]),
+            ("a type twice", good().message("echo", "{}"), &["echo"]),
+            ("a type of the protocol", good().message("ping", "{}"), &["ping"]),
+        ] {
+            let told = builder.build().err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(want.is_empty() == told.is_empty(), "{name}: {told}");
+            let lines: Vec<&str> = told.lines().skip(1).collect();
+            assert_eq!(lines.len(), want.len(), "{name}: {told}");
+            for (line, want) in lines.iter().zip(want) {
+                assert!(line.contains(want), "{name}: {told}");
+            }
+        }
     }
 }
