@@ -176,18 +176,19 @@ test('a Cargo package with axum gets the guarded route', { timeout: 1_800_000 },
   assert.match(shop.said, /warning: WSGUARD_DEV=1/);
 });
 
-for (const { manager, template, build } of [
-  { manager: 'npm', template: 'react-ts', build: ['run', 'build'] },
-  { manager: 'pnpm', template: 'react', build: ['run', 'build'] },
-  { manager: 'yarn', template: 'react-ts', build: ['build'] },
+// TypeScript reads Vite's configuration as Node does since version 9, as a bundler before.
+for (const { manager, template, version, build } of [
+  { manager: 'npm', template: 'react-ts', version: 9, build: ['run', 'build'] },
+  { manager: 'pnpm', template: 'react', version: 9, build: ['run', 'build'] },
+  { manager: 'yarn', template: 'react-ts', version: 8, build: ['build'] },
 ]) {
   test(`Vite's template ${template}, installed by ${manager}, gets the client and a chat`, { timeout: 600_000 }, async (t) => {
     const folder = join(work, `page-${manager}`);
-    await run(work, 'npm', 'exec', '--yes', '--', 'create-vite@8', `page-${manager}`, '--template', template, '--no-interactive');
+    await run(work, 'npm', 'exec', '--yes', '--', `create-vite@${version}`, `page-${manager}`, '--template', template, '--no-interactive');
     if (manager !== 'npm') {
       const manifest = join(folder, 'package.json');
-      const version = { pnpm: 'pnpm@10.20.0', yarn: 'yarn@1.22.22' }[manager];
-      writeFileSync(manifest, readFileSync(manifest, 'utf8').replace('"private": true,', `"private": true,\n  "packageManager": "${version}",`));
+      const program = { pnpm: 'pnpm@10.20.0', yarn: 'yarn@1.22.22' }[manager];
+      writeFileSync(manifest, readFileSync(manifest, 'utf8').replace('"private": true,', `"private": true,\n  "packageManager": "${program}",`));
     }
     await setUp(folder, fingerprint(folder));
     await run(folder, manager, ...build);

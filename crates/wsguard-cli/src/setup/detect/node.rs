@@ -31,6 +31,8 @@ impl Manager {
 pub(crate) struct React {
     pub(crate) manager: Manager,
     pub(crate) typescript: bool,
+    /// Whether TypeScript reads `.ts` at the end of an import in Vite's configuration. Where it does, it may ask for it.
+    pub(crate) ts_endings: bool,
     /// The module that renders the application, relative to the project.
     pub(crate) entry: PathBuf,
     /// Vite's configuration.
@@ -64,7 +66,11 @@ pub(super) fn detect(root: &Path, manifest: &str) -> io::Result<Project> {
         return Ok(by_hand(name, &front_end(manager.program())));
     }
     let typescript = root.join("tsconfig.json").exists();
-    Ok(Project::React(React { manager, typescript, entry, config }))
+    // The configuration that Vite's templates have for Vite's configuration, else the one of all.
+    let settings = first(&["tsconfig.node.json", "tsconfig.json"]).map(|name| std::fs::read_to_string(root.join(name)));
+    let settings: String = settings.transpose()?.unwrap_or_default().split_whitespace().collect();
+    let ts_endings = settings.contains("\"allowImportingTsExtensions\":true");
+    Ok(Project::React(React { manager, typescript, ts_endings, entry, config }))
 }
 
 /// The manager that the field `packageManager` names, else the one whose lock file is here, else npm.

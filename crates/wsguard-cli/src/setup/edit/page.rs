@@ -58,7 +58,8 @@ pub(crate) fn vite(original: &str, path: &str, module: &str) -> Edit {
             "{path}: add the plugin that hands /ws on:\n    import {{ wsguard }} from '{module}'\n    plugins: [react(), wsguard()]"
         ))
     };
-    if original.contains(module) {
+    // With or without the ending.
+    if original.contains(module.trim_end_matches(".ts")) {
         return Edit::Same;
     }
     let mut places = original.match_indices("plugins: [");
@@ -171,7 +172,9 @@ mod tests {
         ] {
             let want = with(want).replace("plugin-react'\n", import);
             assert_eq!(vite(&with(list), "vite.config.ts", "./wsguard.vite"), Edit::Changed(want.clone()), "{name}");
-            assert_eq!(vite(&want, "vite.config.ts", "./wsguard.vite"), Edit::Same, "{name}");
+            for module in ["./wsguard.vite", "./wsguard.vite.ts"] {
+                assert_eq!(vite(&want, "vite.config.ts", module), Edit::Same, "{name}");
+            }
         }
         for (name, original) in [
             ("a function", "export default () => ({})".to_owned()),

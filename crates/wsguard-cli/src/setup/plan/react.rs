@@ -28,10 +28,12 @@ pub(super) fn plan(planner: &mut Planner<'_>, project: &React, ci: Ci, source: &
         package::add(original, &[("@wsguard/client", source.client())], &[("wsguard", "wsguard serve --dev")])
     })?;
     let (entry, config) = (project.entry.display().to_string(), project.config.display().to_string());
-    // TypeScript leaves the ending away, which every setting of it understands; in JavaScript it stands.
-    let module = |name: &'static str| if project.typescript { stem(name) } else { name };
-    planner.edit(project.entry.clone(), |text| page::entry(text, &entry, &format!("./wsguard/{}", module(chat.0))))?;
-    planner.edit(project.config.clone(), |text| page::vite(text, &config, &format!("./{}", module(plugin.0))))?;
+    // TypeScript for a page leaves the ending away; that of Vite's configuration asks for it where it runs as in Node. In
+    // JavaScript it stands.
+    let chat = if project.typescript { stem(chat.0) } else { chat.0 };
+    let plugin = if project.typescript && !project.ts_endings { stem(plugin.0) } else { plugin.0 };
+    planner.edit(project.entry.clone(), |text| page::entry(text, &entry, &format!("./wsguard/{chat}")))?;
+    planner.edit(project.config.clone(), |text| page::vite(text, &config, &format!("./{plugin}")))?;
     let mut ignored = vec!["node_modules".to_owned()];
     ignored.extend(settings.ignored());
     planner.ignore(&ignored)?;

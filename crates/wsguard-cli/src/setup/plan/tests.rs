@@ -122,6 +122,21 @@ fn a_second_run_finds_nothing_to_change() {
 }
 
 #[test]
+fn vites_configuration_imports_as_its_typescript_asks() {
+    let ends = "{\n  \"compilerOptions\": {\n    \"allowImportingTsExtensions\" : true\n  }\n}\n";
+    for (name, settings, want) in
+        [("without", "{}", "from './wsguard.vite'\n"), ("with", ends, "from './wsguard.vite.ts'\n")]
+    {
+        let folder = Folder::with(&[&PAGE[..], &[("tsconfig.node.json", settings)]].concat());
+        let plan = planned(&folder, false);
+        let config = plan.changes.iter().find(|change| change.path.ends_with("vite.config.ts")).unwrap();
+        assert!(matches!(&config.new, Content::Text(text) if text.contains(want)), "{name}: {config:?}");
+        carried_out(&folder, &plan);
+        assert!(planned(&folder, false).changes.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn what_somebody_changed_stays_unless_forced() {
     for (kind, files) in kinds() {
         let folder = Folder::with(&files);

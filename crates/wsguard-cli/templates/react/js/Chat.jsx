@@ -1,4 +1,5 @@
 // A chat over the guarded WebSocket. Made by `wsguard setup`; yours to change.
+import { describe } from '@wsguard/client/describe';
 import { useMessage, useSecureWebSocket } from '@wsguard/client/react';
 import { useMemo, useState } from 'react';
 import { tokenFor, url } from './client.js';
@@ -39,7 +40,9 @@ function Room({ name }) {
   const [drafts, setDrafts] = useState([]);
   const [text, setText] = useState('');
   const authToken = useMemo(() => tokenFor(name), [name]);
-  const { state, socket, send } = useSecureWebSocket({ url, authToken });
+  const connection = useSecureWebSocket({ url, authToken });
+  const { state, socket, send } = connection;
+  const why = 'error' in connection && connection.error ? `: ${describe(connection.error)}` : '';
   useMessage(socket, 'chat', ({ payload }) => setLines((before) => [...before, payload].slice(-LINES_MAX)));
 
   const say = (event) => {
@@ -61,6 +64,7 @@ function Room({ name }) {
     <>
       <p className="state" data-state={state}>
         {STATES[state]} as {name}
+        {why}
       </p>
       <ol aria-live="polite">
         {lines.map((line) => (

@@ -1,5 +1,6 @@
 // A chat over the guarded WebSocket. Made by `wsguard setup`; yours to change.
 import type { SecureWebSocketError } from '@wsguard/client';
+import { describe } from '@wsguard/client/describe';
 import { useMessage, useSecureWebSocket } from '@wsguard/client/react';
 import { type FormEvent, useMemo, useState } from 'react';
 import { type ChatLine, type ChatMessage, tokenFor, url } from './client';
@@ -47,7 +48,9 @@ function Room({ name }: { name: string }) {
   const [drafts, setDrafts] = useState<Draft[]>([]);
   const [text, setText] = useState('');
   const authToken = useMemo(() => tokenFor(name), [name]);
-  const { state, socket, send } = useSecureWebSocket<ChatLine, ChatMessage>({ url, authToken });
+  const connection = useSecureWebSocket<ChatLine, ChatMessage>({ url, authToken });
+  const { state, socket, send } = connection;
+  const why = 'error' in connection && connection.error ? `: ${describe(connection.error)}` : '';
   useMessage(socket, 'chat', ({ payload }) => setLines((before) => [...before, payload].slice(-LINES_MAX)));
 
   const say = (event: FormEvent) => {
@@ -69,6 +72,7 @@ function Room({ name }: { name: string }) {
     <>
       <p className="state" data-state={state}>
         {STATES[state]} as {name}
+        {why}
       </p>
       <ol aria-live="polite">
         {lines.map((line) => (
