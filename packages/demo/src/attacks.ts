@@ -2,7 +2,7 @@
 // An attack counts as refused only when something proves it: an error frame, a close code, a status, or the log.
 import { codeOf, controlOf, isRefusal, refOf, statusOf, type Records } from "./records.ts";
 import type { LogRecord } from "./events.ts";
-import { fetchToken, socketUrl } from "./people.ts";
+import { fetchToken, post, socketUrl } from "./people.ts";
 import { RawPeer, type Frame } from "./raw.ts";
 
 export interface Outcome {
@@ -257,13 +257,7 @@ interface HelperAnswer {
 function throughHelper(kind: "unmasked" | "oversized"): Attack["run"] {
   return async ({ records }) => {
     const since = records.mark();
-    const response = await fetch("/dev/attack", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ kind }),
-    });
-    if (!response.ok) throw new Error(`the helper answered ${response.status}`);
-    const answer = (await response.json()) as HelperAnswer;
+    const answer = await post<HelperAnswer>("/dev/attack", { kind });
     const frames = answer.frames.map((frame) => (typeof frame === "string" ? (JSON.parse(frame) as Frame) : frame));
     const error = errorOf(frames);
     const ref = answer.ref ?? part(error, "ref");

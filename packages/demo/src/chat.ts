@@ -45,8 +45,10 @@ export class Chat {
           this.#pending = this.#pending.filter((other) => other !== pending);
           const { code, ref } = refusedBecause(error);
           this.#settle(element, "refused");
+          // What was refused has a reference; the rest the client says by itself.
+          const what = ref !== null ? "refused" : code === "delivery_unknown" ? "may have arrived" : "not sent";
           element.append(
-            h("p", { class: "refusal" }, "refused ", h("code", {}, code), ref !== null && h("code", { class: "ref" }, ref)),
+            h("p", { class: "refusal" }, what, h("code", {}, code), ref !== null && h("code", { class: "ref" }, ref)),
           );
         },
       );
@@ -71,9 +73,11 @@ export class Chat {
     byId("chat-me").replaceChildren("You are ", h("strong", {}, subject));
   }
 
-  enable(open: boolean): void {
-    this.#text.disabled = !open;
-    this.#button.disabled = !open;
+  /** The connection is there, comes back, or does not. While it is away, what is written waits. */
+  become(state: "open" | "away" | "closed"): void {
+    this.#text.placeholder = { open: "Write to the lobby", away: "Not connected: messages wait", closed: "Not connected" }[state];
+    // Before the first welcome nobody knows who writes.
+    this.#text.disabled = this.#button.disabled = state === "closed" || this.#me === "";
   }
 
   focus(): void {

@@ -4,7 +4,7 @@
 import { byId, h } from "./dom.ts";
 import { watch, type Anomaly, type LogRecord, type SessionState, type Watch } from "./events.ts";
 import type { Panel } from "./panel.ts";
-import { fetchToken } from "./people.ts";
+import { fetchToken, post } from "./people.ts";
 import { RawPeer, type Welcome } from "./raw.ts";
 import { sessionOf, text, type Records } from "./records.ts";
 
@@ -130,14 +130,7 @@ const send = (peer: RawPeer, { csrfToken }: Welcome, type: string, payload: unkn
 const tag = (): string => Math.random().toString(36).slice(2, 6);
 
 /** What the guard does to a session behind the page: cut its line, or revoke it as an operator would. */
-async function fate(kind: "cut" | "revoke", session: string): Promise<void> {
-  const response = await fetch("/dev/session", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ kind, session }),
-  });
-  if (!response.ok) throw new Error(`the helper answered ${response.status}`);
-}
+const fate = (kind: "cut" | "revoke", session: string): Promise<unknown> => post("/dev/session", { kind, session });
 
 /** Waits for the end of the connection and gives its close code. */
 async function closeOf(peer: RawPeer, ms: number): Promise<number> {
@@ -197,9 +190,7 @@ const ODD_MS_MAX = 40_000;
 
 async function behaveOddly(stage: Stage): Promise<void> {
   const { token } = await fetchToken(`Mallory-${tag()}`, "5m", [ROLE]);
-  const response = await fetch("/dev/crowd", { method: "POST" });
-  if (!response.ok) throw new Error(`the helper answered ${response.status}`);
-  const { visitors, messagesEach } = (await response.json()) as { visitors: number; messagesEach: number };
+  const { visitors, messagesEach } = await post<{ visitors: number; messagesEach: number }>("/dev/crowd", {});
   stage.step("crowd", "peer", `${visitors} visitors chatted`, `${messagesEach} messages each: what is usual`);
   const peer = stage.peer(token);
   const welcome = await peer.welcome();

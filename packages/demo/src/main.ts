@@ -56,6 +56,8 @@ function enter(name: string): void {
 
   let stream: { close(): void } | null = null;
   let welcomed = false;
+  /** What keeps a token from coming is told once, and not at each try. */
+  let told = false;
   const status = byId("connection");
   const socket = new SecureWebSocket({
     url: socketUrl(),
@@ -63,7 +65,8 @@ function enter(name: string): void {
       try {
         return (await fetchToken(name)).token;
       } catch (error) {
-        chat.notice(`Could not get a token: ${error instanceof Error ? error.message : String(error)}.`);
+        if (!told) chat.notice(`No token: ${error instanceof Error ? error.message : String(error)}. Trying again.`);
+        told = true;
         throw error;
       }
     },
@@ -80,7 +83,8 @@ function enter(name: string): void {
       });
       panel.show(welcome.session, null);
       chat.identify(welcome.subject);
-      chat.enable(true);
+      chat.become("open");
+      told = false;
       // Only once: after a lost connection the focus may be elsewhere for a reason.
       if (!welcomed) chat.focus();
       welcomed = true;
@@ -95,7 +99,7 @@ function enter(name: string): void {
       status.textContent = STATES[state] ?? state;
     },
     onClose: ({ code, willReconnect }) => {
-      chat.enable(false);
+      chat.become(willReconnect ? "away" : "closed");
       if (!willReconnect) chat.notice(`The connection ended with ${code}. Reload to come back.`);
     },
   });
@@ -107,6 +111,7 @@ function enter(name: string): void {
 function askForName(): void {
   const dialog = byId<HTMLDialogElement>("welcome");
   const input = byId<HTMLInputElement>("name");
+  let entered = false;
   byId("picker-names").replaceChildren(
     ...["Ann", "Bob", "Carol"].map((name) =>
       h("button", { type: "button", class: "chip", click: () => ((input.value = name), input.focus()) }, name),
@@ -116,13 +121,17 @@ function askForName(): void {
     event.preventDefault();
     const name = input.value.trim();
     if (name === "") return;
+    entered = true;
     dialog.close();
     enter(name);
   });
-  // Without a name there is nothing behind the dialog.
-  dialog.addEventListener("cancel", (event) => event.preventDefault());
-  dialog.showModal();
-  input.select();
+  const ask = (): void => {
+    dialog.showModal();
+    input.select();
+  };
+  // Without a name there is nothing behind the dialog. That it is cancelled can be prevented once, and not twice.
+  dialog.addEventListener("close", () => entered || ask());
+  ask();
 }
 
 byId("second").addEventListener("click", () => {

@@ -6,16 +6,20 @@ export interface Token {
   expiresAt: number;
 }
 
-/** Asks the development server for a token; a negative `ttl` gives one that has ended. */
-export async function fetchToken(name: string, ttl = "15m", roles: readonly string[] = []): Promise<Token> {
-  const response = await fetch("/dev/token", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ name, ttl, roles }),
-  });
-  if (!response.ok) throw new Error(`no token for this name (${response.status})`);
-  return (await response.json()) as Token;
+/** Asks a helper of the development server. What it throws is read by a person. */
+export async function post<T>(path: string, body: unknown): Promise<T> {
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }).catch(() => null);
+  if (response === null) throw new Error("the server does not answer");
+  const answer: unknown = await response.json().catch(() => null);
+  if (response.ok) return answer as T;
+  const { error } = (answer ?? {}) as { error?: { message?: string } };
+  throw new Error(error?.message ?? `the server answered ${response.status}`);
 }
+
+/** Asks the development server for a token; a negative `ttl` gives one that has ended. */
+export const fetchToken = (name: string, ttl = "15m", roles: readonly string[] = []): Promise<Token> =>
+  post("/dev/token", { name, ttl, roles });
 
 /** The name this window plays, kept in the hash so that two windows can be two people and a reload stays the same. */
 export function nameFromHash(): string | null {

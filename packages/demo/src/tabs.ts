@@ -11,12 +11,14 @@ export function tabs(): void {
     if (main !== null) main.dataset["tab"] = tab.dataset["tab"] ?? "chat";
     if (focus) tab.focus();
   };
-  for (const [at, tab] of all.entries()) {
+  for (const tab of all) {
     tab.addEventListener("click", () => choose(tab, false));
     tab.addEventListener("keydown", (event) => {
-      const last = all.length - 1;
+      // One that is not shown takes no turn.
+      const shown = all.filter((other) => other.checkVisibility());
+      const [at, last] = [shown.indexOf(tab), shown.length - 1];
       const to = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at === 0 ? last : at - 1, Home: 0, End: last }[event.key];
-      const target = to === undefined ? undefined : all[to];
+      const target = to === undefined ? undefined : shown[to];
       if (target === undefined) return;
       event.preventDefault();
       choose(target, true);
