@@ -5,6 +5,7 @@ import { SecureWebSocket } from '@wsguard/client';
 
 const [url = 'ws://localhost:3000/ws', token = 'test_token'] = process.argv.slice(2);
 
+const lines = createInterface({ input: process.stdin });
 const socket = new SecureWebSocket({
   url,
   // A real program asks its login service here, each time, so that the socket outlives the token.
@@ -14,12 +15,16 @@ const socket = new SecureWebSocket({
     // inspect: what others write must not move the cursor or colour the screen.
     if (type === 'chat') console.log(`${payload.from}: ${inspect(payload.message)}`);
   },
-  onClose: ({ code, willReconnect }) => {
-    if (willReconnect) console.log(`! lost (${code}), coming back`);
+  onClose: ({ code, error, willReconnect }) => {
+    if (willReconnect) return console.log(`! lost (${code}), coming back`);
+    lines.close();
+    if (!error) return;
+    console.log(`! closed: ${error.code} (ref ${error.ref ?? 'none'})`);
+    process.exitCode = 1;
   },
 });
 
-for await (const message of createInterface({ input: process.stdin })) {
+for await (const message of lines) {
   // Resolves when the server has handled the message, also where the connection was lost in between.
   await socket
     .send({ type: 'chat', payload: { message } })

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from wsguard_client import Client, Refused
+from wsguard_client import Client, Closed, DeliveryUnknown, Refused
 
 
 async def read_lines():
@@ -30,8 +30,13 @@ async def main(url="ws://localhost:3000/ws", token="test_token"):
                 await client.send("chat", {"message": line})
             except Refused as refusal:
                 print(f"! not sent: {refusal}", flush=True)
+            except DeliveryUnknown:
+                print("! may have arrived: the server was lost", flush=True)
         showing.cancel()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except Closed as end:
+        sys.exit(f"! {end}")

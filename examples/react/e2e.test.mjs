@@ -62,7 +62,7 @@ test('two people chat, the network fails, attacks are refused', { timeout: 180_0
   await ann.tab.getByLabel('Network').uncheck();
   await ann.tab.getByText('Reconnecting').waitFor();
   for (const text of ['Are you there?', 'I seem to be offline.', 'I go on anyway.']) await say(ann, text);
-  assert.equal(await waiting(ann), 3);
+  await until('three wait', async () => (await waiting(ann)) === 3);
   await say(bob, 'Said while Ann was away');
   await until('Bob sees it', async () => (await lines(bob)).includes('Said while Ann was away'));
   if (process.env.SCREENSHOTS) await ann.tab.screenshot({ path: `${process.env.SCREENSHOTS}/offline-light.png` });

@@ -62,10 +62,12 @@ impl Terminal {
         assert!(line.starts_with(&format!("! not sent: {code} (ref ")), "{line}");
     }
 
-    /// It ends, badly, without having been let in.
-    fn shows_nothing(&mut self) {
-        assert!(self.screen.recv_timeout(PATIENCE).is_err(), "it was let in");
-        assert!(!self.child.wait().unwrap().success());
+    /// It ends, badly, without having been let in; the last that it shows begins with `last`.
+    fn is_refused(&mut self, last: &str) {
+        let shown: Vec<String> = std::iter::from_fn(|| self.screen.recv_timeout(PATIENCE).ok()).collect();
+        assert!(shown.iter().all(|line| line.starts_with("! ")), "it was let in: {shown:?}");
+        assert!(shown.last().map_or("", String::as_str).starts_with(last), "{shown:?}");
+        assert_eq!(self.child.wait().unwrap().code(), Some(1));
     }
 
     /// The end of its input ends it.
@@ -129,8 +131,9 @@ fn node_and_python_chat_with_each_other_over_a_network_that_fails() {
 
     node.leaves();
     python.leaves();
-    let mut stranger = Terminal::open("python3", "python/chat.py", &url, "not the token");
-    stranger.shows_nothing();
+    Terminal::open("node", "node/chat.mjs", &url, "not-the-token").is_refused("! closed: unauthenticated (ref ");
+    // What ends a program of Python goes to standard error.
+    Terminal::open("python3", "python/chat.py", &url, "not the token").is_refused("");
     let mut guest = Terminal::open("python3", "python/chat.py", &url, TOKEN);
     guest.shows("connected as dev");
     guest.types("bye");

@@ -2,7 +2,7 @@ import { type FormEvent, useState } from 'react';
 import { Chat } from './Chat.tsx';
 
 export function App() {
-  const [name, setName] = useState(() => decodeURIComponent(location.hash.slice(1)));
+  const [name, setName] = useState(nameInAddress);
   return (
     <>
       <header className="top">
@@ -20,6 +20,15 @@ export function App() {
       {name ? <Chat key={name} name={name} /> : <SignIn onName={setName} />}
     </>
   );
+}
+
+/** `#Ann` signs Ann in. */
+function nameInAddress(): string {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return '';
+  }
 }
 
 function SignIn({ onName }: { onName: (name: string) => void }) {

@@ -5,22 +5,32 @@ import { forgeNextToken } from './network.ts';
 import { fetchToken } from './token.ts';
 
 interface AttacksProps {
-  send: UseSecureWebSocket<any, any>['send'];
-  say: (message: string) => Promise<void>;
+  connection: UseSecureWebSocket<any, any>;
   name: string;
+}
+
+interface AttackProps {
+  title: string;
+  text: string;
+  /** The code that refuses it. Without one it is to be handled, and `run` says what came of it. */
+  refusal?: string;
+  run: () => Promise<unknown>;
 }
 
 interface Outcome {
   good: boolean;
-  code: string;
-  ref: string | undefined;
+  told: string;
+  ref?: string | undefined;
 }
 
-export function Attacks({ send, say, name }: AttacksProps) {
-  const attacks = [
+const MARKUP = '<img src=x onerror="alert(1)">';
+
+export function Attacks({ connection: { socket, send }, name }: AttacksProps) {
+  const attacks: AttackProps[] = [
     {
       title: 'Forged CSRF token',
       text: 'A script in the page writes a message with a token that it made up.',
+      refusal: 'csrf_invalid',
       run: () => {
         forgeNextToken();
         return send({ type: 'echo', payload: 'forged' });
@@ -30,16 +40,35 @@ export function Attacks({ send, say, name }: AttacksProps) {
       title: 'Markup in a message',
       text: 'The room sees text; no browser runs it, even where a page is careless.',
       run: async () => {
-        await say('<img src=x onerror="alert(1)">');
+        const [heard] = await Promise.all([next(socket, 'onerror'), send({ type: 'chat', payload: { message: MARKUP } })]);
+        // What a careless page would make of it.
+        const { body } = new DOMParser().parseFromString(heard, 'text/html');
+        if (body.childElementCount > 0) throw { code: 'an element' };
         return 'harmless';
       },
     },
-    { title: 'A room without an invitation', text: 'A message to a room that was not joined.', run: () => send({ type: 'chat', payload: { message: 'psst', room: 'board' } }) },
-    { title: 'A type nobody knows', text: 'What has no schema is not handled.', run: () => send({ type: 'admin.delete', payload: { everything: true } }) },
-    { title: 'Prototype pollution', text: 'A key __proto__: the client refuses it before the server has to.', run: () => send({ type: 'echo', payload: JSON.parse('{"__proto__": {"admin": true}}') }) },
+    {
+      title: 'A room without an invitation',
+      text: 'A message to a room that was not joined.',
+      refusal: 'forbidden',
+      run: () => send({ type: 'chat', payload: { message: 'psst', room: 'board' } }),
+    },
+    {
+      title: 'A type nobody knows',
+      text: 'What has no schema is not handled.',
+      refusal: 'unknown_type',
+      run: () => send({ type: 'admin.delete', payload: { everything: true } }),
+    },
+    {
+      title: 'Prototype pollution',
+      text: 'A key __proto__: the client refuses it before the server has to.',
+      refusal: 'unsafe_content',
+      run: () => send({ type: 'echo', payload: JSON.parse('{"__proto__": {"admin": true}}') }),
+    },
     {
       title: 'An expired token',
       text: 'A second connection with a token of yesterday.',
+      refusal: 'unauthenticated',
       run: () => expired(name),
     },
     {
@@ -64,17 +93,18 @@ export function Attacks({ send, say, name }: AttacksProps) {
   );
 }
 
-function Attack({ title, text, run }: { title: string; text: string; run: () => Promise<unknown> }) {
+function Attack({ title, text, refusal, run }: AttackProps) {
   const [outcome, setOutcome] = useState<Outcome | 'running'>();
   const attack = async () => {
     setOutcome('running');
     try {
       const told = await run();
       // What was meant to be refused and was handled is shown as what it is.
-      setOutcome(typeof told === 'string' ? { good: true, code: told, ref: undefined } : { good: false, code: 'handled', ref: undefined });
+      setOutcome(refusal ? { good: false, told: 'handled' } : { good: true, told: String(told) });
     } catch (error) {
-      const { code, ref } = error as SecureWebSocketError;
-      setOutcome({ good: true, code, ref });
+      const { code, message, ref } = error as Partial<SecureWebSocketError>;
+      // Another end than the refusal, such as a lost connection, proves nothing.
+      setOutcome({ good: code === refusal && code !== undefined, told: code ?? message ?? String(error), ref });
     }
   };
   return (
@@ -84,7 +114,7 @@ function Attack({ title, text, run }: { title: string; text: string; run: () => 
         <p>{text}</p>
         {outcome && outcome !== 'running' && (
           <output className={outcome.good ? 'good' : 'bad'}>
-            {outcome.code}
+            {outcome.told}
             {outcome.ref && <small title="finds the full story in the server's log"> ref {outcome.ref}</small>}
           </output>
         )}
@@ -94,6 +124,19 @@ function Attack({ title, text, run }: { title: string; text: string; run: () => 
       </button>
     </li>
   );
+}
+
+/** The text of the next line of the room that has `part` in it. */
+function next(socket: AttacksProps['connection']['socket'], part: string): Promise<string> {
+  return new Promise((resolve) => {
+    const stop = new AbortController();
+    const hear = ({ data: { type, payload } }: { data: { type: string; payload?: any } }) => {
+      if (type !== 'chat' || !payload.message.includes(part)) return;
+      stop.abort();
+      resolve(payload.message);
+    };
+    socket?.addEventListener('message', hear, stop);
+  });
 }
 
 /** Connects with a token that has ended, and says how that ends. */

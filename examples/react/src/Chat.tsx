@@ -74,7 +74,7 @@ export function Chat({ name }: { name: string }) {
         <Lines name={name} lines={lines} drafts={drafts} onAgain={(draft) => (forget(draft.key), void say(draft.message))} onForget={forget} />
         <Compose onSay={say} offline={connection.state !== 'open'} closed={connection.state === 'closed'} />
       </section>
-      <Attacks send={send} say={say} name={name} />
+      <Attacks connection={connection} name={name} />
     </main>
   );
 }
