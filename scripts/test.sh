@@ -32,7 +32,7 @@ log="$(mktemp)"
 "${CARGO_TARGET_DIR:-target}/debug/wsguard" serve --dev --listen 127.0.0.1:0 --admin 127.0.0.1:0 2>"$log" &
 server=$!
 trap 'kill -KILL "$server" 2>/dev/null || true; rm -f "$log"' EXIT
-for _ in $(seq 100); do
+for _ in $(seq 600); do
   grep -q '^ready' "$log" && break
   kill -0 "$server" 2>/dev/null || { cat "$log" >&2; exit 1; }
   sleep 0.1

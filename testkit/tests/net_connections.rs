@@ -96,9 +96,13 @@ fn a_session_that_waits_for_its_client_is_no_connection() {
     assert_eq!(of(&connections(&world, ""), "gone").unwrap()["state"]["framesKept"], 0, "a resume was announced");
     drop(gone);
     let _ = world.logged("session_detached");
-    let asked = Instant::now();
-    let page = connections(&world, "");
-    assert!(asked.elapsed() < Duration::from_millis(900), "nobody is waited for: {:?}", asked.elapsed());
+    // The quickest of five: whoever was waited for would cost a second each time, a busy machine does not.
+    let timed = || {
+        let asked = Instant::now();
+        (connections(&world, ""), asked.elapsed())
+    };
+    let (page, took) = (0..5).map(|_| timed()).min_by_key(|(_, took)| *took).unwrap();
+    assert!(took < Duration::from_millis(900), "nobody is waited for: {took:?}");
     assert!(of(&page, "ann").unwrap()["state"].is_object(), "{page}");
     assert!(of(&page, "gone").is_none(), "{page}");
     let sessions = world.ask_admin("/api/sessions").json();

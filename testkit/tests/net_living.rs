@@ -9,8 +9,8 @@
 )]
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -133,15 +133,14 @@ fn nothing_is_handled_after_a_revocation() {
     const BURST: u32 = 16;
     let world = world(prepared(), &[]);
     let anns = token(&world, "ann");
-    let is_revoked = AtomicBool::new(false);
+    let (is_revoked, handled) = (AtomicBool::new(false), AtomicU32::new(0));
     let mut peers: Vec<Peer> = (0..6).map(|_| join(&world, &anns).0).collect();
-    let handled = thread::scope(|scope| {
+    thread::scope(|scope| {
         let pumps: Vec<_> = peers
             .drain(..)
             .map(|mut peer| {
-                let is_revoked = &is_revoked;
+                let (is_revoked, handled) = (&is_revoked, &handled);
                 scope.spawn(move || {
-                    let mut handled = 0_u32;
                     for round in 0.. {
                         // Looked at before the first byte is sent: what is sent afterwards is sent after the answer.
                         let after = is_revoked.load(Ordering::SeqCst);
@@ -150,28 +149,33 @@ fn nothing_is_handled_after_a_revocation() {
                         }
                         let mut acked = 0;
                         while acked < BURST {
-                            let Some(frame) = peer.read_frame() else { return handled };
+                            let Some(frame) = peer.read_frame() else { return };
                             if frame.opcode == 8 {
                                 assert_eq!(frame.close_code(), Some(4403));
-                                return handled;
+                                return;
                             }
                             let message: Value = serde_json::from_slice(&frame.payload).unwrap();
                             if message["type"] == "ack" {
                                 assert!(!after, "handled after the revocation was confirmed: {message}");
                                 acked += 1;
-                                handled += 1;
+                                handled.fetch_add(1, Ordering::SeqCst);
                             }
                         }
                     }
-                    handled
                 })
             })
             .collect();
-        thread::sleep(Duration::from_millis(300));
+        // The pumps are at work.
+        while handled.load(Ordering::SeqCst) <= 100 && !pumps.iter().any(ScopedJoinHandle::is_finished) {
+            thread::sleep(Duration::from_millis(1));
+        }
         assert_eq!(revoke(&world, &json!({"subject": "ann"})).status, 200);
         is_revoked.store(true, Ordering::SeqCst);
-        pumps.into_iter().map(|pump| pump.join().unwrap()).sum::<u32>()
+        for pump in pumps {
+            pump.join().unwrap();
+        }
     });
+    let handled = handled.into_inner();
     assert!(handled > 100, "the pumps were at work: {handled}");
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::peer::{Peer, masked};
-use testkit::world::World;
+use testkit::world::{PATIENCE, World};
 
 /// Sends `per_second` messages a second until the server ends the connection, reading meanwhile what it answers. Gives the
 /// close code, the last `error`, and the time it took.
@@ -125,7 +125,7 @@ fn ten_times_the_quota_is_closed_within_ten_seconds_and_stays_out() {
 
 #[test]
 fn reconnecting_does_not_help() {
-    let world = World::dev(&[("WSGUARD_PENALTY__CLOSE_FOR", "1s"), ("WSGUARD_PENALTY__BAN_FIRST", "3s")]);
+    let world = World::dev(&[]);
     let token = world.token("ann", "15m");
     let began = Instant::now();
     // A socket for each burst; none of them lives long enough to be closed by itself.
@@ -139,7 +139,7 @@ fn reconnecting_does_not_help() {
         peer.send_bytes(&masked(0x81, message.as_bytes()).repeat(100));
         let until = Instant::now() + Duration::from_millis(200);
         while peer.poll_frame(until).is_some_and(|frame| frame.opcode != 8) {}
-        assert!(began.elapsed() < Duration::from_secs(15), "a new socket for each burst is no way around");
+        assert!(began.elapsed() < PATIENCE, "a new socket for each burst is no way around");
     };
     assert_eq!(refused.status, 429);
     assert!(stats(&world)["penalties"]["close"] == 1);
@@ -150,25 +150,31 @@ fn errors_about_limits_come_four_times_a_second() {
     let world = World::dev(&[("WSGUARD_PENALTY__CLOSE_AT", "1000000"), ("WSGUARD_PENALTY__DROP_AT", "1000000")]);
     let mut peer = world.join("ann");
     let message = json!({"type": "echo", "csrfToken": peer.csrf(), "payload": 1}).to_string();
+    let began = Instant::now();
     peer.send_bytes(&masked(0x81, message.as_bytes()).repeat(400));
     peer.send(&json!({"type": "ack", "payload": {"seq": 1}}));
     let (mut echoes, mut errors) = (0, 0);
-    let until = Instant::now() + Duration::from_millis(200);
-    while let Some(frame) = peer.poll_frame(until) {
-        let message: Value = serde_json::from_slice(&frame.payload).unwrap();
-        match message["type"].as_str().unwrap() {
-            "echo" => echoes += 1,
-            "error" => {
-                errors += 1;
-                assert!(message["payload"]["retryAfterMs"].as_u64().unwrap() >= 1, "{message}");
+    let counted = || stats(&world)["refusals"]["rate"].as_u64().unwrap();
+    while errors == 0 || echoes + counted() < 400 {
+        assert!(began.elapsed() < PATIENCE, "{echoes} echoes, {errors} errors");
+        let until = Instant::now() + Duration::from_millis(50);
+        while let Some(frame) = peer.poll_frame(until) {
+            let message: Value = serde_json::from_slice(&frame.payload).unwrap();
+            match message["type"].as_str().unwrap() {
+                "echo" => echoes += 1,
+                "error" => {
+                    errors += 1;
+                    assert!(message["payload"]["retryAfterMs"].as_u64().unwrap() >= 1, "{message}");
+                }
+                kind => panic!("{kind}"),
             }
-            kind => panic!("{kind}"),
         }
     }
-    assert!((60..=80).contains(&echoes), "{echoes}");
-    assert_eq!(errors, 1, "one told, the others counted");
-    let counted = stats(&world)["refusals"]["rate"].as_u64().unwrap();
-    assert_eq!(counted, 400 - echoes);
+    assert_eq!(echoes + counted(), 400);
+    // What refilled, and what could be told, while the 400 were read.
+    let took = u64::try_from(began.elapsed().as_millis()).unwrap();
+    assert!((60..=61 + took / 50).contains(&echoes), "{echoes} in {took} ms");
+    assert!((1..=1 + took / 250).contains(&errors), "{errors} told in {took} ms, the others counted");
 }
 
 #[test]
@@ -187,18 +193,17 @@ fn a_paused_peer_is_not_taken_for_dead() {
     // The last one arrives in two halves, the second during the pause.
     let last = masked(0x81, json!({"type": "ping", "id": "last"}).to_string().as_bytes());
     bytes.extend_from_slice(&last[..5]);
+    let began = Instant::now();
     peer.send_bytes(&bytes);
     thread::sleep(Duration::from_millis(100));
-    let began = Instant::now();
     peer.send_bytes(&last[5..]);
-    let mut quiet = Duration::ZERO;
     let answer = loop {
         let message = peer.read();
         if message["id"] == "last" {
-            quiet = quiet.max(began.elapsed());
             break message;
         }
     };
+    let quiet = began.elapsed();
     assert!(answer["type"] == "pong" || answer["payload"]["code"] == "rate_limited", "{answer}");
     assert!(quiet >= Duration::from_secs(1), "it was not read for a while: {quiet:?}");
 }
@@ -370,7 +375,8 @@ fn a_flood_that_reads_nothing_meets_the_ladder_before_its_full_queue() {
     let tick = masked(0x81, said.as_bytes()).repeat(20);
     let began = Instant::now();
     // A hundred milliseconds each: ten times the quota.
-    while began.elapsed() < Duration::from_secs(8) {
+    while stats(&world)["penalties"]["close"] == 0 {
+        assert!(began.elapsed() < PATIENCE, "{}", stats(&world));
         peer.send_bytes(&tick);
         thread::sleep(Duration::from_millis(100));
     }

@@ -132,19 +132,24 @@ describe(`the client in ${FIREFOX ? 'Firefox' : 'Chromium'} and the real server`
     const { seen, echo, until } = await visit(t, origin, {
       health: { intervalMs: 400, timeoutMs: 300 }, connectTimeoutMs: 2_000,
     });
-    await echo(range(1_000));
-    for (const [count, trouble] of [[100, 'cut'], [250, 'hold'], [450, 'mute'], [650, 'cut'], [850, 'hold']]) {
-      await until(`${count} echoes`, (wanted) => seen.echoes.length >= wanted, count);
-      const closes = (await seen()).closes.length;
-      proxy[trouble]();
-      await until(`the client noticed: ${trouble}`, (before) => seen.closes.length > before, closes);
+    const troubles = ['cut', 'hold', 'mute', 'cut', 'hold'];
+    for (const [at, trouble] of troubles.entries()) {
+      await until('open', () => socket.state === 'open');
+      const opens = (await seen()).opens.length;
+      // Half of the answers to this part.
+      const struck = new Promise((resolve) => proxy.after(5_000, () => resolve(proxy[trouble]())));
+      await echo(range(150, 150 * at));
+      await struck;
+      await until(`the client noticed: ${trouble}`, (before) => socket.state !== 'open' || seen.opens.length > before, opens);
       proxy.restore();
     }
+    await echo(range(250, 750));
     await until('everything', () => seen.echoes.length >= 1_000 && seen.outcomes.length >= 1_000);
     const it = await seen();
     assert.deepEqual(it.outcomes, range(1_000), 'each acknowledged, in order');
     assert.deepEqual(it.echoes, range(1_000), 'each handled once, in order, and its answer received once');
     assert.deepEqual(it.opens.map(({ resumed }) => resumed), [false, ...Array(it.opens.length - 1).fill(true)]);
+    assert.ok(it.opens.length > troubles.length, 'each trouble ended a connection, and the next part came over a new one');
     assert.equal(new Set(it.opens.map(({ session }) => session)).size, 1);
   });
 

@@ -117,6 +117,8 @@ export class Proxy {
   delayMs = 0;
   /** What becomes of bytes: `flow`; `hold`: nothing arrives and nothing is closed; `mute`: only the server's do not. */
   #mode = 'flow';
+  /** What happens once so many bytes more have come from the server. */
+  #strike;
 
   static async to(port) {
     const proxy = new Proxy();
@@ -152,6 +154,7 @@ export class Proxy {
     for (const [from, to] of [[client, server], [server, client]]) {
       from.setNoDelay(true);
       from.on('data', (chunk) => {
+        if (from === server) this.#count(chunk.length);
         // What was swallowed is lost with its connection: bytes never go missing from one that flows on.
         if (pair.dead || (pair.muted && from === server)) return;
         if (this.delayMs === 0 && pair.delayed === 0) to.write(chunk);
@@ -171,6 +174,18 @@ export class Proxy {
         this.#pairs.delete(pair);
       });
     }
+  }
+
+  /** Does this once so many bytes more have come from the server: amid what is under way, whatever the machine's pace. */
+  after(bytes, act) {
+    this.#strike = { left: bytes, act };
+  }
+
+  #count(bytes) {
+    if (!this.#strike || (this.#strike.left -= bytes) > 0) return;
+    const { act } = this.#strike;
+    this.#strike = undefined;
+    act();
   }
 
   /** The connections there are end, without a close frame. */
