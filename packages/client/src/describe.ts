@@ -26,7 +26,7 @@ const TEXTS: Readonly<Record<SecureWebSocketErrorCode, string>> = {
   delivery_unknown: 'The connection was lost. Whether the message arrived is not known.',
   closed: 'The connection is closed. The message was not sent.',
   connection_lost: 'The connection was lost.',
-  token_failed: 'The login could not be renewed.',
+  token_failed: 'No usable token came from the login.',
   protocol: 'The server does not speak wsguard.v1.',
   callback_failed: 'The application could not handle what came.',
   unsupported: 'There is no WebSocket here. Under Node before version 22, install the package ws.',

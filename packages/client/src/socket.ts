@@ -51,7 +51,7 @@ export class SecureWebSocket<
   /** How many messages wait for their acknowledgement. */
   readonly pending: number = 0;
 
-  /** @throws TypeError when `url` is no address, or a token is needed and there is none. */
+  /** @throws TypeError when `url` is no address, SecureWebSocketError `token_failed` when a token is needed and there is none. */
   constructor(options: SecureWebSocketOptions<In, Out>) {
     super();
     Object.assign(this, createSession<In, Out>(this, options));
