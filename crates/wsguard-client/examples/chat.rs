@@ -35,7 +35,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let token = token.clone();
         async move { Ok::<_, TokenError>(token) }
     };
-    let (client, mut events) = Client::builder(url).token(provider).connect().await?;
+    let connected = Client::builder(url).token(provider).connect().await;
+    // What a program ends with is shown as it is told, and not as it is built.
+    let (client, mut events) = connected.map_err(|error| error.to_string())?;
     println!("connected as {}", client.status().subject.unwrap_or_default());
 
     let mut lines = BufReader::new(tokio::io::stdin()).lines();

@@ -31,7 +31,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let token = token.clone();
         async move { Ok::<_, TokenError>(token) }
     };
-    let (client, mut events) = Client::builder(url).token(login).connect().await?;
+    // What a program ends with is shown as it is told, and not as it is built.
+    let connected = Client::builder(url).token(login).connect().await;
+    let (client, mut events) = connected.map_err(|error| error.to_string())?;
     println!("connected as {}; type a line", client.status().subject.unwrap_or_default());
     let listening = tokio::spawn(async move {
         while let Some(event) = events.next().await {
@@ -43,6 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     }
                 }
                 Event::Lost(lost) => eprintln!("lost: {}; back in {:?}", lost.error, lost.retry_in),
+                Event::Closed(closed) => closed.error.into_iter().for_each(|error| eprintln!("closed: {error}")),
                 _ => {}
             }
         }
