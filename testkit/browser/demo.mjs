@@ -358,9 +358,27 @@ await check("the lobby shows the image as letters", async () => {
 await check("the panel shows the refused handshake of the foreign page", () =>
   ann.locator('#rows > li[data-control="origin"]').first().waitFor({ timeout: SETTLE_MS }),
 );
-await check("wide: how often a message came is not cut", async () => {
-  const cut = await ann.locator("#rows .row-type").evaluateAll((all) => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent));
-  expect(cut.length === 0, cut.join(", "));
+await check("whatever the width, rows are whole and nothing lies over another", async () => {
+  const over = [];
+  for (const width of [1180, 1280, 1440, 1920, 1000, 760, 360]) {
+    await ann.setViewportSize({ width, height: 900 });
+    if (width < 1180) await ann.click("#tab-guard");
+    over.push(
+      ...(await ann.locator("#rows .row").evaluateAll((rows, width) => {
+        const crossed = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+        return rows.flatMap((row) => {
+          const boxes = [...row.children].map((one) => one.getBoundingClientRect());
+          const gates = row.querySelector(".gates")?.lastElementChild.getBoundingClientRect();
+          const total = row.querySelector(".row-total").getBoundingClientRect();
+          const clash = boxes.some((a, at) => boxes.slice(at + 1).some((b) => crossed(a, b))) || (gates && crossed(gates, total));
+          const type = row.querySelector(".row-type");
+          return clash || type.scrollWidth > type.clientWidth ? [`${width}: ${row.innerText.replaceAll("\n", " ")}`] : [];
+        });
+      }, width)),
+    );
+  }
+  await ann.setViewportSize(wide);
+  expect(over.length === 0, over.join("; "));
 });
 await check("after all that the two still chat", async () => {
   await say(ann, "Still here, Bob?");
