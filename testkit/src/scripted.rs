@@ -23,6 +23,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 use wsguard_audit::{Options, Pace, Report, Silent, Status};
 
@@ -143,6 +144,11 @@ pub struct Script {
     hoards: bool,
     /// Largest message, in bytes.
     size: u64,
+    /// Connections that are let in at a time, and those that are in.
+    at_a_time: Option<u32>,
+    inside: Arc<AtomicU32>,
+    /// Whose head is read; the others wait.
+    reading: Option<Arc<Mutex<()>>>,
 }
 
 impl fmt::Debug for Script {
@@ -181,6 +187,9 @@ impl Script {
             deadline: None,
             hoards: false,
             size: 65_536,
+            at_a_time: None,
+            inside: Arc::default(),
+            reading: None,
         }
     }
 
@@ -266,6 +275,20 @@ impl Script {
         self
     }
 
+    /// Reads the heads of requests one after the other, however long each takes.
+    #[must_use]
+    pub fn one_by_one(mut self) -> Self {
+        self.reading = Some(Arc::default());
+        self
+    }
+
+    /// Lets so many connections in at a time, and answers 429 to others.
+    #[must_use]
+    pub fn at_a_time(mut self, most: u32) -> Self {
+        self.at_a_time = Some(most);
+        self
+    }
+
     /// Starts it on a free port.
     pub async fn start(self) -> Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -280,9 +303,17 @@ impl Script {
                     _ = ended.recv() => return,
                 };
                 let Ok((stream, peer)) = stream else { return };
+                let reading = match &self.reading {
+                    Some(reading) => Some(Arc::clone(reading).lock_owned().await),
+                    None => None,
+                };
                 let (script, end, number) = (self.clone(), end.clone(), count.fetch_add(1, Ordering::Relaxed) + 1);
                 tokio::spawn(async move {
-                    if script.serve(stream, address, peer, number).await.is_some_and(|out| matches!(out, Out::Die)) {
+                    if script
+                        .serve(stream, address, peer, number, reading)
+                        .await
+                        .is_some_and(|out| matches!(out, Out::Die))
+                    {
                         let _ = end.send(()).await;
                     }
                 });
@@ -291,11 +322,18 @@ impl Script {
         Scripted { address, task, ca }
     }
 
-    async fn serve(&self, stream: TcpStream, address: SocketAddr, peer: SocketAddr, number: u32) -> Option<Out> {
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        peer: SocketAddr,
+        number: u32,
+        reading: Option<OwnedMutexGuard<()>>,
+    ) -> Option<Out> {
         match &self.tls {
-            None => self.converse(stream, address, peer, number).await,
+            None => self.converse(stream, address, peer, number, reading).await,
             Some(tls) => match tls.accept(stream, number, address).await? {
-                Spoken::Http1(stream) => self.converse(*stream, address, peer, number).await,
+                Spoken::Http1(stream) => self.converse(*stream, address, peer, number, reading).await,
                 Spoken::Done => None,
             },
         }
@@ -307,6 +345,7 @@ impl Script {
         address: SocketAddr,
         peer: SocketAddr,
         number: u32,
+        reading: Option<OwnedMutexGuard<()>>,
     ) -> Option<Out> {
         let mut buffer = Vec::new();
         let mut since: Option<Instant> = None;
@@ -320,6 +359,7 @@ impl Script {
             }
             since = from.or_else(|| Some(Instant::now()));
         };
+        drop(reading);
         let head = String::from_utf8_lossy(&head).into_owned();
         let mut lines = head.split("\r\n");
         let line = lines.next()?.to_owned();
@@ -334,7 +374,11 @@ impl Script {
             while buffer.len() < length && stream.read_buf(&mut buffer).await.ok()? > 0 {}
             buffer.drain(..length.min(buffer.len()));
         }
-        let (more, first) = match (self.on_request)(&ask) {
+        let greet = (self.on_request)(&ask);
+        let is_let_in = matches!(greet, Greet::Open | Greet::OpenWith(..));
+        let inside = is_let_in.then(|| Inside::enter(&self.inside));
+        let is_full = inside.as_ref().is_some_and(|inside| self.at_a_time.is_some_and(|most| inside.number > most));
+        let (more, first) = match if is_full { Greet::Refuse(429, Vec::new(), String::new()) } else { greet } {
             Greet::Open => (Vec::new(), Vec::new()),
             Greet::OpenWith(more, first) => (more, first),
             Greet::Refuse(status, headers, body) => {
@@ -573,6 +617,25 @@ fn take(buffer: &mut Vec<u8>) -> Option<Got> {
         minimal,
         payload,
     })
+}
+
+/// A place among those that are in.
+struct Inside {
+    places: Arc<AtomicU32>,
+    /// Which one, from 1.
+    number: u32,
+}
+
+impl Inside {
+    fn enter(places: &Arc<AtomicU32>) -> Self {
+        Self { places: Arc::clone(places), number: places.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.places.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A running server; ended when dropped.

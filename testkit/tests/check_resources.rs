@@ -1,12 +1,12 @@
 //! WSA-RES checks against scripted peers: good, bad, silent, and the trap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use testkit::scripted::{Ask, Got, Greet, Out, Script, TOKEN, answer, verdict, verdict_with};
-use wsguard_audit::Options;
 use wsguard_audit::Status::{self, Fail, Pass, Skipped, Unknown, Warn};
+use wsguard_audit::{Options, Pace};
 
 #[track_caller]
 fn is(name: &str, (found, told): &(Status, String), want: Status) {
@@ -71,6 +71,26 @@ async fn many_fragments() {
     };
     is("closes with a word of a limit", &verdict(limits(&[1008]), id).await, Pass);
     is("trap: a limit, and open", &verdict(limits(&[]), id).await, Unknown);
+    // Takes the first part for a message, and has no use for what follows: an end, or silence.
+    let no_parts = |then: fn() -> Vec<Out>| {
+        Script::good().on_frame(move |_, got| match (got.opcode, got.fin) {
+            (1, false) => Some(answer(&String::from_utf8_lossy(&got.payload))),
+            (0, false) => Some(then()),
+            (0, true) => Some(Vec::new()),
+            _ => None,
+        })
+    };
+    is("trap: answers the first part", &verdict(no_parts(|| vec![Out::Drop]), id).await, Pass);
+    let lost = Mutex::new(BTreeSet::new());
+    let stuck = Script::good().on_frame(move |ask, got| {
+        let mut lost = lost.lock().ok()?;
+        if got.opcode == 1 && !got.fin {
+            lost.insert(ask.number);
+            return Some(answer(&String::from_utf8_lossy(&got.payload)));
+        }
+        lost.contains(&ask.number).then(Vec::new)
+    });
+    is("trap: an error, and nothing more", &verdict(stuck, id).await, Unknown);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +181,11 @@ async fn slow_peers() {
     is("silent", &verdict(Script::silent(), id).await, Unknown);
     // A byte comes before each such time is over.
     is("trap: closes the idle alone", &verdict(Script::good().idle(Duration::from_millis(400)), id).await, Warn);
+    // Who is kept out is given up after a second and a half at least.
+    let slower = |options: &mut Options| options.pace = Pace::shortened(Duration::from_millis(100));
+    let (found, told) = verdict_with(Script::good().one_by_one(), id, slower).await;
+    is("bad, one handshake after the other", &(found, told.clone()), Fail);
+    assert!(told.contains("seen twice"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,6 +202,19 @@ async fn unread_answers() {
     });
     is("trap: answers do not grow", &verdict_with(short, id, full).await, Unknown);
     is("trap: buffers alone would take it", &verdict(Script::good().hoards(), id).await, Unknown);
+    // Answers the first `most` of a connection, and says of the others that they are too many.
+    let limited = |most: u32| {
+        let seen: Mutex<BTreeMap<u32, u32>> = Mutex::default();
+        Script::good().hoards().on_text(move |ask, text| {
+            let mut seen = seen.lock().unwrap();
+            let count = seen.entry(ask.number).or_default();
+            *count = count.saturating_add(1);
+            let limit = Out::Text(r#"{"type":"error","code":"rate_limited"}"#.into());
+            if *count <= most { answer(text) } else { vec![limit] }
+        })
+    };
+    is("trap: refusals are no answers", &verdict_with(limited(60), id, full).await, Pass);
+    is("trap: a high limit", &verdict_with(limited(400), id, full).await, Unknown);
 }
 
 fn intrusive(options: &mut Options) {

@@ -5,7 +5,7 @@ use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
 use crate::probe::frame::{Frame, Opcode};
-use crate::probe::session::{Answer, Session};
+use crate::probe::session::{Answer, Message, Session};
 use crate::probe::socket::Event;
 
 pub(super) const META: Meta = Meta {
@@ -23,8 +23,8 @@ pub(super) const META: Meta = Meta {
     why: "What a server keeps about a fragment is many times the fragment; empty ones do not even count towards a limit \
           of bytes. Several libraries were brought down by it.",
     remedy: "Count fragments, empty ones too, and close with 1008 after a few hundred.",
-    traps: "A close by a limit of frames in time has the same effect: it counts. 2048 that are taken are a `warn`, 20000 a \
-            failure.",
+    traps: "A close by a limit of frames in time has the same effect: it counts. Some servers answer the first part by \
+            itself: what the answer shows stands in the last. 2048 that are taken are a `warn`, 20000 a failure.",
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
@@ -61,14 +61,15 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
 /// A message whose fragments are many. With a template it is finished, so that its answer tells.
 async fn flood(session: &mut Session, count: usize, filler: &[u8], opcode: Option<Opcode>) -> After {
     let message = session.message();
-    let text = message.as_ref().map_or_else(|| "x".to_owned(), |message| message.text.clone());
-    let first = session.frame(&text);
-    let mut frames = vec![Frame { fin: false, opcode: opcode.unwrap_or(first.opcode), ..first }];
+    let whole = session.frame(message.as_ref().map_or("x", |message| &message.text));
+    let at = message.as_ref().map_or(whole.payload.len(), |message| seam(&whole.payload, message));
+    let (first, last) = whole.payload.split_at(at);
+    let mut frames = vec![Frame { fin: false, ..Frame::new(opcode.unwrap_or(whole.opcode), first) }];
     frames.resize_with(count, || Frame { fin: false, ..Frame::new(Opcode::CONTINUATION, filler) });
-    match &message {
-        Some(_) => frames.push(Frame::new(Opcode::CONTINUATION, "")),
-        None => frames.push(Frame::ping("taken")),
-    }
+    frames.push(match &message {
+        Some(_) => Frame::new(Opcode::CONTINUATION, last),
+        None => Frame::ping("taken"),
+    });
     for part in frames.chunks(256) {
         if let Err(spent) = session.socket.send_all(part).await {
             return After::Nothing(Outcome::unknown(spent.to_string()));
@@ -80,6 +81,11 @@ async fn flood(session: &mut Session, count: usize, filler: &[u8], opcode: Optio
             Answer::Limited(text) => match session.until_end(2.0).await {
                 end if end.is_end() => After::Ended(end),
                 _ => After::Nothing(Outcome::unknown(Answer::Limited(text).shown())),
+            },
+            // An error may be about the first part: whether the others were taken shows in what comes behind them.
+            Answer::Refused(_) => match session.until_end(1.0).await {
+                end if end.is_end() => After::Ended(end),
+                _ => follows(session, Answer::Silent(Vec::new())).await,
             },
             first => follows(session, first).await,
         };
@@ -98,4 +104,12 @@ async fn flood(session: &mut Session, count: usize, filler: &[u8], opcode: Optio
             _ => {}
         }
     }
+}
+
+/// Where a message is cut, so that its first part alone has no answer, and spaces between the two change nothing: behind
+/// the first bracket of JSON; in other texts before the marker.
+fn seam(payload: &[u8], message: &Message) -> usize {
+    let bracket = payload.iter().position(|byte| b"{[".contains(byte)).map(|at| at.saturating_add(1));
+    let marker = || payload.windows(message.marker.len()).position(|part| part == message.marker.as_bytes());
+    bracket.or_else(marker).unwrap_or(0)
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::input::Form;
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
+use crate::discover::dialect::is_refusal;
 use crate::outcome::Outcome;
 use crate::probe::Probe;
 use crate::probe::entry::Entry;
-use crate::probe::link::{End, Offered};
+use crate::probe::link::Offered;
 use crate::probe::session::{Answer, Session};
 use crate::probe::socket::Event;
 
@@ -27,11 +28,16 @@ pub(super) const META: Meta = Meta {
           to ask for.",
     remedy: "Read no more from a peer whose queue is full, and close it with 1013 when it stays full.",
     traps: "The buffers of systems and proxies take megabytes, so that less than this proves nothing. More than they hold \
-            is a `warn` when all of it comes back, since the memory itself is not seen from outside.",
+            is a `warn` when all of it comes back, since the memory itself is not seen from outside. A limit of messages \
+            refuses most of what is asked: refusals and heartbeats are no answers, and what is answered all the same has \
+            to be little.",
 };
 
 /// Asked for, in bytes: what two systems on the way buffer is less.
 const ASKED_BYTES: usize = 24 << 20;
+
+/// Most that those systems buffer, in bytes.
+const BUFFERED_BYTES: usize = 8 << 20;
 
 /// Nothing is read for so long, in seconds; many servers give up after ten.
 const HOLD_SECONDS: f64 = 12.0;
@@ -70,8 +76,13 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     }
     let during = latency(&mut witness).await;
     probe.wait(HOLD_SECONDS).await;
-    let (answers, end) = answers(probe, &mut session, asked).await;
-    let line = format!("{}; read on after {HOLD_SECONDS} s: {answers} of {asked} answers, then {end}", shown(bytes));
+    let came = came(&mut session, asked, padding).await;
+    let Came { answers, refused, ref end, .. } = came;
+    let line = format!(
+        "{}; read on after {HOLD_SECONDS} s: {answers} of {asked} answers with {} KiB, {refused} refusals, then {end}",
+        shown(bytes),
+        came.bytes / 1024
+    );
     let slow = during.is_some_and(|during| during > Duration::from_millis(50) && during > before.saturating_mul(5));
     let beside = format!(
         "a second connection beside it: {before:?} before, {} meanwhile",
@@ -79,10 +90,10 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     );
     Ok(match (end.is_end(), slow) {
         (true, _) if answers < asked => Outcome::pass(line),
-        // A limit of messages would look the same.
-        _ if during.is_none() && answers < asked => Outcome::unknown(line),
         (_, true) => Outcome::warn(beside.clone()).and(line).probable(),
         _ if answers == asked => Outcome::warn(line).probable(),
+        // More can be asked for when the limit is over, but not at once.
+        _ if came.is_all(asked) && came.bytes < BUFFERED_BYTES => Outcome::pass(line).probable(),
         _ => Outcome::unknown(line),
     }
     .and(beside))
@@ -144,19 +155,40 @@ async fn after_all(witness: &mut Session, before: Duration) -> String {
     }
 }
 
-/// Reads until all answers came, the connection ended, or nothing comes any more.
-async fn answers(probe: &Probe, session: &mut Session, asked: u64) -> (u64, Event) {
-    let mut count = 0_u64;
-    while count < asked {
-        match session.socket.next_until(probe.shared().patience(3.0)).await {
-            Event::Text(_) | Event::Binary(_) => count = count.saturating_add(1),
-            Event::Quiet => return (count, Event::Quiet),
-            end if end.is_end() => return (count, end),
-            _ => {}
-        }
+/// What came back.
+struct Came {
+    answers: u64,
+    /// Texts that say no.
+    refused: u64,
+    /// Of all that came.
+    bytes: usize,
+    /// What came then.
+    end: Event,
+}
+
+impl Came {
+    /// Everything that was asked for was answered or refused.
+    fn is_all(&self, asked: u64) -> bool {
+        self.answers.saturating_add(self.refused) >= asked
     }
-    match session.socket.until_end(0.3).await {
-        end if end.is_end() && end != Event::Ended(End::Reset) => (count, end),
-        other => (count, other),
+}
+
+/// Reads until everything was answered or refused, the connection ended, or nothing comes any more.
+async fn came(session: &mut Session, asked: u64, padding: usize) -> Came {
+    let mut came = Came { answers: 0, refused: 0, bytes: 0, end: Event::Quiet };
+    while !came.is_all(asked) {
+        let deadline = session.socket.shared().patience(3.0);
+        let (size, is_no) = match session.hear_until(deadline).await {
+            Event::Text(text) => (text.len(), is_refusal(&text)),
+            Event::Binary(bytes) => (bytes.len(), false),
+            Event::Quiet => return came,
+            end if end.is_end() => return Came { end, ..came },
+            _ => continue,
+        };
+        came.bytes = came.bytes.saturating_add(size);
+        came.answers = came.answers.saturating_add(u64::from(size > padding / 2));
+        came.refused = came.refused.saturating_add(u64::from(size <= padding / 2 && is_no));
     }
+    let end = session.until_end(0.3).await;
+    Came { end, ..came }
 }

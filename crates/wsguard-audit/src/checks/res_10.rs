@@ -16,9 +16,9 @@ pub(super) const META: Meta = Meta {
     intrusive: true,
     since: "0.1.0",
     refs: Refs { cwe: &[248, 755], asvs: &["16.5.4"], url: "https://cwe.mitre.org/data/definitions/248.html" },
-    what: "Sends half a handshake and resets the connection, a whole one and resets it, characters that no subprotocol may \
-           have, and the extensions `constructor` and `__proto__`; after each, a new good connection must be served. With \
-           `--intrusive` alone, behind all other checks.",
+    what: "Sends half a handshake and resets the connection, a whole one and resets it, five times, \
+           characters that no subprotocol may have, and the extensions `constructor` and `__proto__`; after each, a new \
+           good connection must be served. With `--intrusive` alone, behind all other checks.",
     why: "Each of these ended servers that many use: one packet of a stranger, and nobody is served any more.",
     remedy: "Update the library; handle the errors of sockets before the handshake is done; look names up in a table that \
              has no prototype; let a supervisor restart what dies.",
@@ -32,14 +32,19 @@ const HEADERS: [(&str, &str, &str); 3] = [
     ("Sec-WebSocket-Extensions: __proto__", "Sec-WebSocket-Extensions", "__proto__"),
 ];
 
+/// Resets behind a whole handshake: only one that comes before the answer tells anything.
+const RESETS: usize = 5;
+
 pub(super) async fn run(probe: &Probe) -> Outcome {
     judge(probe).await.unwrap_or_else(|outcome| outcome)
 }
 
 async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     let mut seen = Vec::new();
-    for (name, share) in [("half a handshake, then a reset", 2), ("a handshake, then a reset", 1)] {
-        reset(probe, share).await.map_err(|outcome| outcome.and_all(seen.clone()))?;
+    for (name, share, times) in [("half a handshake, then a reset", 2, 1), ("a handshake, then a reset", 1, RESETS)] {
+        for _ in 0..times {
+            reset(probe, share).await.map_err(|outcome| outcome.and_all(seen.clone()))?;
+        }
         lives(probe, name, &mut seen).await?;
     }
     for (name, header, value) in HEADERS {

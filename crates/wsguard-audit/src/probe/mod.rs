@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::Outcome;
 use crate::discover::{Placement, Way};
@@ -273,6 +273,17 @@ impl Probe {
             Ok(permit) => self.shake(request, permit, true, Dial::default()).await,
             Err(why) => Handshake::Unreached(why),
         }
+    }
+
+    /// The same, given up when no answer comes within so many seconds; `None` then.
+    pub(crate) async fn handshake_within(&self, request: &Request, seconds: f64) -> Option<Handshake> {
+        let permit = match self.permit().await {
+            Ok(permit) => permit,
+            Err(why) => return Some(Handshake::Unreached(why)),
+        };
+        let deadline = self.shared.patience(seconds);
+        let answer = timeout_at(deadline, self.shake(request, permit, true, Dial::default())).await.ok();
+        answer.filter(|answer| !matches!(answer, Handshake::Unreached(Unreached::Silent)))
     }
 
     /// The same though the target may have said that so many connections at a time are too many.
