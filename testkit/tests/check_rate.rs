@@ -89,6 +89,20 @@ async fn connections() {
     is("good", &verdict(refuses(6, 8), id).await, Pass);
     is("trap: a limit of handshakes", &verdict(refuses(6, 60), id).await, Unknown);
     is("trap: one that is over soon", &verdict(refuses(6, 7), id).await, Warn);
+    is("a cap", &verdict(Script::good().at_a_time(5), id).await, Pass);
+    // The handshakes of a run that come before those of the check are some three.
+    let closes = |which: fn(u32) -> bool| {
+        let count = AtomicU32::new(0);
+        Script::good().on_request(move |ask| match ask.bearer() {
+            Some(TOKEN) if which(count.fetch_add(1, Ordering::Relaxed)) => {
+                Greet::OpenWith(Vec::new(), vec![Out::Close(1008)])
+            }
+            Some(TOKEN) => Greet::Open,
+            _ => Greet::Refuse(401, Vec::new(), String::new()),
+        })
+    };
+    is("closes the oldest", &verdict(closes(|number| (2..7).contains(&number)), id).await, Pass);
+    is("trap: closes all of them", &verdict(closes(|number| number > 1), id).await, Unknown);
 }
 
 /// A limit of handshakes: after so many by the same name the door is shut for `shut`, each time so much longer.
@@ -212,4 +226,39 @@ async fn a_run_of_several_meets_the_limit_twice() {
     let want = [("WSA-RATE-02", Pass), ("WSA-RATE-04", Pass), ("WSA-RATE-06", Pass), ("WSA-RATE-07", Warn)];
     assert_eq!(found, want);
     assert!(report.budget.handshakes[0] < 100, "{:?}", report.budget.handshakes);
+}
+
+/// A cap of connections is found by the first refusals that it causes, whatever else explains those, and costs neither
+/// pauses nor the checks that wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_cap_leaves_nothing_open() {
+    let ids = [
+        "WSA-MON-01",
+        "WSA-RES-04",
+        "WSA-SESS-01",
+        "WSA-RES-08",
+        "WSA-AUTH-03",
+        "WSA-CSRF-01",
+        "WSA-CSRF-02",
+        "WSA-IN-02",
+        "WSA-IN-03",
+        "WSA-IN-04",
+        "WSA-PROTO-03",
+        "WSA-PROTO-04",
+        "WSA-PROTO-05",
+        "WSA-PROTO-06",
+        "WSA-PROTO-07",
+        "WSA-PROTO-08",
+    ];
+    let server = Script::good().at_a_time(5).start().await;
+    let pace = Pace::shortened(Duration::from_millis(150));
+    let report = server.audit(&ids, |options| options.pace = pace).await;
+    let open: Vec<String> = report
+        .checks
+        .iter()
+        .filter(|item| ids.contains(&item.id.as_str()) && !matches!(item.status.0, Pass | Warn | Fail))
+        .map(|item| format!("{}: {}", item.id, item.evidence.join("; ")))
+        .collect();
+    assert!(open.is_empty(), "{open:#?}");
+    assert!(report.budget.limited <= 2, "{:?}", report.budget);
 }

@@ -32,6 +32,14 @@ async fn banners() {
     is("silent", &verdict(Script::silent(), id).await, Unknown);
     let empty = Script::good().on_request(|_| Greet::OpenWith(vec![("Server".into(), String::new())], Vec::new()));
     is("trap: the header without a name", &verdict(empty, id).await, Pass);
+    let limits = |headers: Vec<(String, String)>| {
+        Script::good().on_request(move |ask| match ask.number {
+            ..5 => Greet::Open,
+            _ => Greet::Refuse(429, headers.clone(), String::new()),
+        })
+    };
+    is("a limit with a name", &verdict(limits(vec![("Server".into(), "web/1.2".into())]), id).await, Warn);
+    is("trap: a limit without", &verdict(limits(Vec::new()), id).await, Unknown);
 }
 
 #[tokio::test(flavor = "multi_thread")]

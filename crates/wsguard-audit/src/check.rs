@@ -163,7 +163,8 @@ pub enum Turn {
     Provoking,
     /// Sends little or nothing and looks at what all others made the target say: runs at the end.
     Last,
-    /// Might end a weak server with `--intrusive`: runs behind all that have their answers by then.
+    /// Might end a weak server with `--intrusive`: runs behind all that have their answers by then, and as
+    /// [`Turn::Alone`] without.
     Perilous,
     /// Ends the session of the credential that it is given: begins first where that is one of its own
     /// (`--logout-token`), and otherwise runs when nobody needs the credential any more.

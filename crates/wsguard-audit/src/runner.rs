@@ -1,6 +1,10 @@
 //! The order of a run: find out how the target is spoken to, then the checks by their turn, with a look at the target's
 //! health between them.
 
+mod credential;
+mod obstacle;
+mod order;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use crate::CHECKS;
-use crate::check::{Check, Need, Severity, Turn};
-use crate::discover::dialect::{Dialect, Template};
+use crate::check::{Check, Severity, Turn};
 use crate::discover::discover;
 use crate::outcome::{Outcome, Status};
 use crate::perf;
@@ -23,50 +26,25 @@ use crate::probe::session::Session;
 use crate::probe::{Probe, Shared, tls};
 use crate::report::{Report, Run};
 use crate::target::{Options, Target, TargetError};
+pub(crate) use credential::{find_token, without_secrets};
+use obstacle::obstacle;
+use order::{
+    AT_THE_DOOR, BESIDE_EACH_OTHER, BRIEF, COMES_BACK, DEAR, ROOM_MIN, SHORT, batches, deadliness, guesses, is_light,
+    locks, parted, places, rank, spread, waiting_max,
+};
 
-/// Checks that run beside each other, those that wait not counted.
-const BESIDE_EACH_OTHER: usize = 6;
+/// How long the search for a cap of connections takes at most, in seconds.
+const KNOCKING_SECONDS: f64 = 4.0;
 
-/// Checks that open many connections: the last but for those that provoke limits.
-const DEAR: [&str; 7] =
-    ["WSA-AUTH-13", "WSA-CSRF-04", "WSA-DISC-04", "WSA-ERR-05", "WSA-IN-11", "WSA-PROTO-10", "WSA-PROTO-11"];
-
-/// Checks that show credentials which are not good. Many targets count those, and forget them at the next good one: one
-/// of these checks at a time, and a look at the target's health after it.
-const GUESSING: [&str; 9] = [
-    "WSA-AUTH-01",
-    "WSA-AUTH-03",
-    "WSA-AUTH-04",
-    "WSA-AUTH-05",
-    "WSA-AUTH-06",
-    "WSA-AUTH-07",
-    "WSA-AUTH-08",
-    "WSA-AUTH-14",
-    "WSA-DISC-05",
-];
-
-/// Checks whose messages end programs that expect no such thing: the last, as long as there is time for that, so that a
-/// death leaves little open.
-const DEADLY: [&str; 6] = ["WSA-ERR-03", "WSA-ERR-05", "WSA-IN-01", "WSA-IN-05", "WSA-IN-07", "WSA-IN-11"];
-
-/// Checks that wait on servers that do nothing, and seldom otherwise.
-const SHORT: [&str; 4] = ["WSA-AUTH-09", "WSA-ERR-04", "WSA-PROTO-09", "WSA-RES-01"];
+/// Connections that it opens at most.
+const KNOCKS_MAX: usize = 8;
 
 /// How often something is looked at that nobody announces.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Places that must be left for the checks that do not wait.
-const ROOM_MIN: u32 = 2;
-
 /// A wait of a check, in seconds, that must fit into what is left of the run; and of those that are shorter.
 const WAIT_SECONDS: f64 = 68.0;
 const WAIT_SECONDS_BRIEF: f64 = 38.0;
-
-/// Checks whose wait is one of the shorter ones.
-const BRIEF: [&str; 5] = ["WSA-AUTH-09", "WSA-ERR-04", "WSA-PROTO-09", "WSA-RES-01", "WSA-RES-08"];
-
-/// Checks that wait on two connections at once.
-const TWOFOLD: [&str; 2] = ["WSA-MON-01", "WSA-SESS-01"];
 
 /// How often it is looked whether checks that wait leave room for the others.
 const ROOM_STEP: Duration = Duration::from_millis(200);
@@ -81,11 +59,15 @@ const PROVOKING_SECONDS: f64 = 50.0;
 /// Of that, for those that must not run beside the checks that wait, in seconds.
 const CROWDING_SECONDS: f64 = 19.0;
 
-/// From then on nothing that waits needs another handshake, in seconds.
-const DOORS_SECONDS: f64 = 74.0;
+/// What is kept for the checks that may be locked out, and behind checks that wait last, in seconds.
+const LOCKING_SECONDS: f64 = 10.0;
 
-/// Checks that provoke limits and touch nobody's open connection.
-const AT_THE_DOOR: [&str; 4] = ["WSA-RATE-02", "WSA-RATE-04", "WSA-RATE-05", "WSA-RATE-08"];
+/// Until then a target that locks the audit out loses it no time: checks that need no handshake wait, in seconds.
+const LOCKED_SECONDS: f64 = 64.0;
+
+/// From then on nothing that waits needs another handshake, in seconds; and where tickets are kept until they end.
+const DOORS_SECONDS: f64 = 42.0;
+const DOORS_SECONDS_TICKETS: f64 = 74.0;
 
 /// Where the death of the target is reported.
 const SURVIVAL: &str = "WSA-ERR-05";
@@ -180,37 +162,6 @@ pub async fn audit(mut options: Options, progress: &dyn Progress) -> Result<Repo
     Ok(Report::new(Run { shared: &shared, started_at, duration, outcomes, secrets, performance }))
 }
 
-/// Where the credential was given in a header, the cookie or the URL, remembers its places as `{token}`.
-pub(crate) fn find_token(options: &mut Options) {
-    if options.token.is_none() {
-        let bearer = options.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-        let from_header = bearer.and_then(|(_, value)| value.split_once(' ')).map(|(_, token)| token.trim().to_owned());
-        // Of several cookies the one with the longest value is the credential; what is no pair is one as a whole.
-        let from_cookie = options.cookie.as_ref().map(|cookie| {
-            let values = cookie.split(';').filter_map(|pair| Some(pair.split_once('=')?.1.trim().to_owned()));
-            values.max_by_key(String::len).unwrap_or_else(|| cookie.trim().to_owned())
-        });
-        options.token = from_header.or(from_cookie).filter(|token| !token.is_empty() && !token.contains("{token}"));
-    }
-    let Some(token) = options.token.clone() else { return };
-    let places = options.headers.iter_mut().map(|(_, value)| value).chain(options.cookie.as_mut());
-    for place in places.chain(&mut options.subprotocols) {
-        *place = place.replace(&token, "{token}");
-    }
-    // A short token may stand in a host or a path by chance: there it counts as a whole part alone.
-    let is_mark = |letter: char| "/?&=:@".contains(letter);
-    options.url = options
-        .url
-        .split_inclusive(is_mark)
-        .map(|part| {
-            let word = part.trim_end_matches(is_mark);
-            let rest = part.strip_prefix(word).unwrap_or_default();
-            let is_name = rest.starts_with([':', '@']) || !rest.is_empty() && rest.starts_with('=');
-            if word == token && !is_name { format!("{{token}}{rest}") } else { part.to_owned() }
-        })
-        .collect();
-}
-
 /// Connects once. The answer is why the certificate must not be trusted, if so.
 async fn reach(shared: &Arc<Shared>) -> Result<Option<String>, AuditError> {
     let probe = Probe::new(Arc::clone(shared), "discovery");
@@ -227,20 +178,6 @@ async fn reach(shared: &Arc<Shared>) -> Result<Option<String>, AuditError> {
     }
     let judged = shared.trust.judge(&facts.chain, &shared.target.host, tls::now());
     Ok(judged.err().map(|error| error.to_string()))
-}
-
-/// A server that may be an impostor is not shown a credential.
-pub(crate) fn without_secrets(shared: &Arc<Shared>, limits: Limits, _why: &str) -> Arc<Shared> {
-    let mut options = shared.options.clone();
-    options.token = None;
-    options.token_b = None;
-    options.expired_token = None;
-    options.foreign_token = None;
-    options.cookie = None;
-    options.headers.retain(|(_, value)| !value.contains("{token}"));
-    options.subprotocols.retain(|entry| !entry.contains("{token}"));
-    let budget = Budget::new(limits, options.pace);
-    Arc::new(Shared::new(shared.target.clone(), options, budget))
 }
 
 /// What the look at the target's health found.
@@ -270,7 +207,7 @@ struct Runner<'a> {
     untrusted: Option<String>,
     /// Kept at the end of the run for checks that come last.
     reserve: Duration,
-    /// Checks that show bad credentials to a target that may have limited the audit for those.
+    /// Checks that show bad credentials.
     postponed: VecDeque<Vec<&'static Check>>,
     /// A good connection to a target that allows few of them, to be asked in place of a new one.
     kept: Mutex<Option<Box<Session>>>,
@@ -280,18 +217,23 @@ impl Runner<'_> {
     async fn run(&mut self, wanted: &[&'static Check], has_baseline: bool) {
         let mut ready: Vec<&'static Check> = Vec::new();
         for check in wanted {
-            match self.obstacle(check, has_baseline) {
+            match obstacle(&self.shared, self.untrusted.as_deref(), check, has_baseline) {
                 Some(outcome) => self.finish(check, outcome),
                 None => ready.push(*check),
             }
         }
         ready.sort_by_key(|check| rank(check));
         let has_own = self.shared.options.logout_token.is_some();
+        let is_intrusive = self.shared.options.intrusive;
         let turn = |check: &Check| match check.meta.turn {
+            Turn::Ending if has_own && check.meta.id == COMES_BACK => Turn::Provoking,
             Turn::Ending if has_own => Turn::Waiting,
+            // What is perilous of it is not sent.
+            Turn::Perilous if !is_intrusive => Turn::Quiet,
             turn => turn,
         };
-        let (deadly, ready) = parted(ready, |check| DEADLY.contains(&check.meta.id));
+        let (mut deadly, ready) = parted(ready, |check| deadliness(check).is_some());
+        deadly.sort_by_key(|check| deadliness(check));
         let of = |wanted: Turn| ready.iter().copied().filter(|check| turn(check) == wanted).collect::<Vec<_>>();
         let ending = of(Turn::Ending);
         if !ending.is_empty() {
@@ -299,12 +241,21 @@ impl Runner<'_> {
         }
         let mut waiting = Waiting { queue: of(Turn::Waiting).into(), running: JoinSet::new(), handles: Vec::new() };
         self.begin(&mut waiting).await;
-        let is_dear = |check: &Check| DEAR.contains(&check.meta.id);
-        let (dear, cheap) = parted(of(Turn::Quiet), is_dear);
-        let (dear_alone, alone) = parted(of(Turn::Alone), is_dear);
         let one_by_one = |checks: Vec<&'static Check>| checks.into_iter().map(|check| vec![check]);
+        let is_dear = |check: &Check| DEAR.contains(&check.meta.id);
+        let is_grave = |check: &Check| check.meta.severity >= Severity::High;
+        let (guesses, quiet) = parted(of(Turn::Quiet), guesses);
+        self.postponed = one_by_one(guesses).collect();
+        let (dear, cheap) = parted(quiet, is_dear);
+        let (grave, light) = parted(cheap, is_grave);
+        let (dear_alone, mut alone) = parted(of(Turn::Alone), is_dear);
         let mut provoking = of(Turn::Provoking);
-        let mut queue: VecDeque<_> = batches(cheap).into();
+        let mut queue: VecDeque<_> = batches(&grave).collect();
+        self.work_off(&mut queue, &mut waiting, &mut provoking).await;
+        if self.shared.budget.used().limited > 0 {
+            queue.extend(one_by_one(alone.extract_if(.., |check| is_grave(check)).collect()));
+        }
+        queue.extend(batches(&light));
         self.work_off(&mut queue, &mut waiting, &mut provoking).await;
         // What rarely waits for long need not wait for a place.
         let (short, long): (Vec<_>, Vec<_>) = waiting.queue.drain(..).partition(|check| SHORT.contains(&check.meta.id));
@@ -319,15 +270,34 @@ impl Runner<'_> {
         if self.shared.budget.used().limited > 0 {
             queue.append(&mut deadly);
         }
-        queue.extend(one_by_one(alone).chain(batches(dear)).chain(one_by_one(dear_alone)));
-        queue.append(&mut self.postponed);
+        queue.extend(one_by_one(alone).chain(batches(&dear)));
+        // A login that fails is counted for longer than a handshake.
+        if self.shared.budget.used().limited > 0 && !self.is_asked_at_the_door() {
+            self.postponed.extend(one_by_one(dear_alone));
+        } else {
+            queue.append(&mut self.postponed);
+            queue.extend(one_by_one(dear_alone));
+        }
         self.work_off(&mut queue, &mut waiting, &mut provoking).await;
         // One or two wait longer than all others, and open nothing any more.
-        while self.shared.budget.elapsed() < self.shared.pace.seconds(DOORS_SECONDS) && self.join(&mut waiting).await {}
+        let has_tickets = self.shared.options.ticket_url.is_some();
+        let doors = self.shared.pace.seconds(if has_tickets { DOORS_SECONDS_TICKETS } else { DOORS_SECONDS });
+        while self.shared.budget.elapsed() < doors && self.join_until(&mut waiting, doors).await {
+            self.look_after(&mut waiting, LOCKING_SECONDS);
+        }
         for check in provoking.extract_if(.., |check| AT_THE_DOOR.contains(&check.meta.id)).collect::<Vec<_>>() {
             self.batch(&[check], None).await;
         }
-        while self.join(&mut waiting).await {}
+        if self.is_free() {
+            for check in
+                provoking.extract_if(.., |check| locks(check) && check.meta.id != COMES_BACK).collect::<Vec<_>>()
+            {
+                self.batch(&[check], None).await;
+            }
+        }
+        while self.join(&mut waiting).await {
+            self.look_after(&mut waiting, LOCKING_SECONDS);
+        }
         for check in waiting.queue {
             let why = "the target allows so few connections at a time that there was no place for one that waits";
             self.finish(check, Outcome::unknown(why).settled_by(format!("--only {}", check.meta.id)));
@@ -335,27 +305,38 @@ impl Runner<'_> {
         drop(self.kept().take());
         drop(self.shared.take_spare());
         let is_hurried = self.is_short_of(CROWDING_SECONDS);
-        let is_in_handshake = self.shared.way.get().is_some_and(|way| way.placement.is_in_handshake());
+        let is_in_handshake = self.is_asked_at_the_door();
         // One of these sends messages alone and the other none.
         let is_crowd = |check: &Check| ["WSA-RATE-01", "WSA-RATE-03"].contains(&check.meta.id);
         let (both, one) = parted(provoking, |check| is_hurried && is_in_handshake && is_crowd(check));
-        let (locks, others) = parted(one, locks);
+        let (mut locks, others) = parted(one, locks);
+        // A single handshake, before the many.
+        locks.sort_by_key(|check| check.meta.id != COMES_BACK);
         let (late, early) = parted(of(Turn::Perilous), |check| check.meta.intrusive);
+        queue.append(&mut self.postponed);
         let mut last: VecDeque<_> = if is_hurried {
             // What is left comes by what it can find.
             let (informs, others) = parted(others, |check| check.meta.severity == Severity::Info);
             let gravest = |batch: &Vec<&'static Check>| batch.iter().map(|check| check.meta.severity).max();
             queue.make_contiguous().sort_by_key(|batch| Reverse(gravest(batch)));
             queue.extend(one_by_one(informs));
-            one_by_one(early).chain([both]).chain(one_by_one([others, locks].concat())).collect()
+            let others = [others, std::mem::take(&mut locks)].concat();
+            one_by_one(early).chain([both]).chain(one_by_one(others)).collect()
         } else {
-            let (early, locks) = (one_by_one([others, early].concat()), one_by_one(locks));
-            [both].into_iter().chain(early).chain(deadly).chain(locks).collect()
+            [both].into_iter().chain(one_by_one([others, early].concat())).chain(deadly).collect()
         };
         last.extend(queue);
-        last.extend(one_by_one([of(Turn::Last), late].concat()));
-        for batch in last {
+        while let Some(batch) = last.pop_front() {
+            let is_deadly = batch.iter().any(|check| deadliness(check).is_some());
+            if is_deadly && self.shared.budget.left() < self.shared.pace.seconds(LOCKING_SECONDS) {
+                for check in locks.drain(..) {
+                    self.batch(&[check], None).await;
+                }
+            }
             self.batch(&batch, None).await;
+        }
+        for check in [locks, of(Turn::Last), late].concat() {
+            self.batch(&[check], None).await;
         }
         drop(self.shared.take_spare());
         // The credential is gone afterwards: there is no health to look at, and nothing to be seen twice.
@@ -374,19 +355,27 @@ impl Runner<'_> {
         waiting: &mut Waiting,
         provoking: &mut Vec<&'static Check>,
     ) {
-        while !queue.is_empty() && !self.is_short_of(CROWDING_SECONDS) {
+        // Beside those that wait there is nothing better to do.
+        let is_over = |runner: &Self, waiting: &Waiting| {
+            runner.is_short_of(CROWDING_SECONDS) && waiting.handles.iter().all(|(_, handle)| handle.is_finished())
+        };
+        while !queue.is_empty() && !is_over(self, waiting) {
             let is_due = |check: &mut &Check| AT_THE_DOOR.contains(&check.meta.id);
             let due = if self.is_short_of(PROVOKING_SECONDS) { provoking.extract_if(.., is_due).next() } else { None };
+            let is_due = due.is_some();
             let mut batch = due.map_or_else(|| queue.pop_front().unwrap_or_default(), |check| vec![check]);
-            if self.shared.budget.used().limited > 0 {
+            if self.shared.budget.used().limited > 0 && !is_due {
                 spread(&mut batch, queue);
             }
-            if self.shared.budget.is_puzzled() && batch.len() > 1 {
-                let guesses = batch.extract_if(.., |check| GUESSING.contains(&check.meta.id));
-                self.postponed.extend(guesses.map(|check| vec![check]));
+            // There may be no time for them later.
+            let budget = &self.shared.budget;
+            let is_even = budget.counts_handshakes() && !budget.is_puzzled();
+            if self.is_asked_at_the_door() && is_even && is_light(&batch) {
+                let places = batch.len().div_ceil(BESIDE_EACH_OTHER).min(self.postponed.len());
+                batch.extend(self.postponed.drain(..places).flatten());
             }
             self.batch(&batch, Some(waiting)).await;
-            self.look_after(waiting);
+            self.look_after(waiting, 0.0);
         }
     }
 
@@ -412,18 +401,84 @@ impl Runner<'_> {
         self.make_room(waiting).await;
     }
 
+    /// The target limited the audit while more connections were open than ever before: are they too many at a time, or
+    /// the handshakes in time? Then it refuses another as long as these are held, and lets one in as soon as one of them
+    /// is given up.
+    async fn find_cap(&self, waiting: &mut Waiting) {
+        let budget = &self.shared.budget;
+        budget.keep_off(KNOCKING_SECONDS).await;
+        let probe = Probe::new(Arc::clone(&self.shared), "discovery");
+        // A limit in time that lets one in now and then has its chance.
+        probe.wait(1.0).await;
+        let mut held = Vec::new();
+        while held.len() < KNOCKS_MAX
+            && let Some(session) = knock(&probe).await
+        {
+            held.push(session);
+        }
+        let most = budget.settled();
+        // Otherwise more were let in before, or all that came.
+        let is_full = held.len() < KNOCKS_MAX && most >= budget.let_in() && {
+            match held.pop() {
+                Some(session) => session.close().await,
+                None => self.give_up_one(waiting).await,
+            }
+            probe.wait(0.3).await;
+            budget.settled() < most && knock(&probe).await.is_some()
+        };
+        if is_full {
+            budget.is_full_at(most);
+        } else {
+            budget.is_not_full();
+        }
+    }
+
+    /// Checks that began to wait last give up theirs until a connection less is open.
+    async fn give_up_one(&self, waiting: &mut Waiting) {
+        let before = self.shared.budget.settled();
+        while self.shared.budget.settled() >= before && !waiting.handles.is_empty() {
+            self.give_up(waiting).await;
+        }
+    }
+
     /// Of a target that allows few connections at a time, the checks that began to wait last give theirs up, until there
     /// is room for those that do not wait.
     async fn make_room(&self, waiting: &mut Waiting) {
-        while self.shared.budget.cap().is_some_and(|cap| self.shared.budget.waiting() > waiting_max(cap)) {
-            let Some((check, handle)) = waiting.handles.pop() else { break };
-            if !handle.is_finished() {
-                handle.abort();
-                waiting.queue.push_front(check);
-                tokio::task::yield_now().await;
-                tokio::time::sleep(STEP).await;
-            }
+        if self.shared.budget.may_be_full() {
+            self.find_cap(waiting).await;
         }
+        while self.shared.budget.cap().is_some_and(|cap| self.shared.budget.waiting() > waiting_max(cap)) {
+            if waiting.handles.is_empty() {
+                break;
+            }
+            self.give_up(waiting).await;
+        }
+    }
+
+    /// The check that began to wait last gives its connections up, and waits for another time to begin.
+    async fn give_up(&self, waiting: &mut Waiting) {
+        while let Some((check, handle)) = waiting.handles.pop() {
+            if handle.is_finished() {
+                continue;
+            }
+            handle.abort();
+            waiting.queue.push_front(check);
+            tokio::task::yield_now().await;
+            tokio::time::sleep(STEP).await;
+            return;
+        }
+    }
+
+    /// The handshake carries the credential.
+    fn is_asked_at_the_door(&self) -> bool {
+        self.shared.way.get().is_some_and(|way| way.placement.is_in_handshake())
+    }
+
+    /// No limit of handshakes was met, though one was looked for, and there is time to be locked out.
+    fn is_free(&self) -> bool {
+        let budget = &self.shared.budget;
+        let is_unlimited = self.shared.notes().burst.is_some_and(|burst| !burst.is_limited);
+        is_unlimited && budget.used().limited == 0 && budget.elapsed() < self.shared.pace.seconds(LOCKED_SECONDS)
     }
 
     /// The target limits the audit, and no more than so many seconds are left.
@@ -452,8 +507,14 @@ impl Runner<'_> {
         }
     }
 
-    /// Takes what waited long enough, and lets others wait in its place.
-    fn look_after(&mut self, waiting: &mut Waiting) {
+    /// The same, for as long as the run has not lasted so long.
+    async fn join_until(&mut self, waiting: &mut Waiting, elapsed: Duration) -> bool {
+        let left = elapsed.saturating_sub(self.shared.budget.elapsed());
+        tokio::time::timeout(left, self.join(waiting)).await.unwrap_or(true)
+    }
+
+    /// Takes what waited long enough, and lets others wait in its place where so many seconds are left behind them.
+    fn look_after(&mut self, waiting: &mut Waiting, reserve: f64) {
         while let Some(done) = waiting.running.try_join_next() {
             if let Ok((check, outcome)) = done {
                 let outcome = self.too_late(outcome);
@@ -464,8 +525,9 @@ impl Runner<'_> {
         let mut taken = budget.waiting();
         while let Some(check) = waiting.queue.pop_front_if(|check| {
             let is_brief = BRIEF.contains(&check.meta.id);
-            let needed = if TWOFOLD.contains(&check.meta.id) { 2 } else { 1 };
-            budget.left() > self.shared.pace.seconds(if is_brief { WAIT_SECONDS_BRIEF } else { WAIT_SECONDS })
+            let needed = places(check, &waiting.handles);
+            let seconds = if is_brief { WAIT_SECONDS_BRIEF } else { WAIT_SECONDS };
+            budget.left() > self.shared.pace.seconds(seconds + reserve)
                 && match budget.cap() {
                     Some(cap) => taken.saturating_add(needed) <= waiting_max(cap),
                     None => budget.room() > ROOM_MIN,
@@ -663,78 +725,14 @@ impl Runner<'_> {
         self.dead = Some(what);
         Health::Dead
     }
+}
 
-    /// Why a check cannot run, if so.
-    fn obstacle(&self, check: &Check, has_baseline: bool) -> Option<Outcome> {
-        let options = &self.shared.options;
-        let way = self.shared.way.get()?;
-        if check.meta.intrusive && !options.intrusive {
-            return Some(Outcome::skipped("not sent without --intrusive").settled_by("--intrusive"));
-        }
-        let missing = |what: &str, settle: &str| Some(Outcome::unknown(format!("needs {what}")).settled_by(settle));
-        for need in check.meta.needs {
-            let found = match need {
-                Need::Baseline if !has_baseline => {
-                    let why = self.untrusted.as_ref().map_or_else(
-                        || way.trouble.clone(),
-                        |why| format!("no credential is shown to a server whose certificate is not trusted ({why})"),
-                    );
-                    let settle = if self.untrusted.is_some() {
-                        "--ca FILE or --insecure"
-                    } else {
-                        "--token, --origin, --header"
-                    };
-                    Some(Outcome::unknown(format!("no good handshake: {why}")).settled_by(settle))
-                }
-                Need::Template if way.template.is_none() => {
-                    missing("a message that the target answers", "--send and --expect")
-                }
-                Need::Credential if !way.asks_credential && options.public => {
-                    Some(Outcome::skipped("the target is meant for everybody (--public)"))
-                }
-                Need::Credential if !way.asks_credential => missing(
-                    "a target that treats peers with and without the credential differently",
-                    "--token, --login, --send and --expect",
-                ),
-                Need::Token | Need::Jwt if options.token.is_none() => missing("a token", "--token"),
-                Need::Jwt if options.token.as_deref().is_some_and(|token| !crate::probe::jwt::is_jwt(token)) => {
-                    Some(Outcome::skipped("the token is not a JWT"))
-                }
-                Need::TokenB if options.token_b.is_none() => missing("a second identity", "--token-b"),
-                Need::ExpiredToken if options.expired_token.is_none() => {
-                    missing("a token that has ended", "--expired-token")
-                }
-                Need::ForeignToken if options.foreign_token.is_none() => {
-                    missing("a good token of another audience", "--foreign-token")
-                }
-                Need::SendGiven if options.send.is_none() => {
-                    missing("a message that only the first identity may send", "--send")
-                }
-                Need::Cookie if options.cookie.is_none() => missing("a cookie", "--cookie"),
-                Need::LogoutUrl if options.logout_url.is_none() => {
-                    missing("an address that ends the session", "--logout-url")
-                }
-                Need::TicketUrl if options.ticket_url.is_none() => {
-                    missing("an address that gives tickets", "--ticket-url")
-                }
-                Need::Tls if !self.shared.target.tls => {
-                    Some(Outcome::skipped("the target does not use TLS (WSA-TLS-01 says so)"))
-                }
-                Need::Json
-                    if !(way.dialect.is_json()
-                        || matches!(way.dialect, Dialect::SocketIo(_) | Dialect::EngineIo(_))
-                        || (options.send.is_some() && way.template.as_ref().is_some_and(Template::is_json))) =>
-                {
-                    Some(Outcome::skipped(format!("the messages of the target are not JSON: {}", way.dialect.name())))
-                }
-                Need::Full if !options.full => missing("more time", "--full"),
-                _ => None,
-            };
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
+/// A good handshake at once, if it is let in.
+async fn knock(probe: &Probe) -> Option<Box<Session>> {
+    let handshake = probe.handshake_at_once(&probe.request().anew()).await;
+    match probe.admit_behind(handshake, probe.way(), probe.options().token.as_deref()).await {
+        Entry::Open { session, .. } | Entry::Served { session, .. } => Some(session),
+        _ => None,
     }
 }
 
@@ -752,75 +750,6 @@ fn agreed(first: &Outcome, second: Outcome) -> Outcome {
             .and_all(second.evidence)
             .settled_by("another run"),
         _ => second,
-    }
-}
-
-/// A target that locks out who guesses locks out the audit.
-fn locks(check: &Check) -> bool {
-    check.meta.turn == Turn::Provoking && check.meta.id.starts_with("WSA-AUTH")
-}
-
-/// How many connections checks may hold that wait, where the target allows so many at a time.
-fn waiting_max(cap: u32) -> u32 {
-    cap.saturating_sub(ROOM_MIN).max(1)
-}
-
-/// What comes first among checks of one turn: what is grave and cheap.
-fn rank(check: &Check) -> impl Ord + use<> {
-    let id = check.meta.id;
-    // What is for information only provokes a limit last.
-    let informs = check.meta.turn == Turn::Provoking && check.meta.severity == Severity::Info;
-    let by_severity = match check.meta.turn {
-        Turn::Waiting | Turn::Quiet => Some(Reverse(check.meta.severity.max(Severity::Medium))),
-        _ => None,
-    };
-    (informs, locks(check), DEAR.contains(&id), by_severity, id)
-}
-
-/// Those that fit, and the others.
-fn parted(checks: Vec<&'static Check>, fits: impl Fn(&Check) -> bool) -> (Vec<&'static Check>, Vec<&'static Check>) {
-    checks.into_iter().partition(|check| fits(check))
-}
-
-/// Groups of checks that run beside each other, in their order, with at most one that shows bad credentials in each.
-fn batches(checks: Vec<&'static Check>) -> Vec<Vec<&'static Check>> {
-    let mut rest: VecDeque<_> = checks.into();
-    let mut batches = Vec::new();
-    while !rest.is_empty() {
-        let (mut batch, mut left) = (Vec::new(), VecDeque::new());
-        let mut guesses = false;
-        for check in rest {
-            let is_guess = GUESSING.contains(&check.meta.id);
-            if batch.len() < BESIDE_EACH_OTHER && !(is_guess && guesses) {
-                guesses |= is_guess;
-                batch.push(check);
-            } else {
-                left.push_back(check);
-            }
-        }
-        batches.push(batch);
-        rest = left;
-    }
-    batches
-}
-
-/// A batch for a target that limits the audit: larger, for fewer looks at its health, but still with one behind all that
-/// shows bad credentials; and one check alone of those that open many connections, so that the time is kept.
-fn spread(batch: &mut Vec<&'static Check>, queue: &mut VecDeque<Vec<&'static Check>>) {
-    if batch.len() > 1 && batch.iter().all(|check| DEAR.contains(&check.meta.id)) {
-        for check in batch.drain(1..).rev() {
-            queue.push_front(vec![check]);
-        }
-        return;
-    }
-    let is_light =
-        |batch: &[&Check]| batch.iter().all(|check| check.meta.turn == Turn::Quiet && !DEAR.contains(&check.meta.id));
-    let guesses = |batch: &[&Check]| batch.iter().filter(|check| GUESSING.contains(&check.meta.id)).count();
-    if is_light(batch)
-        && let Some(next) =
-            queue.pop_front_if(|next| is_light(next) && guesses(next).saturating_add(guesses(batch)) <= 1)
-    {
-        batch.extend(next);
     }
 }
 

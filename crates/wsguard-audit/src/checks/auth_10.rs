@@ -55,7 +55,7 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     };
     // What came shortly before counts towards a limit of handshakes as well: it should be little.
     while burst.is_limited
-        && probe.recent() > burst.in_window / 4
+        && probe.recent() > burst.let_in / 4
         && probe.budget().left() > probe.shared().pace.seconds(GUESSING_SECONDS)
     {
         probe.wait(0.5).await;
@@ -63,7 +63,7 @@ pub(super) async fn run(probe: &Probe) -> Outcome {
     let before = probe.recent();
     match guess(probe, &token).await {
         Guessed::Stopped { number, outcome }
-            if burst.is_limited && number.saturating_add(before).saturating_add(1) >= burst.in_window =>
+            if burst.is_limited && number.saturating_add(before).saturating_add(1) >= burst.let_in =>
         {
             if before > number {
                 return Outcome::unknown("a limit of handshakes may have stopped it as well as one of failures")

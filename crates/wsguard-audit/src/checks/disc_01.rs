@@ -23,10 +23,6 @@ pub(super) const META: Meta = Meta {
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
-    judge(probe).await.unwrap_or_else(|outcome| outcome)
-}
-
-async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     let mut nowhere = probe.request();
     nowhere.target = format!("/{}", crate::probe::marker());
     let asked = [
@@ -35,6 +31,7 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
         ("a path that does not exist", nowhere),
     ];
     let (mut told, mut seen) = (Vec::new(), Vec::new());
+    let mut limited = None;
     for (name, request) in asked {
         let head = match probe.handshake(&request).await {
             Handshake::Opened(socket) => {
@@ -43,10 +40,10 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
                 head
             }
             Handshake::Refused(head) => head,
+            // A limit proves nothing but the name that it comes with.
             Handshake::Limited(head) => {
-                return Err(
-                    Outcome::unknown(format!("the target limits the audit: {head}")).settled_by("another run, later")
-                );
+                limited = limited.or_else(|| Some(format!("the target limits the audit: {head}")));
+                head
             }
             Handshake::Dropped(end) => {
                 seen.push(format!("{name}: {end}"));
@@ -64,16 +61,19 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
             told.push(format!("{name}: {head}, {lines}"));
         }
     }
+    if let (true, Some(limited)) = (told.is_empty(), limited) {
+        return Outcome::unknown(limited).and_all(seen).settled_by("another run, later");
+    }
     let answered = !told.is_empty() || seen.iter().any(|line| line.ends_with("no name"));
     let is_told = !told.is_empty();
     let mut lines = told.into_iter().chain(seen);
     let first = lines.next().unwrap_or_default();
-    let outcome = match (answered, is_told) {
+    match (answered, is_told) {
         (false, _) => Outcome::unknown(first),
         (true, true) => Outcome::warn(first),
         (true, false) => Outcome::pass(first),
-    };
-    Ok(outcome.and_all(lines))
+    }
+    .and_all(lines)
 }
 
 fn banners(head: &Response) -> String {

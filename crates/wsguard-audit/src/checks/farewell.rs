@@ -14,15 +14,21 @@ const SOCKET_SECONDS: f64 = 60.0;
 /// The same, from which on no cache explains it.
 const CACHE_SECONDS: f64 = 900.0;
 
-/// The outcomes for the open socket and for a new handshake.
-pub(super) async fn farewell(probe: &Probe) -> (Outcome, Outcome) {
+/// What became of the open socket; then how the credential was ended, or what is known of coming back already.
+pub(super) async fn farewell(probe: &Probe) -> (Outcome, Result<String, Outcome>) {
     probe.shared().farewell.get_or_init(|| take_leave(probe)).await.clone()
 }
 
-async fn take_leave(probe: &Probe) -> (Outcome, Outcome) {
+/// The credential that is ended.
+fn token(probe: &Probe) -> String {
     let options = probe.options();
-    let token = options.logout_token.clone().or_else(|| options.token.clone()).unwrap_or_default();
-    let both = |outcome: Outcome| (outcome.clone(), outcome);
+    options.logout_token.clone().or_else(|| options.token.clone()).unwrap_or_default()
+}
+
+async fn take_leave(probe: &Probe) -> (Outcome, Result<String, Outcome>) {
+    let options = probe.options();
+    let token = token(probe);
+    let both = |outcome: Outcome| (outcome.clone(), Err(outcome));
     let mut session = match probe.enter(&probe.request_as(Some(&token)), Some(&token)).await {
         Entry::Served { session, .. } => session,
         Entry::Open { session, .. } if probe.way().template.is_none() => session,
@@ -42,12 +48,10 @@ async fn take_leave(probe: &Probe) -> (Outcome, Outcome) {
     };
     if is_hurried {
         probe.wait(1.0).await;
-        let again = come_back(probe, &token, &logout).await;
-        return (watch(probe, &mut session, since, most).await.and(logout), again);
+        let again = come_back(probe, &logout).await;
+        return (watch(probe, &mut session, since, most).await.and(logout), Err(again));
     }
-    let socket = watch(probe, &mut session, since, most).await;
-    let again = come_back(probe, &token, &logout).await;
-    (socket.and(logout), again)
+    (watch(probe, &mut session, since, most).await.and(&logout), Ok(logout))
 }
 
 fn seconds_left(probe: &Probe) -> f64 {
@@ -125,8 +129,10 @@ fn still_served(probe: &Probe, took: f64, reply: &str) -> Outcome {
 }
 
 /// A new handshake with the credential that was ended.
-async fn come_back(probe: &Probe, token: &str, logout: &str) -> Outcome {
-    let entry = probe.enter(&probe.request_as(Some(token)), Some(token)).await;
+/// A new handshake with the ended credential.
+pub(super) async fn come_back(probe: &Probe, logout: &str) -> Outcome {
+    let token = token(probe);
+    let entry = probe.enter(&probe.request_as(Some(&token)), Some(&token)).await;
     let seen = format!("a new handshake with the ended credential: {}", entry.shown());
     match entry {
         Entry::Denied(_) => Outcome::pass(seen),

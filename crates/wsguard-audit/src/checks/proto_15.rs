@@ -2,6 +2,7 @@
 
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
+use crate::probe::entry::Entry;
 use crate::probe::link::Unreached;
 use crate::probe::request::Request;
 use crate::probe::{Handshake, Probe};
@@ -55,7 +56,7 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
     let control = form(probe, &nowhere).await?;
     let fails_anyway = matches!(control, Form::Failed(_));
     let mut seen = vec![format!("a path that does not exist: {}", control.shown())];
-    let (mut failed, mut lenient) = (Vec::new(), Vec::new());
+    let (mut failed, mut lenient, mut straight) = (Vec::new(), Vec::new(), None);
     for (name, target, is_outward) in forms(&path) {
         let request = Request { target: target.clone(), ..probe.request() };
         let got = form(probe, &request).await.map_err(|outcome| outcome.and(name).and_all(seen.clone()))?;
@@ -67,7 +68,7 @@ async fn judge(probe: &Probe) -> Result<Outcome, Outcome> {
             Form::Refused(_) => seen.push(line),
         }
         let is_in = lenient.last().is_some_and(|line| line.ends_with(": 101"));
-        if is_in && let Some(how) = unknown_peer(probe, &path, &target).await? {
+        if is_in && let Some(how) = unknown_peer(probe, &path, &target, &mut straight).await? {
             return Ok(Outcome::fail(format!("{name}, without a credential: {how}")).and_all(lenient).and_all(seen));
         }
     }
@@ -121,19 +122,28 @@ async fn form(probe: &Probe, request: &Request) -> Result<Form, Outcome> {
     })
 }
 
-/// Whether a peer without a credential gets further by this form than by the path itself; how, if so.
-async fn unknown_peer(probe: &Probe, path: &str, target: &str) -> Result<Option<String>, Outcome> {
+/// Whether a peer without a credential gets further by this form than by the path itself, which is asked once; how, if
+/// so.
+async fn unknown_peer(
+    probe: &Probe,
+    path: &str,
+    target: &str,
+    straight: &mut Option<Entry>,
+) -> Result<Option<String>, Outcome> {
     let anonymous = probe.request_as(None);
     // A credential in the query is a part of the path: without it the forms are others.
     if anonymous.target != path || !probe.way().asks_credential {
         return Ok(None);
     }
-    let straight = probe.enter(&anonymous, None).await;
+    let straight = match straight {
+        Some(entry) => entry,
+        None => straight.insert(probe.enter(&anonymous, None).await),
+    };
     let other = probe.enter(&Request { target: target.to_owned(), ..anonymous }, None).await;
     if let Some(outcome) = straight.undecided().or_else(|| other.undecided()) {
         return Err(outcome);
     }
-    Ok(other.is_beyond(&straight).then(|| format!("{}; by the path itself: {}", other.shown(), straight.shown())))
+    Ok(other.is_beyond(straight).then(|| format!("{}; by the path itself: {}", other.shown(), straight.shown())))
 }
 
 #[cfg(test)]

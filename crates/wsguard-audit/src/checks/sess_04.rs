@@ -1,6 +1,6 @@
 //! A credential that was ended.
 
-use super::farewell::farewell;
+use super::farewell::{come_back, farewell};
 use crate::check::{Category, Meta, Need, Refs, Severity, Turn};
 use crate::outcome::Outcome;
 use crate::probe::Probe;
@@ -23,5 +23,8 @@ pub(super) const META: Meta = Meta {
 };
 
 pub(super) async fn run(probe: &Probe) -> Outcome {
-    farewell(probe).await.1
+    match farewell(probe).await.1 {
+        Ok(logout) => come_back(probe, &logout).await,
+        Err(outcome) => outcome,
+    }
 }

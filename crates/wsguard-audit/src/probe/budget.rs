@@ -1,5 +1,7 @@
 //! What the audit may cost its target: counted, printed, kept. And when the target says "enough", the audit listens.
 
+mod gate;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +14,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::measure::Record;
 use crate::pace::Pace;
+pub(crate) use gate::UNPACED;
+use gate::{Crowd, Gate};
 
 /// Most that a run may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -99,36 +103,14 @@ pub struct Used {
 /// Times that the target may limit the audit before it stops knocking.
 const LIMITED_MAX: u64 = 8;
 
-/// Handshakes in 10 s to begin with.
-const PACE_FIRST: usize = 26;
-
-/// A limit of handshakes in 10 s that is none, for a target of one's own.
-pub(crate) const UNPACED: usize = usize::MAX;
-
-/// More of them after 10 s without a limit.
-const PACE_STEP: usize = 6;
-
-/// Fewest handshakes in 10 s, whatever the target says: fewer would be no audit.
-const PACE_MIN: usize = 6;
-
-/// So few handshakes before a limit tell of no pace.
-const LOCKED_OUT_MAX: usize = 2;
-
-/// Into so many parts the 10 s fall, once the target has limited the audit.
-const PARTS: u32 = 4;
-
-/// Messages in 10 s, once the target has limited the audit: who counts handshakes counts messages as well, and may drop
-/// without a word what is too much.
-const MESSAGES_PACED: usize = 50;
-
-/// Fewest connections at a time: one that waits, one that is used, and a look at the target's health.
-const SOCKETS_MIN: u32 = 3;
+/// Longest pause after a limit, in seconds: an audit waits out a window, not an hour.
+const PAUSE_SECONDS_MAX: f64 = 31.0;
 
 /// How often a full house is looked at.
 const PLACE_POLL: Duration = Duration::from_millis(50);
 
-/// Longest pause after a limit, in seconds: an audit waits out a window, not an hour.
-const PAUSE_SECONDS_MAX: f64 = 31.0;
+/// How long a target may count a connection that we have closed, in seconds.
+const LINGER_SECONDS: f64 = 0.3;
 
 /// The account of a run.
 #[derive(Debug)]
@@ -154,53 +136,21 @@ struct Places {
     settled: AtomicU32,
     /// Of these, those of checks that wait.
     waiting: AtomicU32,
+    /// Most that were ever let in at a time.
+    let_in: AtomicU32,
+    /// When the last ones were closed that had been let in.
+    closed: Mutex<VecDeque<Instant>>,
 }
 
-/// What a limit taught of the pace, as long as something else may explain it.
-#[derive(Clone, Copy, Debug)]
-struct Lesson {
-    /// The pace before.
-    pace: usize,
-    /// Handshakes of the last 10 s when the limit was met, those under way included.
-    recent: usize,
-    /// Connections that were let in and open.
-    settled: u32,
-    /// Messages were paced before.
-    paces_messages: bool,
-}
-
-#[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "what is known of the target, each by itself")]
-struct Gate {
-    handshakes: u64,
-    /// Handshakes in any 10 s: fewer than the budget allows, once the target said that these are too many.
-    pace: usize,
-    /// The target counts handshakes: they come evenly.
-    is_even: bool,
-    /// Why.
-    lesson: Option<Lesson>,
-    /// Handshakes that were refused because of the same limit as the one before.
-    refused: usize,
-    /// The target may count messages.
-    paces_messages: bool,
-    /// A limit was met that neither explains.
-    is_puzzled: bool,
-    /// When the pace was last thought over.
-    paced_at: Instant,
-    /// Connections at a time, once the target said the same of them.
-    sockets_max: u32,
-    sockets_most: u32,
-    /// Times of the handshakes of the last 10 s.
-    recent: VecDeque<Instant>,
-    /// Requests of any kind are limited.
-    counts_requests: bool,
-    /// Times of the messages of the last 10 s.
-    messages: VecDeque<Instant>,
-    /// No handshake before this.
-    resume_at: Option<Instant>,
-    /// When the target last said "enough", in what words.
-    limited_at: Option<(Instant, String)>,
-    limited: u64,
+impl Places {
+    /// Connections that the target may still count though they are closed.
+    fn lingering(&self, now: Instant, linger: Duration) -> u32 {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        while closed.front().is_some_and(|at| now.saturating_duration_since(*at) >= linger) {
+            closed.pop_front();
+        }
+        u32::try_from(closed.len()).unwrap_or(u32::MAX)
+    }
 }
 
 /// The right to one connection, as long as it is open.
@@ -218,7 +168,8 @@ impl Permit {
     pub(crate) fn settle(&mut self) {
         if !self.is_settled {
             self.is_settled = true;
-            self.places.settled.fetch_add(1, Ordering::Relaxed);
+            let settled = self.places.settled.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            self.places.let_in.fetch_max(settled, Ordering::Relaxed);
         }
     }
 
@@ -253,6 +204,7 @@ impl Drop for Permit {
         }
         if self.is_settled {
             self.places.settled.fetch_sub(1, Ordering::Relaxed);
+            self.places.closed.lock().unwrap_or_else(PoisonError::into_inner).push_back(Instant::now());
         }
     }
 }
@@ -268,28 +220,7 @@ impl Budget {
             messages: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            gate: Mutex::new(Gate {
-                handshakes: 0,
-                pace: if limits.handshakes_per_10_s == UNPACED {
-                    UNPACED
-                } else {
-                    limits.handshakes_per_10_s.min(PACE_FIRST)
-                },
-                is_even: false,
-                lesson: None,
-                refused: 0,
-                paces_messages: false,
-                is_puzzled: false,
-                paced_at: Instant::now(),
-                sockets_max: limits.sockets,
-                sockets_most: 0,
-                recent: VecDeque::new(),
-                counts_requests: false,
-                messages: VecDeque::new(),
-                resume_at: None,
-                limited_at: None,
-                limited: 0,
-            }),
+            gate: Mutex::new(Gate::new(limits, pace.seconds(10.0))),
             record: Record::default(),
         }
     }
@@ -351,9 +282,49 @@ impl Budget {
         self.gate().sockets_max.saturating_sub(self.places.open.load(Ordering::Relaxed))
     }
 
+    /// The target was found to count handshakes.
+    pub(crate) fn counts_handshakes(&self) -> bool {
+        self.gate().is_even
+    }
+
     /// A limit was met that neither the pace nor the connections at a time explain.
     pub(crate) fn is_puzzled(&self) -> bool {
         self.gate().is_puzzled
+    }
+
+    /// Most connections that were ever let in at a time.
+    pub(crate) fn let_in(&self) -> u32 {
+        self.places.let_in.load(Ordering::Relaxed)
+    }
+
+    /// The last limit may have been one of connections at a time. Asked once.
+    pub(crate) fn may_be_full(&self) -> bool {
+        std::mem::take(&mut self.gate().may_be_full)
+    }
+
+    /// Waits for the time that the target named, if it did, and keeps everybody but the caller from knocking meanwhile
+    /// and for so many seconds more.
+    pub(crate) async fn keep_off(&self, seconds: f64) {
+        let named = {
+            let mut gate = self.gate();
+            let from = gate.told_at.unwrap_or_else(Instant::now).max(Instant::now());
+            let until = self.after(from, self.pace.seconds(seconds));
+            gate.resume_at = gate.resume_at.max(Some(until));
+            gate.told_at
+        };
+        if let Some(named) = named {
+            sleep_until(named.min(self.ends_at())).await;
+        }
+    }
+
+    /// So many connections at a time are all that the target lets in, as was tried.
+    pub(crate) fn is_full_at(&self, settled: u32) {
+        self.gate().is_full_at(settled);
+    }
+
+    /// They were not what the target limited.
+    pub(crate) fn is_not_full(&self) {
+        self.gate().sockets_max = self.limits.sockets;
     }
 
     /// Waits until another connection may be opened.
@@ -390,7 +361,7 @@ impl Budget {
                 if now >= self.ends_at() {
                     return Err(Spent::Time);
                 }
-                let Some(at) = self.slot(&mut gate, now) else {
+                let Some(at) = gate.slot(now) else {
                     gate.recent.push_back(now);
                     return Ok(());
                 };
@@ -400,29 +371,12 @@ impl Budget {
         }
     }
 
-    /// When the pace allows the next handshake; `None`: now. A target that counts handshakes gets them evenly: many
-    /// limiters guess what is recent from the time before.
-    fn slot(&self, gate: &mut Gate, now: Instant) -> Option<Instant> {
-        let window = self.pace.seconds(10.0);
-        while gate.recent.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
-            gate.recent.pop_front();
-        }
-        let full = gate.recent.len() >= gate.pace;
-        let slot = gate.recent.front().filter(|_| full).map(|at| self.after(*at, window));
-        let part = window.div_f64(f64::from(PARTS));
-        let share = gate.pace.div_ceil(PARTS as usize).max(2);
-        let newest = gate.recent.len().checked_sub(share).and_then(|at| gate.recent.get(at));
-        let evenly = newest.filter(|_| gate.is_even).map(|at| self.after(*at, part)).filter(|at| *at > now);
-        slot.into_iter().chain(evenly).max()
-    }
-
     async fn take(&self, paced: bool, within_cap: bool) -> Result<Permit, Spent> {
         let ends_at = self.ends_at();
         let socket = tokio::time::timeout_at(ends_at, Arc::clone(&self.sockets).acquire_owned())
             .await
             .map_err(|_| Spent::Time)?
             .map_err(|_| Spent::Handshakes)?;
-        let window = self.pace.seconds(10.0);
         loop {
             let wait_until = {
                 let mut gate = self.gate();
@@ -436,18 +390,17 @@ impl Budget {
                 if gate.handshakes >= self.limits.handshakes {
                     return Err(Spent::Handshakes);
                 }
-                if gate.limited == 0 && now.saturating_duration_since(gate.paced_at) >= window {
-                    // Only what was used shows that it does no harm.
-                    if gate.recent.len().saturating_add(PACE_STEP) >= gate.pace {
-                        gate.pace = gate.pace.saturating_add(PACE_STEP).min(self.limits.handshakes_per_10_s);
-                    }
-                    gate.paced_at = now;
-                }
-                let slot = self.slot(&mut gate, now).filter(|_| paced);
+                gate.quicken(now, self.limits.handshakes_per_10_s);
+                let slot = gate.slot(now).filter(|_| paced);
                 let resume = gate.resume_at.filter(|at| paced && *at > now);
                 let open = self.places.open.load(Ordering::Relaxed);
                 // A place becomes free when some check gives one up, which nobody announces.
-                let place = (within_cap && open >= gate.sockets_max).then(|| self.after(now, PLACE_POLL));
+                let counted = if gate.sockets_max < self.limits.sockets {
+                    open.saturating_add(self.places.lingering(now, self.pace.seconds(LINGER_SECONDS)))
+                } else {
+                    open
+                };
+                let place = (within_cap && counted >= gate.sockets_max).then(|| self.after(now, PLACE_POLL));
                 let Some(at) = slot.into_iter().chain(resume).chain(place).max() else {
                     gate.handshakes = gate.handshakes.saturating_add(1);
                     self.record.sent(self.elapsed(), 1, 0);
@@ -470,25 +423,10 @@ impl Budget {
 
     /// Waits until another message may be sent to a target that has limited the audit.
     pub(crate) async fn message(&self) {
-        let window = self.pace.seconds(10.0);
         loop {
-            let wait_until = {
-                let mut gate = self.gate();
-                let now = Instant::now();
-                while gate.messages.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
-                    gate.messages.pop_front();
-                }
-                match gate.messages.front() {
-                    Some(first) if gate.paces_messages && gate.messages.len() >= MESSAGES_PACED => {
-                        self.after(*first, window)
-                    }
-                    _ => {
-                        gate.messages.push_back(now);
-                        return;
-                    }
-                }
-            };
-            sleep_until(wait_until.min(self.ends_at())).await;
+            let slot = self.gate().message(Instant::now());
+            let Some(at) = slot else { return };
+            sleep_until(at.min(self.ends_at())).await;
             if Instant::now() >= self.ends_at() {
                 return;
             }
@@ -516,19 +454,15 @@ impl Budget {
     pub(crate) fn limited(&self, how: &str, retry_after: Option<Duration>) {
         let mut gate = self.gate();
         let now = Instant::now();
-        // Several connections that were under way meet the same limit; that is one.
-        let is_same = gate.resume_at.is_some_and(|at| at > now);
-        if is_same {
-            gate.refused = gate.refused.saturating_add(1);
-            Self::learn_more(&mut gate);
-        } else {
-            gate.limited = gate.limited.saturating_add(1);
-            gate.refused = 0;
+        let open = self.places.open.load(Ordering::Relaxed);
+        // It counts one that is on its way out.
+        if gate.is_capped && open >= gate.sockets_max {
+            let resume = self.after(now, self.pace.seconds(1.0));
+            gate.rest_until(resume, now, how);
+            return;
+        }
+        if gate.limited(now, Crowd { open, let_in: self.let_in() }, retry_after.is_some()) {
             self.record.limited(self.elapsed());
-            let was_puzzled = gate.is_puzzled;
-            self.learn(&mut gate, now);
-            // Who says when to come back counts handshakes, those of somebody before this run among them.
-            gate.is_even |= gate.is_puzzled && !was_puzzled && retry_after.is_some();
         }
         self.rest_until(&mut gate, now, how, retry_after);
     }
@@ -537,11 +471,9 @@ impl Budget {
     pub(crate) fn message_limited(&self, how: &str) {
         let mut gate = self.gate();
         let now = Instant::now();
-        if gate.resume_at.is_none_or(|at| at <= now) {
-            gate.limited = gate.limited.saturating_add(1);
+        if gate.message_limited(now) {
             self.record.limited(self.elapsed());
         }
-        gate.paces_messages = true;
         self.rest_until(&mut gate, now, how, None);
     }
 
@@ -551,51 +483,13 @@ impl Budget {
             None => self.pace.seconds(10.0),
         };
         let resume = self.after(now, pause);
-        gate.resume_at = Some(gate.resume_at.map_or(resume, |at| at.max(resume)));
-        gate.limited_at = Some((now, how.to_owned()));
-    }
-
-    /// Fewer than were too many: of handshakes in time, and of connections at a time where it was not the handshakes.
-    fn learn(&self, gate: &mut Gate, now: Instant) {
-        let window = self.pace.seconds(10.0);
-        let recent = gate.recent.iter().filter(|at| now.saturating_duration_since(**at) < window).count();
-        let settled = self.settled();
-        let is_slow = recent < gate.pace.saturating_mul(3).div_euclid(5);
-        if is_slow && settled > SOCKETS_MIN && settled < gate.sockets_max {
-            gate.sockets_max = settled;
-            // The limit before may have been the same: then the pace is one that did no harm, and no more is known of it.
-            if let Some(lesson) = gate.lesson.take().filter(|lesson| lesson.settled.saturating_add(1) >= settled) {
-                gate.is_even = false;
-                gate.paces_messages = lesson.paces_messages;
-            }
-        } else if is_slow && !gate.is_puzzled {
-            // Bad credentials may have been too many, which says nothing about good ones; the next time it does.
-            gate.is_puzzled = true;
-            gate.paces_messages = true;
-        } else {
-            gate.lesson = Some(Lesson { pace: gate.pace, recent, settled, paces_messages: gate.paces_messages });
-            gate.paces_messages = true;
-            Self::learn_more(gate);
-        }
-    }
-
-    /// Fewer than were let in before the limit: what was under way then was refused as well.
-    fn learn_more(gate: &mut Gate) {
-        let Some(lesson) = gate.lesson else { return };
-        let let_in = lesson.recent.saturating_sub(gate.refused);
-        // Where nobody is let in, no pace is too fast: what was met before lasts.
-        gate.is_even = let_in > LOCKED_OUT_MAX;
-        if !gate.is_even {
-            gate.pace = lesson.pace;
-            return;
-        }
-        gate.pace = lesson.pace.min(let_in.saturating_mul(17).div_euclid(20)).max(PACE_MIN);
+        gate.told_at = retry_after.map(|_| resume);
+        gate.rest_until(resume, now, how);
     }
 
     /// Handshakes of the last 10 s.
     pub(crate) fn recent(&self) -> usize {
-        let (window, now) = (self.pace.seconds(10.0), Instant::now());
-        self.gate().recent.iter().filter(|at| now.saturating_duration_since(**at) < window).count()
+        self.gate().recent(Instant::now())
     }
 
     /// Whether the target limited the audit since `then`, and how.
@@ -624,6 +518,7 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use super::gate::MESSAGES_PACED;
     use super::*;
 
     fn budget(limits: Limits) -> Budget {
@@ -739,6 +634,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_limit_below_what_was_let_in_is_no_cap() {
+        let budget = budget(Limits::DEFAULT);
+        let mut held = let_in(&budget, 8).await;
+        held.truncate(4);
+        let refused = budget.handshake().await.unwrap();
+        budget.limited("429", Some(Duration::from_secs(30)));
+        drop(refused);
+        assert_eq!((budget.cap(), budget.is_puzzled(), budget.may_be_full()), (None, true, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cap_that_was_tried_stays_and_pauses_nothing() {
+        let budget = budget(Limits::DEFAULT);
+        for _ in 0..14 {
+            drop(budget.handshake().await.unwrap());
+        }
+        let _held = let_in(&budget, 6).await;
+        let refused = budget.handshake().await.unwrap();
+        budget.limited("429", None);
+        drop(refused);
+        assert!(budget.may_be_full() && !budget.may_be_full(), "asked once");
+        assert_eq!(pace_of(&budget), (17, true), "looks like a limit of handshakes");
+        budget.is_full_at(6);
+        assert_eq!((budget.cap(), pace_of(&budget)), (Some(6), (26, false)));
+        let started = Instant::now();
+        let lagging = budget.handshake_beyond().await.unwrap();
+        budget.limited("429", None);
+        drop(lagging);
+        assert_eq!(budget.used().limited, 1, "one that is on its way out was counted");
+        assert_eq!(budget.cap(), Some(6));
+        drop(budget.handshake_beyond().await.unwrap());
+        assert_eq!(started.elapsed().as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_closed_may_be_counted_for_a_moment() {
+        let budget = budget(Limits::DEFAULT);
+        let mut held = let_in(&budget, 5).await;
+        budget.is_full_at(5);
+        held.pop();
+        let started = Instant::now();
+        held.extend(let_in(&budget, 1).await);
+        assert_eq!(started.elapsed().as_millis(), 300);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_cap_of_connections_explains_the_limit_before() {
         let budget = budget(Limits::DEFAULT);
         let mut held = Vec::new();
@@ -752,8 +693,9 @@ mod tests {
         budget.limited("429", None);
         assert_eq!(pace_of(&budget), (17, true), "looks like a limit of handshakes");
         budget.rest(10.0).await;
-        drop(budget.handshake().await.unwrap());
+        let refused = budget.handshake().await.unwrap();
         budget.limited("429", None);
+        drop(refused);
         assert_eq!(budget.cap(), Some(5));
         assert_eq!(pace_of(&budget), (17, false), "a pace that did no harm, in any rhythm");
     }
@@ -826,7 +768,9 @@ mod tests {
     async fn the_check_that_asks_for_the_cap_goes_beyond_it() {
         let budget = budget(Limits { seconds: 30, ..Limits::DEFAULT });
         let mut held = let_in(&budget, 5).await;
+        let refused = budget.handshake().await.unwrap();
         budget.limited("429", None);
+        drop(refused);
         held.push(budget.handshake_beyond().await.unwrap());
         assert_eq!(budget.handshake().await.unwrap_err(), Spent::Time, "for all others the house is full");
     }

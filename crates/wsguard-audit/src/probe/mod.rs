@@ -86,8 +86,9 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) pace: Pace,
     pub(crate) way: OnceLock<Way>,
-    /// What became of a session whose credential was ended: of its socket, and of coming back. Done once.
-    pub(crate) farewell: OnceCell<(Outcome, Outcome)>,
+    /// What became of the socket of a session whose credential was ended; then how it was ended, or what is known of
+    /// coming back. Done once.
+    pub(crate) farewell: OnceCell<(Outcome, Result<String, Outcome>)>,
     /// A connection on which nothing happens but signs of life.
     pub(crate) idle: OnceCell<Watched>,
     /// A good connection to a target that limits the audit, for the next check that sends messages.

@@ -22,7 +22,8 @@ pub fn page(meta: &Meta) -> String {
         Turn::Alone => "runs alone, after the others",
         Turn::Provoking => "runs alone, after all that provoke no limits",
         Turn::Last => "runs at the end",
-        Turn::Perilous => "runs behind all others",
+        Turn::Perilous if meta.intrusive => "runs behind all others",
+        Turn::Perilous => "runs alone, after the others; behind all with `--intrusive`",
         Turn::Ending => "begins first with `--logout-token`, and is the very last without",
     }
     .to_owned();
