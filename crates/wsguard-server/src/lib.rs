@@ -22,7 +22,6 @@ mod setup;
 mod shadow;
 pub mod store;
 pub mod tls;
-mod turns;
 
 pub use rfc3339::time_from_rfc3339;
 pub use serve::{Listening, ServeError, ServeOptions, environment, serve};

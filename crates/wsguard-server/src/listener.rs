@@ -23,7 +23,6 @@ use wsguard::unread::Unread;
 
 use crate::pending::{Pending, Place, Unfinished};
 use crate::public::Public;
-use crate::turns::Turns;
 
 /// Connections that the kernel completes before they are accepted.
 const BACKLOG: i32 = 4_096;
@@ -70,7 +69,6 @@ pub(crate) async fn accept(
     tls: Option<Arc<ServerConfig>>,
     public: Arc<Public>,
     pending: Arc<Pending>,
-    turns: Arc<Turns>,
 ) {
     let tls = tls.map(TlsAcceptor::from);
     let mut accepted = 0_u32;
@@ -88,25 +86,22 @@ pub(crate) async fn accept(
             }
         };
         let (tls, public, waiting) = (tls.clone(), Arc::clone(&public), Arc::clone(&pending));
-        let turns = Arc::clone(&turns);
         let start = |place: Place| {
             tokio::spawn(async move {
                 let _place = place;
                 if cfg!(not(target_os = "linux")) {
                     let _ = stream.set_nodelay(true);
                 }
-                let served = turns.take(async {
-                    match tls {
-                        None => serve(stream, peer, public).await,
-                        Some(acceptor) => match tokio::time::timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
-                            Ok(Ok(stream)) => serve(stream, peer, public).await,
-                            // No TLS is no request: there is nobody to answer.
-                            Ok(Err(_)) => Ok(()),
-                            Err(_) => Err(Unfinished::TooSlow),
-                        },
-                    }
-                });
-                if let Err(how) = served.await {
+                let served = match tls {
+                    None => serve(stream, peer, public).await,
+                    Some(acceptor) => match tokio::time::timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
+                        Ok(Ok(stream)) => serve(stream, peer, public).await,
+                        // No TLS is no request: there is nobody to answer.
+                        Ok(Err(_)) => Ok(()),
+                        Err(_) => Err(Unfinished::TooSlow),
+                    },
+                };
+                if let Err(how) = served {
                     waiting.note(peer.ip(), how);
                 }
             })

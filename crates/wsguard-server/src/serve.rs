@@ -32,7 +32,6 @@ use crate::schemas::SchemasError;
 use crate::setup::{self, Prepared};
 use crate::store::StoreError;
 use crate::tls::{Certificates, TlsError};
-use crate::turns::Turns;
 
 /// Turns of tasks after which the runtime looks which sockets are ready, however many tasks wait. Eight of the dearest, a
 /// message of the largest size or a token's signature, take a millisecond at most; tokio's 61 would take eight.
@@ -243,9 +242,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
             }),
         });
         let pending = Pending::new(share.pending, Arc::clone(&journal));
-        let turns = Turns::new(workers);
-        let accepting =
-            tokio::spawn(listener::accept(public_listener, tls.clone(), public, Arc::clone(&pending), turns));
+        let accepting = tokio::spawn(listener::accept(public_listener, tls.clone(), public, Arc::clone(&pending)));
         let routes = admin::routes(Admin {
             guard: guard.clone(),
             journal: Arc::clone(&journal),
