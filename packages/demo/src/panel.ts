@@ -278,7 +278,7 @@ export class Panel {
     shown.element.dataset["level"] = share > 0.95 ? "full" : share > 0.6 ? "high" : "low";
     const [factor, unit] = bucket.unit === "bytes" ? unitOf(bucket.burst) : [1, ""];
     const amount = (count: number): string => rounded(count / factor);
-    shown.value.textContent = `${amount(share * bucket.burst)} of ${amount(bucket.burst)}${unit}, +${amount(bucket.perSecond)}/s`;
+    shown.value.textContent = `${amount(share * bucket.burst)} of ${amount(bucket.burst)}${unit}, +${amount(bucket.perSecond)}${unit}/s`;
   }
 
   #tick(): void {
