@@ -1,4 +1,5 @@
-//! The application behind the guard of a world: a room, an echo, and what an application does wrong.
+//! The application behind the guard of a world: a room, an echo, a desk where things take their time ([`desk`]), and what
+//! an application does wrong.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,9 +9,13 @@ use wsguard_core::control::session::SessionId;
 use wsguard_core::effect::Message;
 use wsguard_protocol::ErrorCode;
 
+use crate::desk;
 use crate::heap::outside;
 use crate::trace::{Event, Tag};
 use crate::world::World;
+
+/// What the operator is told of a message that is refused at once.
+pub const REFUSED: &str = "application_says_no";
 
 /// Everybody who is there.
 #[derive(Default)]
@@ -23,12 +28,15 @@ pub struct App {
     world: Arc<World>,
     generation: u32,
     room: Arc<Room>,
+    desk: Box<dyn Handler>,
 }
 
 impl App {
     /// The application of a new connection.
     pub fn new(world: Arc<World>, generation: u32, room: Arc<Room>) -> Self {
-        Self { world, generation, room }
+        let clerk = Arc::clone(&world);
+        let desk = Box::new(wsguard::simulation::to_socket(move |socket| desk::sit(clerk, socket)));
+        Self { world, generation, room, desk }
     }
 
     /// Which server it is of.
@@ -48,6 +56,7 @@ impl App {
 
 impl Handler for App {
     fn opened(&mut self, peer: &mut Peer<'_>) {
+        self.desk.opened(peer);
         if let Some(session) = peer.session() {
             let mut members = self.room.members.lock().unwrap_or_else(PoisonError::into_inner);
             members.insert(session, peer.outbox().clone());
@@ -92,11 +101,17 @@ impl Handler for App {
                 self.told(session, &text, true);
                 Handled::Done
             }
-            "nope" => Handled::Refused(ErrorCode::Forbidden, "application_says_no"),
+            "nope" => Handled::Refused(ErrorCode::Forbidden, REFUSED),
+            desk::LATER | desk::NEVER => self.desk.message(message, peer),
             "boom" => panic!("the application of a world fails"),
             _ => Handled::Done,
         };
-        outside(|| drop(text));
+        outside(|| {
+            if let (Handled::Refused(..), Some(tag)) = (handled, Tag::of(&text)) {
+                self.world.tell(Event::Settled { tag, acked: false });
+            }
+            drop(text);
+        });
         handled
     }
 }

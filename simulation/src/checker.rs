@@ -17,7 +17,7 @@ use crate::trace::{Entry, Event, Gauge, Tag};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Checker {
     /// Nothing is handled before authentication, after the end of the token, with a key that was withdrawn, under another's
-    /// name; a session belongs to its subject, a ticket is good once.
+    /// name, with a cookie alone; a session belongs to its subject, a ticket is good once.
     Authentication,
     /// Nothing is handled without the CSRF token of its session.
     Csrf,
@@ -25,7 +25,7 @@ pub enum Checker {
     Roles,
     /// No hostile vector reaches the application.
     Hostile,
-    /// No message is handled twice, and what is acknowledged was handled.
+    /// No message is handled twice, and what is acknowledged was handled to its end.
     Once,
     /// What the server sent arrives once, in order, with nothing left out.
     Replay,
@@ -37,7 +37,7 @@ pub enum Checker {
     Revocation,
     /// Memory stays within its bounds.
     Memory,
-    /// Who follows the protocol is served again when the storm is over.
+    /// Who follows the protocol is served again when the storm is over, and every message is answered that is ever to be.
     Service,
     /// Two runs of one seed are the same.
     Determinism,
@@ -57,19 +57,26 @@ pub struct Violation {
 /// The checker that is to find a fault.
 pub const fn finds(fault: Fault) -> Checker {
     match fault {
-        Fault::SignatureUnchecked | Fault::TokenNeverEnds | Fault::ClaimOfAnybody | Fault::TicketTwice => {
-            Checker::Authentication
-        }
-        Fault::CsrfUnchecked => Checker::Csrf,
+        Fault::SignatureUnchecked
+        | Fault::TokenNeverEnds
+        | Fault::ClaimOfAnybody
+        | Fault::TicketTwice
+        | Fault::OriginUnchecked
+        | Fault::CookieWithoutOrigin
+        | Fault::ProofUnchecked
+        | Fault::ProofOfAnyCookie => Checker::Authentication,
+        Fault::CsrfUnchecked | Fault::CsrfOfAnySession => Checker::Csrf,
         Fault::RolesIgnored => Checker::Roles,
         Fault::KeysUnchecked => Checker::Hostile,
-        Fault::IdForgotten => Checker::Once,
+        Fault::IdForgotten | Fault::DeferredForgotten | Fault::DeferredAcknowledged => Checker::Once,
+        Fault::AnswerToWaitingLost | Fault::RefusedStaysUnderWay => Checker::Service,
         Fault::ReplaySkips | Fault::ReplayRepeats => Checker::Replay,
         Fault::QuotaDoubled | Fault::HandshakesUncounted | Fault::TypeQuotaUncharged => Checker::Quota,
         Fault::RecordLost | Fault::RecordTwice => Checker::References,
-        Fault::RevocationForHandshakesAlone | Fault::RevocationWakesNobody | Fault::RevocationNotKept => {
-            Checker::Revocation
-        }
+        Fault::RevocationForHandshakesAlone
+        | Fault::RevocationWakesNobody
+        | Fault::RevocationNotKept
+        | Fault::RevocationSparesProof => Checker::Revocation,
         Fault::QueueUnbounded | Fault::ReplayUnbounded | Fault::DetachedUnbounded => Checker::Memory,
         Fault::VerdictOfThePast => Checker::Determinism,
     }

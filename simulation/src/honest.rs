@@ -1,11 +1,12 @@
 //! A client that follows docs/protocol.md: announces, acknowledges, resumes, rotates its CSRF token, refreshes its token,
-//! comes back as the close code says.
+//! proves its cookie, comes back as the close code says.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::desk;
 use crate::issuer::Token;
 use crate::peer::{Connection, Frame, Peer, Refusal, Silence};
 use crate::scenario::Kind;
@@ -21,6 +22,7 @@ enum Way {
     Subprotocol,
     Ticket,
     FirstMessage,
+    Cookie,
 }
 
 /// What is sent and neither acknowledged nor refused.
@@ -53,7 +55,8 @@ struct Back(Duration);
 
 /// Runs the client until the world is over.
 pub async fn run(mut peer: Peer) {
-    let way = *peer.rng.pick(&[Way::Bearer, Way::Subprotocol, Way::Ticket, Way::FirstMessage]);
+    let way =
+        *peer.rng.pick(&[Way::Bearer, Way::Subprotocol, Way::Ticket, Way::FirstMessage, Way::Cookie, Way::Cookie]);
     let token = peer.token();
     let mut client = Client {
         peer,
@@ -126,6 +129,23 @@ impl Client {
                 }
                 connection
             }
+            Way::Cookie => {
+                let (token, by_payload) = (self.token.clone(), self.peer.rng.chance(50));
+                let mut payload = json!({"lastSeq": self.last_seq});
+                if let Some(resume) = &self.resume {
+                    payload["resumeToken"] = json!(resume);
+                }
+                let (line, payload) = if by_payload {
+                    ("Sec-WebSocket-Protocol: wsguard.v1".to_owned(), Some(payload))
+                } else {
+                    (plain, None)
+                };
+                let (mut connection, proof) = self.peer.by_cookie(&token, &[line]).await?;
+                if !self.peer.prove(&mut connection, &token, &proof, payload).await {
+                    return Err(Refusal::Lost);
+                }
+                connection
+            }
             Way::Ticket => {
                 self.peer.world.tickets().insert(self.token.text.clone(), self.token.number);
                 let head = format!(
@@ -150,7 +170,9 @@ impl Client {
     fn note(&self, is_there: bool) {
         let mut places = self.peer.world.places();
         let place = places.entry(self.peer.number).or_default();
-        (place.is_there, place.waiting, place.done) = (is_there, self.waiting.len(), self.done);
+        // What is kept for as long as the session lives has no answer to wait for.
+        let waiting = self.waiting.iter().filter(|waiting| waiting.kind != desk::NEVER).count();
+        (place.is_there, place.waiting, place.done) = (is_there, waiting, self.done);
     }
 
     async fn live_and_leave(&mut self, connection: Connection) -> Back {
@@ -273,7 +295,9 @@ impl Client {
             11..=16 => "nope",
             17..=24 => "tight",
             25..=32 if self.peer.roles.iter().any(|role| role == "admin") => "admin",
-            33..=60 => "echo",
+            33..=50 => "echo",
+            51..=64 => desk::LATER,
+            65..=67 => desk::NEVER,
             _ => "say",
         };
         let (tag, text) = self.peer.text();
@@ -297,6 +321,8 @@ impl Client {
                 }
             }
             "csrf" => value["payload"]["csrfToken"].as_str().unwrap_or_default().clone_into(&mut self.csrf),
+            // A page whose scripts have no token, and whose cookie nobody renews in time.
+            "auth.expiring" if self.way == Way::Cookie && self.is_left_to_end() => {}
             "auth.expiring" => {
                 let token = self.peer.token();
                 self.peer.presents(connection.link, token.number);
@@ -323,6 +349,11 @@ impl Client {
             _ => {}
         }
         true
+    }
+
+    /// Half of the time, while things go wrong.
+    fn is_left_to_end(&mut self) -> bool {
+        self.peer.world.is_stormy() && self.peer.rng.chance(50)
     }
 
     fn refused(&mut self, value: &Value) -> Duration {

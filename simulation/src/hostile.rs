@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use wsguard_core::time::Millis;
 
+use crate::desk;
 use crate::issuer::{Forgery, Token, Wish};
-use crate::peer::{Connection, Frame, Peer, Refusal, masked};
+use crate::peer::{Connection, Frame, OWN_PAGE, Peer, Refusal, masked};
 use crate::scenario::Kind;
-use crate::trace::{Event, Meant};
+use crate::trace::{Event, Meant, Target};
 
 /// Runs the peer until the storm is over, then leaves.
 pub async fn run(mut peer: Peer) {
@@ -30,6 +31,8 @@ pub async fn run(mut peer: Peer) {
             Kind::Careless => careless(&mut peer).await,
             Kind::Climber => climb(&mut peer).await,
             Kind::Deserter => desert(&mut peer).await,
+            Kind::Hijacker => hijack(&mut peer).await,
+            Kind::Leaver => leave(&mut peer).await,
             Kind::Honest | Kind::SecondDevice | Kind::Stubborn => return,
         };
         sleep(Duration::from_millis(pause)).await;
@@ -64,10 +67,19 @@ impl Joined {
 }
 
 async fn join_with(peer: &mut Peer, token: &Token, more: &[String]) -> Result<Joined, Refusal> {
+    if peer.rng.chance(30) {
+        let (mut connection, proof) = peer.by_cookie(token, more).await?;
+        peer.prove(&mut connection, token, &proof, None).await;
+        return welcome(peer, connection).await;
+    }
     let mut lines = vec![format!("Authorization: Bearer {}", token.text)];
     lines.extend_from_slice(more);
-    let mut connection = peer.knock(&Peer::upgrade(&lines), b"").await?;
+    let connection = peer.knock(&Peer::upgrade(&lines), b"").await?;
     peer.presents(connection.link, token.number);
+    welcome(peer, connection).await
+}
+
+async fn welcome(peer: &Peer, mut connection: Connection) -> Result<Joined, Refusal> {
     let until = Instant::now() + Duration::from_secs(6);
     loop {
         match connection.next(until).await {
@@ -108,7 +120,7 @@ async fn flood(peer: &mut Peer) -> u64 {
         let mut burst = Vec::new();
         for number in 0..size {
             let (tag, text) = peer.text();
-            let kind = *peer.rng.pick(&["say", "echo", "tight", "echo"]);
+            let kind = *peer.rng.pick(&["say", "echo", "tight", "echo", desk::LATER]);
             let link = joined.connection.link;
             peer.world.tell(Event::Sent { peer: peer.number, link, tag, meant: Meant::Well });
             let message = joined.message(kind, id * 1_000 + number, &text);
@@ -238,7 +250,8 @@ async fn steal(peer: &mut Peer) -> u64 {
         let _ = joined.connection.text(&message).await;
     }
     let (tag, text) = peer.text();
-    let own = joined.message("echo", 1, &text);
+    let kind = *peer.rng.pick(&["echo", desk::LATER]);
+    let own = joined.message(kind, 1, &text);
     for _ in 0..3 {
         // The same message over and over, without waiting for its acknowledgement.
         let _ = joined.connection.say(tag, Meant::Well, &own).await;
@@ -323,12 +336,12 @@ async fn deaf(peer: &mut Peer) -> u64 {
         let message = joined.message("echo", id, &text);
         let _ = joined.connection.say(tag, Meant::Well, &message).await;
     }
-    if peer.rng.chance(40) {
+    if peer.rng.chance(25) {
         let deaf_for = peer.rng.range(2_000, 20_000);
         sleep(Duration::from_millis(deaf_for)).await;
     } else {
         // Just enough that it does not look dead.
-        for _ in 0..peer.rng.range(5, 30) {
+        for _ in 0..peer.rng.range(10, 40) {
             sleep(Duration::from_millis(1_500)).await;
             let is_there = joined.connection.frame(10, b"").await && joined.connection.sip(600).await;
             if !is_there || !peer.world.is_stormy() {
@@ -359,6 +372,19 @@ async fn trickle(peer: &mut Peer) -> u64 {
     peer.rng.range(100, 1_000)
 }
 
+/// The proof of a cookie of its own, which is no CSRF token.
+fn own_proof(peer: &Peer) -> Option<String> {
+    let loot = peer.world.loot();
+    let own = loot.cookies.iter().rev().find(|cookie| cookie.token.subject == peer.subject);
+    own.map(|cookie| cookie.proof.clone())
+}
+
+/// The CSRF token of another's session.
+fn stolen_csrf(peer: &Peer) -> Option<String> {
+    let message: Value = serde_json::from_str(peer.world.loot().messages.last()?).ok()?;
+    Some(message["csrfToken"].as_str()?.to_owned())
+}
+
 /// Without the CSRF token, or with a wrong one.
 async fn careless(peer: &mut Peer) -> u64 {
     let Ok(mut joined) = join(peer).await else {
@@ -367,9 +393,11 @@ async fn careless(peer: &mut Peer) -> u64 {
     for id in 0..peer.rng.range(2, 12) {
         let (tag, text) = peer.text();
         let mut message = json!({"type": "say", "id": id, "payload": {"text": text}});
-        match peer.rng.below(3) {
+        match peer.rng.below(5) {
             0 => {}
             1 => message["csrfToken"] = json!(""),
+            2 => message["csrfToken"] = json!(own_proof(peer)),
+            3 => message["csrfToken"] = json!(stolen_csrf(peer)),
             _ => message["csrfToken"] = json!(joined.csrf.chars().rev().collect::<String>()),
         }
         let _ = joined.connection.say(tag, Meant::WithoutCsrf, &message.to_string()).await;
@@ -402,9 +430,124 @@ async fn desert(peer: &mut Peer) -> u64 {
     let announce = ["Sec-WebSocket-Protocol: wsguard.v1, wsguard.resume".to_owned()];
     if let Ok(mut joined) = join_with(peer, &token, &announce).await {
         let (tag, text) = peer.text();
-        let message = joined.message("echo", 1, &text);
+        let kind = *peer.rng.pick(&["echo", desk::LATER, desk::NEVER]);
+        let message = joined.message(kind, 1, &text);
         let _ = joined.connection.say(tag, Meant::Well, &message).await;
         let _ = joined.listen(Duration::from_millis(100)).await;
     }
     peer.rng.range(50, 900)
+}
+
+/// Pages that are not the cookie's.
+const FOREIGN_PAGES: [&str; 4] =
+    ["https://evil.example", "https://world.example.evil.example", "http://world.example", "null"];
+
+/// How a cookie is used by somebody who may not.
+#[derive(Clone, Copy)]
+enum Misuse {
+    /// By a page of another origin, in the browser that has it.
+    ForeignPage,
+    /// By a program that says of no page, with a proof that leaked.
+    NoPage,
+    /// With messages in the place of its proof.
+    NoAuth,
+    /// With `auth`, and no proof.
+    NoProof,
+    /// With a proof that is none.
+    WrongProof,
+    /// With the proof of a cookie of its own.
+    OwnProof,
+}
+
+const MISUSES: [Misuse; 6] =
+    [Misuse::ForeignPage, Misuse::NoPage, Misuse::NoAuth, Misuse::NoProof, Misuse::WrongProof, Misuse::OwnProof];
+
+/// Cookies of others. Nothing is presented here: whatever is welcomed or handled is so without a credential.
+async fn hijack(peer: &mut Peer) -> u64 {
+    let own = peer.token();
+    let Ok(own_proof) = peer.proof(&own.text, Some(OWN_PAGE)).await else {
+        return 900;
+    };
+    let theirs = {
+        let loot = peer.world.loot();
+        loot.cookies.iter().rev().find(|cookie| cookie.token.subject != own.subject).cloned()
+    };
+    let Some(victim) = theirs else {
+        return 900;
+    };
+    let misuse = *peer.rng.pick(&MISUSES);
+    let foreign = *peer.rng.pick(&FOREIGN_PAGES);
+    let home = peer.address;
+    let (origin, proof) = match misuse {
+        Misuse::ForeignPage => {
+            peer.address = victim.address;
+            let fetched = peer.proof(&victim.token.text, Some(foreign)).await;
+            (Some(foreign), Some(fetched.unwrap_or(victim.proof)))
+        }
+        Misuse::NoPage => (None, Some(victim.proof)),
+        Misuse::NoAuth | Misuse::NoProof => (Some(OWN_PAGE), None),
+        Misuse::WrongProof => (Some(OWN_PAGE), Some(victim.proof.chars().rev().collect())),
+        Misuse::OwnProof => (Some(OWN_PAGE), Some(own_proof)),
+    };
+    let opened = peer.knock(&Peer::upgrade(&Peer::browser(&victim.token.text, origin)), b"").await;
+    peer.address = home;
+    let Ok(mut connection) = opened else {
+        return peer.rng.range(200, 1_200);
+    };
+    let auth = match proof {
+        Some(proof) => json!({"type": "auth", "csrfToken": proof}),
+        None => json!({"type": "auth"}),
+    };
+    if !matches!(misuse, Misuse::NoAuth) {
+        let _ = connection.text(&auth.to_string()).await;
+    }
+    // A guard that is wrong may not say so in a welcome.
+    let (tag, text) = peer.text();
+    let early = json!({"type": "say", "id": 1, "payload": {"text": text}}).to_string();
+    let _ = connection.say(tag, Meant::Well, &early).await;
+    if let Ok(mut joined) = welcome(peer, connection).await {
+        let (tag, text) = peer.text();
+        let message = joined.message("say", 2, &text);
+        let _ = joined.connection.say(tag, Meant::Well, &message).await;
+        let _ = joined.listen(Duration::from_millis(800)).await;
+    }
+    peer.rng.range(200, 1_200)
+}
+
+/// Logs out, and uses its cookie all the same: on the open connection, with a proof that it kept back, at a new handshake.
+async fn leave(peer: &mut Peer) -> u64 {
+    let token = peer.token();
+    let logout = Target::Token(token.number);
+    let (is_proof_kept_back, is_anew) = (peer.rng.chance(66), peer.rng.chance(50));
+    let Ok((mut connection, proof)) = peer.by_cookie(&token, &[]).await else {
+        return 900;
+    };
+    if is_proof_kept_back {
+        peer.world.node.revoke(&peer.world, logout.clone()).await;
+        let pause = Duration::from_millis(peer.rng.range(1_100, 2_200));
+        sleep(pause).await;
+        if is_anew {
+            let lines = Peer::browser(&token.text, Some(OWN_PAGE));
+            let Ok(again) = peer.knock(&Peer::upgrade(&lines), b"").await else {
+                return 900;
+            };
+            connection = again;
+        }
+    }
+    peer.prove(&mut connection, &token, &proof, None).await;
+    let Ok(mut joined) = welcome(peer, connection).await else {
+        return peer.rng.range(300, 1_500);
+    };
+    if !is_proof_kept_back {
+        peer.world.node.revoke(&peer.world, logout).await;
+    }
+    for id in 0..8 {
+        let (tag, text) = peer.text();
+        let message = joined.message("say", id, &text);
+        let is_there = joined.connection.say(tag, Meant::Well, &message).await;
+        if !is_there || !joined.listen(Duration::from_millis(300)).await {
+            break;
+        }
+    }
+    peer.rng.range(300, 1_500)
 }

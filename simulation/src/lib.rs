@@ -10,6 +10,7 @@
 
 pub mod app;
 pub mod checker;
+pub mod desk;
 pub mod heap;
 pub mod honest;
 pub mod hostile;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,16 +19,18 @@ use wsguard::{
     FirstFlight, Guard, GuardHandle, Journal, Ledger, LedgerError, MemoryLedger, QueueLimits, RevokeError, Row,
 };
 use wsguard_core::control::authorization::Access;
+use wsguard_core::control::credential;
 use wsguard_core::control::rate::Quota;
 use wsguard_core::control::revocation;
 use wsguard_core::effect::Record;
-use wsguard_core::handshake::{self, HandshakeRefusal, Header};
+use wsguard_core::handshake::{self, Gate, HandshakeRefusal, Header};
 use wsguard_core::policy::{MessageType, Policy};
 use wsguard_core::time::{Millis, UnixMs};
 use wsguard_core::verdict::{ControlId, Refusal};
 use wsguard_protocol::{CloseCode, ErrorCode};
 
 use crate::app::{App, Room};
+use crate::desk;
 use crate::heap::{inside, outside};
 use crate::net::End;
 use crate::scenario::Mood;
@@ -183,6 +186,8 @@ fn builder(world: &World, admits: &[String]) -> wsguard::Builder<wsguard::Tokens
             MessageType::new("echo", "true").expect("a good schema"),
             message("tight").quota(Quota::new(TIGHT.0, TIGHT.1)),
             message("admin").access(admin),
+            message(desk::LATER),
+            message(desk::NEVER),
             message("boom"),
             message("nope"),
         ])
@@ -426,36 +431,8 @@ async fn answer(world: &World, guard: &Guard, request: Request<Incoming>, client
             }
             Err(refused) => refused,
         },
-        "/ws/ticket" => {
-            let asked = Asked::of(client, &parts.uri, &parts.headers);
-            let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-            let host = header("host").map_or(Header::Absent, Header::One);
-            let gate = handshake::gate(guard.context(), &guard.policy(), wsguard::now(), client, host, Header::Absent);
-            if let Err(refused) = gate {
-                return upgrade::refuse(guard, asked, &refused);
-            }
-            let token = header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-            match guard.issue_ticket(token, None, None).await {
-                Ok(ticket) => {
-                    outside(|| {
-                        // Whose it is, the checkers must know.
-                        let number = world.tickets().get(token).copied();
-                        if let Some(number) = number {
-                            world.tickets().insert(ticket.clone(), number);
-                        }
-                    });
-                    SmallResponse::new(format!(r#"{{"ticket":"{ticket}"}}"#).into())
-                }
-                Err(error) => {
-                    let (status, code) = match error {
-                        wsguard::TicketError::Token(_) => (401, ErrorCode::Unauthenticated),
-                        wsguard::TicketError::Store(_) => (503, ErrorCode::Internal),
-                    };
-                    let refusal = Refusal::new(ControlId::Credential, code, "no_ticket");
-                    upgrade::refuse(guard, asked, &HandshakeRefusal { status, refusal })
-                }
-            }
-        }
+        "/ws/ticket" => ticket(world, guard, &parts, client).await,
+        "/ws/session" => proof(guard, &parts, client),
         _ => {
             let asked = Asked::of(client, &parts.uri, &parts.headers);
             let refusal = Refusal::new(ControlId::Upgrade, ErrorCode::InvalidMessage, "path_unknown");
@@ -463,4 +440,63 @@ async fn answer(world: &World, guard: &Guard, request: Request<Incoming>, client
             upgrade::refuse(guard, asked, &HandshakeRefusal { status, refusal })
         }
     }
+}
+
+/// `POST /ws/ticket`, for a bearer.
+async fn ticket(world: &World, guard: &Guard, parts: &Parts, client: IpAddr) -> SmallResponse {
+    let asked = Asked::of(client, &parts.uri, &parts.headers);
+    if let Err(refused) = gate(guard, parts, client) {
+        return upgrade::refuse(guard, asked, &refused);
+    }
+    let token = header(parts, "authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    match guard.issue_ticket(token, None, None).await {
+        Ok(ticket) => {
+            outside(|| {
+                // Whose it is, the checkers must know.
+                let number = world.tickets().get(token).copied();
+                if let Some(number) = number {
+                    world.tickets().insert(ticket.clone(), number);
+                }
+            });
+            SmallResponse::new(format!(r#"{{"ticket":"{ticket}"}}"#).into())
+        }
+        Err(error) => {
+            let (status, code) = match error {
+                wsguard::TicketError::Token(_) => (401, ErrorCode::Unauthenticated),
+                wsguard::TicketError::Store(_) => (503, ErrorCode::Internal),
+            };
+            let refusal = Refusal::new(ControlId::Credential, code, "no_ticket");
+            upgrade::refuse(guard, asked, &HandshakeRefusal { status, refusal })
+        }
+    }
+}
+
+/// `POST /ws/session`, for a page of a listed origin.
+fn proof(guard: &Guard, parts: &Parts, client: IpAddr) -> SmallResponse {
+    let asked = Asked::of(client, &parts.uri, &parts.headers);
+    let refuse = |refused: &HandshakeRefusal| upgrade::refuse(guard, asked, refused);
+    match gate(guard, parts, client) {
+        Ok(gate) if gate.origin.is_some() => {}
+        Ok(_) => {
+            let refusal = Refusal::new(ControlId::Origin, ErrorCode::Forbidden, "origin_missing_with_cookie");
+            return refuse(&HandshakeRefusal { status: 403, refusal });
+        }
+        Err(refused) => return refuse(&refused),
+    }
+    let cookies = header(parts, "cookie").map_or(Header::Absent, Header::One);
+    let token = credential::cookie(cookies, &guard.policy().cookie_name).ok().flatten().map(str::to_owned);
+    let Some(proof) = token.and_then(|token| guard.session_proof(&token)) else {
+        let refusal = Refusal::new(ControlId::Credential, ErrorCode::Unauthenticated, "no_proof");
+        return refuse(&HandshakeRefusal { status: 401, refusal });
+    };
+    SmallResponse::new(format!(r#"{{"csrfToken":"{proof}"}}"#).into())
+}
+
+fn gate(guard: &Guard, parts: &Parts, client: IpAddr) -> Result<Gate, HandshakeRefusal> {
+    let [host, origin] = ["host", "origin"].map(|name| header(parts, name).map_or(Header::Absent, Header::One));
+    handshake::gate(guard.context(), &guard.policy(), wsguard::now(), client, host, origin)
+}
+
+fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    parts.headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -4,21 +4,25 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use wsguard_core::time::Millis;
+use wsguard_protocol::COOKIE_NAME;
 
 use crate::issuer::{Token, Wish};
 use crate::net::{End, Weather};
 use crate::rng::Rng;
 use crate::scenario::{self, Kind};
 use crate::trace::{Event, Meant, Tag};
-use crate::world::World;
+use crate::world::{Cookie, World};
 use crate::{honest, hostile};
 
 /// Time that a peer waits for the answer to a handshake.
 const ANSWER: Duration = Duration::from_secs(6);
+
+/// The origin of the pages that may use a cookie.
+pub const OWN_PAGE: &str = "https://world.example";
 
 /// One peer of a world.
 pub struct Peer {
@@ -113,7 +117,7 @@ impl Peer {
             return Err(Refusal::Lost);
         }
         let (status, headers, body) = connection.response().await?;
-        if head.starts_with("GET /ws ") || head.starts_with("GET /ws?") {
+        if ["GET /ws ", "GET /ws?", "POST /ws/"].iter().any(|start| head.starts_with(start)) {
             let reference = reference_of(&body);
             let address = self.address.to_string();
             let told = Event::Answered { peer: self.number, link, address, status, reference };
@@ -138,6 +142,43 @@ impl Peer {
         ];
         lines.extend_from_slice(more);
         lines.join("\r\n")
+    }
+
+    /// The header lines of a browser that has the cookie `token` and shows a page of `origin`; a program says none.
+    pub fn browser(token: &str, origin: Option<&str>) -> Vec<String> {
+        let mut lines = vec![format!("Cookie: {COOKIE_NAME}={token}")];
+        lines.extend(origin.map(|origin| format!("Origin: {origin}")));
+        lines
+    }
+
+    /// The proof of the same origin for the cookie `token`, as a page of `origin` gets it.
+    pub async fn proof(&mut self, token: &str, origin: Option<&str>) -> Result<String, Refusal> {
+        let mut lines = vec!["POST /ws/session HTTP/1.1".to_owned(), "Host: world.example".to_owned()];
+        lines.extend(Self::browser(token, origin));
+        lines.push("Content-Length: 0".to_owned());
+        let reply = self.knock(&lines.join("\r\n"), b"").await?;
+        let body: Value = serde_json::from_slice(reply.body()).unwrap_or_default();
+        body["csrfToken"].as_str().map(str::to_owned).ok_or(Refusal::Lost)
+    }
+
+    /// Opens a connection with the cookie `token` from a page of the right origin, and stops before its proof. `more` are
+    /// header lines. The proof comes along.
+    pub async fn by_cookie(&mut self, token: &Token, more: &[String]) -> Result<(Connection, String), Refusal> {
+        let proof = self.proof(&token.text, Some(OWN_PAGE)).await?;
+        let cookie = Cookie { address: self.address, token: token.clone(), proof: proof.clone() };
+        self.world.loot().cookies.push(cookie);
+        let lines = [Self::browser(&token.text, Some(OWN_PAGE)), more.to_vec()].concat();
+        Ok((self.knock(&Self::upgrade(&lines), b"").await?, proof))
+    }
+
+    /// Shows the proof of a cookie, with `payload` where there is one.
+    pub async fn prove(&self, connection: &mut Connection, token: &Token, proof: &str, payload: Option<Value>) -> bool {
+        self.presents(connection.link, token.number);
+        let mut auth = json!({"type": "auth", "csrfToken": proof});
+        if let Some(payload) = payload {
+            auth["payload"] = payload;
+        }
+        connection.text(&auth.to_string()).await
     }
 
     /// Notes that `token` was shown on `link`.
@@ -326,7 +367,11 @@ pub fn masked(opcode: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
         }
     }
     bytes.extend_from_slice(&mask);
-    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    let header = bytes.len();
+    bytes.extend_from_slice(payload);
+    for (byte, key) in bytes[header..].iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+    }
     bytes
 }
 

@@ -41,10 +41,14 @@ pub enum Kind {
     Climber,
     /// Announces that it will come back and does not.
     Deserter,
+    /// Uses cookies of others, from pages and with proofs that are not theirs.
+    Hijacker,
+    /// Logs out and goes on with its cookie.
+    Leaver,
 }
 
 impl Kind {
-    const HOSTILE: [Self; 12] = [
+    const HOSTILE: [Self; 14] = [
         Self::Flood,
         Self::Knocker,
         Self::Forger,
@@ -57,6 +61,8 @@ impl Kind {
         Self::Careless,
         Self::Climber,
         Self::Deserter,
+        Self::Hijacker,
+        Self::Leaver,
     ];
 
     /// Whether it follows the protocol to the end.
@@ -153,7 +159,12 @@ impl Scenario {
         }
         kinds.extend((0..rng.range(1, 3)).map(|_| Kind::Stubborn));
         for _ in 0..rng.range(2, 6) {
-            kinds.push(*rng.pick(&Kind::HOSTILE));
+            let kind = *rng.pick(&Kind::HOSTILE);
+            kinds.push(kind);
+            if kind == Kind::Deaf && rng.chance(20) {
+                // Who does not read is no burden where nobody says much.
+                kinds.push(Kind::Loud);
+            }
         }
         let peers: Vec<_> = (0..).zip(kinds).map(|(number, kind)| Peer { number, kind }).collect();
         let length = rng.range(20_000, 60_000);

@@ -51,11 +51,11 @@ pub enum Event {
     Hardship { what: String },
     /// The issuer, or a forger, made a token.
     Minted { token: u32, subject: String, roles: Vec<String>, key: u32, expires_at: u64, genuine: bool },
-    /// A peer showed a token on a link.
+    /// A peer showed a token on a link: a cookie with its proof, from a page of the right origin.
     Presented { peer: u32, link: u32, token: u32 },
     /// A peer used a ticket on a link.
     Redeemed { link: u32, ticket: String },
-    /// The answer to a handshake: status, and the reference where it was refused.
+    /// The answer to a handshake, or to a request for a ticket or a proof: status, and the reference where it was refused.
     Answered { peer: u32, link: u32, address: String, status: u16, reference: Option<String> },
     /// A client has its welcome.
     Welcomed { peer: u32, link: u32, session: String, subject: String, resumed: bool },
@@ -74,6 +74,8 @@ pub enum Event {
         text: String,
         unix: u64,
     },
+    /// The application answered a message for which it took its time, or refused it.
+    Settled { tag: Tag, acked: bool },
     /// The application sent a frame to a session: to everybody in the room, or to it alone.
     Told { generation: u32, session: String, tag: Tag, alone: bool },
     /// A client received an application frame.

@@ -55,6 +55,19 @@ pub struct Loot {
     pub tickets: Vec<String>,
     /// Messages as they were sent, with their CSRF tokens.
     pub messages: Vec<String>,
+    /// Cookies, with their proofs.
+    pub cookies: Vec<Cookie>,
+}
+
+/// A cookie that was shown.
+#[derive(Clone, Debug)]
+pub struct Cookie {
+    /// Where the browser is that has it.
+    pub address: IpAddr,
+    /// What stands in it.
+    pub token: Token,
+    /// What proves that a page may use it.
+    pub proof: String,
 }
 
 /// Where a peer is.

@@ -54,11 +54,31 @@ pub enum Fault {
     VerdictOfThePast,
     /// The scan lets keys such as `__proto__` pass.
     KeysUnchecked,
+    /// A page of any origin counts as one of the list.
+    OriginUnchecked,
+    /// A cookie is good without an `Origin`, too.
+    CookieWithoutOrigin,
+    /// A cookie is good whatever is shown as its proof.
+    ProofUnchecked,
+    /// The proof of one cookie is good for every other.
+    ProofOfAnyCookie,
+    /// A revocation does not reach who has shown a cookie and not its proof yet.
+    RevocationSparesProof,
+    /// The CSRF token of one session is good in every other.
+    CsrfOfAnySession,
+    /// The id of a message that is answered later is not remembered.
+    DeferredForgotten,
+    /// A message that comes again while the application has it is acknowledged at once.
+    DeferredAcknowledged,
+    /// What the application answers while the session waits for its client is lost.
+    AnswerToWaitingLost,
+    /// A message that was refused later counts as under way for good.
+    RefusedStaysUnderWay,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 32] = [
         Self::SignatureUnchecked,
         Self::TokenNeverEnds,
         Self::CsrfUnchecked,
@@ -81,6 +101,16 @@ impl Fault {
         Self::TicketTwice,
         Self::VerdictOfThePast,
         Self::KeysUnchecked,
+        Self::OriginUnchecked,
+        Self::CookieWithoutOrigin,
+        Self::ProofUnchecked,
+        Self::ProofOfAnyCookie,
+        Self::RevocationSparesProof,
+        Self::CsrfOfAnySession,
+        Self::DeferredForgotten,
+        Self::DeferredAcknowledged,
+        Self::AnswerToWaitingLost,
+        Self::RefusedStaysUnderWay,
     ];
 }
 

@@ -119,6 +119,7 @@ impl Queue {
             return Kept::Other(command);
         };
         match command {
+            Command::Ack(_) | Command::Refuse(..) if fault::is_on(Fault::AnswerToWaitingLost) => Kept::Done,
             Command::Send(frame) if parked.send(now, &frame).is_err() => Kept::Over,
             Command::Close(..) => Kept::Over,
             Command::Ack(id) => {

@@ -6,9 +6,13 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use wsguard_core::policy::Random;
 use wsguard_core::time::{Tick, UnixMs};
+
+use crate::{GuardedSocket, Handler};
 
 /// The tick at which every world begins.
 const FIRST_TICK_MS: u64 = 3_600_000;
@@ -74,6 +78,17 @@ pub(crate) async fn off_the_thread<T>(act: impl FnOnce() -> T) -> T {
         tokio::time::sleep(takes).await;
     }
     act()
+}
+
+/// The handler behind a [`GuardedSocket`], for an application that has a loop for a part of its messages.
+pub fn to_socket<In, Out, Run, Done>(run: Run) -> impl Handler
+where
+    Run: FnOnce(GuardedSocket<In, Out>) -> Done + Send + 'static,
+    Done: Future<Output = ()> + Send + 'static,
+    In: DeserializeOwned + 'static,
+    Out: Serialize + 'static,
+{
+    crate::socket::to_socket(run)
 }
 
 /// SplitMix64 from the world's seed.

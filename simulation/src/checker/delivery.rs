@@ -1,8 +1,9 @@
 //! Exactly once in both directions, and that it ends well for those who follow the protocol.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Checker, Violation};
+use crate::desk;
 use crate::scenario::Scenario;
 use crate::trace::{Entry, Event, Tag};
 
@@ -43,26 +44,35 @@ pub(super) fn check(scenario: &Scenario, trace: &[Entry], found: &mut Vec<Violat
 }
 
 fn once(trace: &[Entry], found: &mut Vec<Violation>) {
-    let (mut messages, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    // Of each message whether it is done: one that the application keeps is handled, but not to its end.
+    let (mut messages, mut ids) = (BTreeMap::new(), BTreeMap::new());
     for entry in trace {
         let mut wrong = |what| found.push(Violation { checker: Checker::Once, at: entry.at, what });
         match &entry.event {
-            // What the application refused is not remembered: sent again it is a new try.
-            Event::Handled { kind, .. } if kind == "nope" => {}
-            Event::Handled { generation, session, id, text, .. } => {
-                if let Some(tag) = Tag::of(text)
-                    && !messages.insert(tag)
-                {
+            Event::Handled { generation, session, id, kind, text, .. } => {
+                let Some(tag) = Tag::of(text) else {
+                    continue;
+                };
+                let is_done = kind != desk::LATER && kind != desk::NEVER;
+                if messages.insert(tag, is_done).is_some() {
                     wrong(format!("{text:?} is handled twice"));
                 }
                 if let Some(id) = id
-                    && !ids.insert((*generation, session.clone(), id.clone()))
+                    && ids.insert((*generation, session, id), tag).is_some()
                 {
                     wrong(format!("id {id} of session {session} is handled twice"));
                 }
             }
-            Event::Acked { tag, .. } if !messages.contains(tag) => {
-                wrong(format!("{tag} is acknowledged and was never handled"));
+            Event::Settled { tag, acked: true } => {
+                messages.insert(*tag, true);
+            }
+            // What the application refused is not remembered: sent again it is a new try.
+            Event::Settled { tag, acked: false } => {
+                messages.remove(tag);
+                ids.retain(|_, of| of != tag);
+            }
+            Event::Acked { tag, .. } if messages.get(tag) != Some(&true) => {
+                wrong(format!("{tag} is acknowledged and was not handled to its end"));
             }
             _ => {}
         }

@@ -59,12 +59,10 @@ pub(super) fn check(trace: &[Entry], gauges: &[Gauge], found: &mut Vec<Violation
             _ => {}
         }
     }
+    let starts: Vec<_> =
+        trace.iter().filter(|entry| matches!(entry.event, Event::Started { .. })).map(|entry| entry.at).collect();
     for gauge in gauges {
-        let started = trace
-            .iter()
-            .take_while(|entry| entry.at <= gauge.at)
-            .filter(|entry| matches!(entry.event, Event::Started { .. }))
-            .count();
+        let started = starts.iter().filter(|at| **at <= gauge.at).count();
         let connections = usize::try_from(gauge.connections).unwrap_or(usize::MAX);
         let sessions = connections * CONNECTION_BYTES + gauge.detached * DETACHED_BYTES + gauge.replay;
         let servers = i64::try_from(started).unwrap_or(0);

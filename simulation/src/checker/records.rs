@@ -3,9 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::{Checker, Violation};
-use crate::trace::{Entry, Event};
+use crate::app;
+use crate::desk;
+use crate::trace::{Entry, Event, Tag};
+
+/// What the log says of what the application refused, at once or later, in words or by saying nothing.
+const OF_APPLICATION: [&str; 3] = [app::REFUSED, desk::REFUSED_LATER, "message_unanswered"];
 
 pub(super) fn check(trace: &[Entry], found: &mut Vec<Violation>) {
+    references(trace, found);
+    refusals_of_application(trace, found);
+}
+
+fn references(trace: &[Entry], found: &mut Vec<Violation>) {
     let mut records: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for entry in trace {
         let mut wrong = |what| found.push(Violation { checker: Checker::References, at: entry.at, what });
@@ -36,6 +46,52 @@ pub(super) fn check(trace: &[Entry], found: &mut Vec<Violation>) {
                 Some(_) => {}
             },
             _ => {}
+        }
+    }
+}
+
+/// What the application refuses of one session.
+#[derive(Default)]
+struct Refusals {
+    settled: usize,
+    recorded: usize,
+    /// Its connection was lost or closed: what is refused behind that is a new try when it is sent again, and no refusal.
+    is_interrupted: bool,
+}
+
+/// Each refusal of the application has its record, for as long as there is a connection that hears of it.
+fn refusals_of_application(trace: &[Entry], found: &mut Vec<Violation>) {
+    let (mut sessions, mut of_message) = (BTreeMap::<&str, Refusals>::new(), BTreeMap::new());
+    for entry in trace {
+        match &entry.event {
+            Event::Handled { session, text, .. } => {
+                if let Some(tag) = Tag::of(text) {
+                    of_message.insert(tag, session);
+                }
+            }
+            Event::Settled { tag, acked: false } => {
+                if let Some(session) = of_message.get(tag) {
+                    sessions.entry(session).or_default().settled += 1;
+                }
+            }
+            Event::Record { session: Some(session), action, close_code, .. }
+                if close_code.is_some() || action.starts_with("connection_closed") =>
+            {
+                sessions.entry(session).or_default().is_interrupted = true;
+            }
+            Event::Record { session: Some(session), reason: Some(reason), .. }
+                if OF_APPLICATION.contains(&reason.as_str()) =>
+            {
+                sessions.entry(session).or_default().recorded += 1;
+            }
+            _ => {}
+        }
+    }
+    let at = trace.last().map_or(0, |entry| entry.at);
+    for (session, Refusals { settled, recorded, is_interrupted }) in sessions {
+        if recorded > settled || (recorded < settled && !is_interrupted) {
+            let what = format!("{settled} refusals of the application in session {session} have {recorded} records");
+            found.push(Violation { checker: Checker::References, at, what });
         }
     }
 }

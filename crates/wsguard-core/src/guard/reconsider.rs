@@ -98,6 +98,7 @@ impl Connection {
         }
         let revoked = match &self.phase {
             Phase::Open(session) => self.cx.revocations.refuse(&session.identity.claims, Some(session.id)),
+            Phase::Proof { .. } if fault::is_on(Fault::RevocationSparesProof) => None,
             Phase::Proof { login, .. } => self.cx.revocations.refuse(&login.identity.claims, None),
             Phase::Resuming(resuming) => self.cx.revocations.refuse(&resuming.identity().claims, None),
             Phase::FirstMessage { .. } | Phase::Suspended(_) | Phase::Closed => None,

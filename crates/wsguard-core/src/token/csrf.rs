@@ -11,6 +11,7 @@ use base64::Engine as _;
 use subtle::ConstantTimeEq as _;
 
 use super::BASE64URL;
+use crate::fault::{self, Fault};
 
 /// Length of a CSRF token in characters: 16 bytes, base64url without padding.
 pub const CSRF_TOKEN_CHARS: usize = 22;
@@ -50,7 +51,8 @@ impl CsrfKey {
     /// # Specification
     /// contract "CSRF": per-message tokens are bound to session and epoch
     pub fn per_message(&self, session_id: &[u8; 16], epoch: u32) -> CsrfToken {
-        self.token(MESSAGE_PURPOSE, session_id, epoch)
+        let session = if fault::is_on(Fault::CsrfOfAnySession) { &[0; 16] } else { session_id };
+        self.token(MESSAGE_PURPOSE, session, epoch)
     }
 
     /// Computes the token that `POST /ws/session` hands out and the first frame of a cookie connection proves itself
@@ -59,7 +61,8 @@ impl CsrfKey {
     /// `cookie_token_fingerprint`: [`super::fingerprint`] of the cookie's token, so that the token of one login is
     /// worth nothing for another.
     pub fn pre_session(&self, cookie_token_fingerprint: &[u8; 32], epoch: u32) -> CsrfToken {
-        self.token(SESSION_PURPOSE, cookie_token_fingerprint, epoch)
+        let cookie = if fault::is_on(Fault::ProofOfAnyCookie) { &[0; 32] } else { cookie_token_fingerprint };
+        self.token(SESSION_PURPOSE, cookie, epoch)
     }
 
     /// Computes the proof in a resume token: that this server gave number `generation` of the session's tokens to

@@ -78,7 +78,7 @@ impl Seen {
         }
         let id = Id::of(key, id);
         if self.under_way.contains(&id) {
-            return Look::UnderWay;
+            return if fault::is_on(Fault::DeferredAcknowledged) { Look::Handled } else { Look::UnderWay };
         }
         let handled = match id {
             Id::Number(number) => {
@@ -96,7 +96,9 @@ impl Seen {
 
     /// The application has the message of `id` and answers later.
     pub(crate) fn begin(&mut self, key: &PrintKey, id: &str) {
-        self.under_way.push(Id::of(key, id));
+        if !fault::is_on(Fault::DeferredForgotten) {
+            self.under_way.push(Id::of(key, id));
+        }
     }
 
     /// The message of `id` was handled.
@@ -118,8 +120,9 @@ impl Seen {
 
     /// The application refused the message of `id`: the client may send it again.
     pub(crate) fn refused(&mut self, key: &PrintKey, id: &str) {
-        let id = Id::of(key, id);
-        self.done(id);
+        if !fault::is_on(Fault::RefusedStaysUnderWay) {
+            self.done(Id::of(key, id));
+        }
     }
 
     fn done(&mut self, id: Id) {
