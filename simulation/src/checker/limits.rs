@@ -8,9 +8,12 @@ use crate::trace::{Entry, Event, Gauge};
 
 const NANOS_PER_MS: u64 = 1_000_000;
 
-/// What is held once and for all, beyond the empty tables of each server: the buffers of the thread, and what tables grow by
-/// when they are first used.
-const FIXED_BYTES: i64 = 256 * 1024;
+/// What is held once and for all, beyond the empty tables of each server: the buffers of the thread, and what the tables of
+/// the first server grow by when they are used.
+const FIXED_BYTES: i64 = 512 * 1024;
+
+/// What the tables of each further server grow by.
+const SERVER_BYTES: i64 = 256 * 1024;
 
 /// What a connection may hold: an unfinished message, a full queue that was taken out to be written and another behind it,
 /// what one read caused, what a session is.
@@ -66,7 +69,8 @@ pub(super) fn check(trace: &[Entry], gauges: &[Gauge], found: &mut Vec<Violation
         let connections = usize::try_from(gauge.connections).unwrap_or(usize::MAX);
         let sessions = connections * CONNECTION_BYTES + gauge.detached * DETACHED_BYTES + gauge.replay;
         let servers = i64::try_from(started).unwrap_or(0);
-        let most = FIXED_BYTES + (servers - 1).max(0) * gauge.empty + i64::try_from(sessions).unwrap_or(0);
+        let further = (servers - 1).max(0) * (gauge.empty + SERVER_BYTES);
+        let most = FIXED_BYTES + further + i64::try_from(sessions).unwrap_or(0);
         let mut wrong = |what| found.push(Violation { checker: Checker::Memory, at: gauge.at, what });
         if gauge.heap > most {
             wrong(format!("{} bytes are held, {most} at most for {gauge:?}", gauge.heap));
