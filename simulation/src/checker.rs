@@ -72,7 +72,7 @@ pub const fn finds(fault: Fault) -> Checker {
         Fault::AnswerToWaitingLost | Fault::RefusedStaysUnderWay => Checker::Service,
         Fault::ReplaySkips | Fault::ReplayRepeats => Checker::Replay,
         Fault::QuotaDoubled | Fault::HandshakesUncounted | Fault::TypeQuotaUncharged => Checker::Quota,
-        Fault::RecordLost | Fault::RecordTwice => Checker::References,
+        Fault::RecordLost | Fault::RecordTwice | Fault::RefusalToWaitingUnrecorded => Checker::References,
         Fault::RevocationForHandshakesAlone
         | Fault::RevocationWakesNobody
         | Fault::RevocationNotKept

@@ -21,9 +21,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use testkit::peer::{Peer, Request};
 use testkit::world::PATIENCE;
+use wsguard::core::effect::Record;
 use wsguard::core::time::UnixMs;
 use wsguard::core::token::{MintClaims, SigningKey, mint};
-use wsguard::{Encoded, Guard, GuardedSocket, GuardedUpgrade, Incoming, Outbox};
+use wsguard::{Encoded, Guard, GuardedSocket, GuardedUpgrade, Incoming, Journal, Outbox};
 
 const KEY: &[u8] = b"wsguard-hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
@@ -57,17 +58,33 @@ async fn socket(State(shared): State<Shared>, upgrade: GuardedUpgrade) -> Respon
     })
 }
 
+struct Log(Sender<&'static str>);
+
+impl Journal for Log {
+    fn record(&self, _: UnixMs, record: Record) {
+        if let (true, Some(refusal)) = (record.reference.is_some(), record.refusal)
+            && record.action == "message_refused"
+        {
+            self.0.send(refusal.reason.word).unwrap();
+        }
+    }
+}
+
 struct World {
     guard: Guard,
     messages: Receiver<Incoming<Words>>,
     outboxes: Receiver<Outbox>,
+    /// Why messages were refused, as the log says it.
+    refused: Receiver<&'static str>,
     address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl World {
     fn new() -> Self {
+        let (log, refused) = channel();
         let guard = Guard::builder()
+            .journal(Log(log))
             .key("app.key", KEY)
             .hosts(["localhost"])
             .message("say", r#"{"type": "integer"}"#)
@@ -82,7 +99,7 @@ impl World {
         let address = listener.local_addr().unwrap();
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { guard, messages: received, outboxes: opened, address, _runtime: runtime }
+        Self { guard, messages: received, outboxes: opened, refused, address, _runtime: runtime }
     }
 
     fn open(&self, entry: &str) -> (Peer, Value) {
@@ -148,6 +165,7 @@ fn a_message_under_way_is_neither_handled_twice_nor_acknowledged_early() {
     world.until_detached(1);
     three.ack();
     four.refuse(wsguard::protocol::ErrorCode::UpstreamUnavailable, "not_now");
+    assert_eq!(world.refused.try_iter().collect::<Vec<_>>(), ["not_now"], "the operator hears of it at once");
     let outbox = world.outboxes.recv_timeout(PATIENCE).unwrap();
     outbox.send(&Encoded::new("say", "33")).unwrap();
 

@@ -74,11 +74,13 @@ pub enum Fault {
     AnswerToWaitingLost,
     /// A message that was refused later counts as under way for good.
     RefusedStaysUnderWay,
+    /// What is refused while the session waits for its client is not recorded.
+    RefusalToWaitingUnrecorded,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::SignatureUnchecked,
         Self::TokenNeverEnds,
         Self::CsrfUnchecked,
@@ -111,6 +113,7 @@ impl Fault {
         Self::DeferredAcknowledged,
         Self::AnswerToWaitingLost,
         Self::RefusedStaysUnderWay,
+        Self::RefusalToWaitingUnrecorded,
     ];
 }
 

@@ -55,11 +55,13 @@ fn references(trace: &[Entry], found: &mut Vec<Violation>) {
 struct Refusals {
     settled: usize,
     recorded: usize,
-    /// Its connection was lost or closed: what is refused behind that is a new try when it is sent again, and no refusal.
-    is_interrupted: bool,
+    /// Its connection is gone, and it does not wait for another.
+    is_lost: bool,
+    /// It was closed or dropped: what is refused behind that, nobody could have heard of.
+    is_over: bool,
 }
 
-/// Each refusal of the application has its record, for as long as there is a connection that hears of it.
+/// Each refusal of the application has its record for as long as the session lives, whether its client is there or not.
 fn refusals_of_application(trace: &[Entry], found: &mut Vec<Violation>) {
     let (mut sessions, mut of_message) = (BTreeMap::<&str, Refusals>::new(), BTreeMap::new());
     for entry in trace {
@@ -74,22 +76,24 @@ fn refusals_of_application(trace: &[Entry], found: &mut Vec<Violation>) {
                     sessions.entry(session).or_default().settled += 1;
                 }
             }
-            Event::Record { session: Some(session), action, close_code, .. }
-                if close_code.is_some() || action.starts_with("connection_closed") =>
-            {
-                sessions.entry(session).or_default().is_interrupted = true;
-            }
-            Event::Record { session: Some(session), reason: Some(reason), .. }
-                if OF_APPLICATION.contains(&reason.as_str()) =>
-            {
-                sessions.entry(session).or_default().recorded += 1;
+            Event::Record { session: Some(session), action, reason, close_code, .. } => {
+                let refusals = sessions.entry(session).or_default();
+                match action.as_str() {
+                    "connection_closed_by_peer" => refusals.is_lost = true,
+                    "session_detached" => refusals.is_lost = false,
+                    "connection_closed" | "session_dropped" => refusals.is_over = true,
+                    _ => refusals.is_over |= close_code.is_some(),
+                }
+                if reason.as_deref().is_some_and(|reason| OF_APPLICATION.contains(&reason)) {
+                    refusals.recorded += 1;
+                }
             }
             _ => {}
         }
     }
     let at = trace.last().map_or(0, |entry| entry.at);
-    for (session, Refusals { settled, recorded, is_interrupted }) in sessions {
-        if recorded > settled || (recorded < settled && !is_interrupted) {
+    for (session, Refusals { settled, recorded, is_lost, is_over }) in sessions {
+        if recorded > settled || (recorded < settled && !is_lost && !is_over) {
             let what = format!("{settled} refusals of the application in session {session} have {recorded} records");
             found.push(Violation { checker: Checker::References, at, what });
         }
