@@ -93,7 +93,7 @@ pub struct Journal {
 }
 
 /// The last entries, oldest first. The writer thread and the admin listener share the lock; no connection takes it.
-type Recent = Arc<Mutex<VecDeque<Entry>>>;
+type Recent = Arc<Mutex<VecDeque<Box<Entry>>>>;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -160,7 +160,7 @@ impl Journal {
     /// Returns the newest of the last [`RECENT_ENTRIES_MAX`] entries that `wanted` takes, `limit` at most, newest first.
     pub fn recent(&self, limit: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().rev().filter(|entry| wanted(entry)).take(limit).cloned().collect()
+        recent.iter().rev().map(|entry| &**entry).filter(|entry| wanted(entry)).take(limit).cloned().collect()
     }
 
     /// Waits until everything recorded so far is written, `patience` at most. Returns whether it was. Blocks.
@@ -320,7 +320,7 @@ impl Writer {
             Command::Write(entry) => {
                 if self.floods.keeps(&entry, &mut self.told) {
                     self.render(&entry);
-                    self.remember(*entry);
+                    self.remember(entry);
                 }
             }
             Command::Flush(answer) => {
@@ -336,7 +336,7 @@ impl Writer {
         }
     }
 
-    fn remember(&self, entry: Entry) {
+    fn remember(&self, entry: Box<Entry>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= RECENT_ENTRIES_MAX {
             recent.pop_front();
@@ -406,7 +406,7 @@ impl Writer {
         self.floods.end(now, &mut self.told);
         for entry in std::mem::take(&mut self.told) {
             self.render(&entry);
-            self.remember(entry);
+            self.remember(Box::new(entry));
         }
         let dropped = self.counts.dropped.load(Ordering::Relaxed);
         let new = dropped.saturating_sub(self.reported);

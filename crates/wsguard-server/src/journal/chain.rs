@@ -46,7 +46,9 @@ impl Chain {
         }
         let _ = write!(line, ",{SEQ_MEMBER}{}", self.seq);
         self.head = hash(&self.head, line.as_bytes());
-        let _ = write!(line, "{HASH_MEMBER}{}\"}}", hex(&self.head));
+        line.push_str(HASH_MEMBER);
+        HEXLOWER.encode_append(&self.head, line);
+        line.push_str("\"}");
     }
 }
 
