@@ -53,7 +53,11 @@ impl<S: AsyncWrite + Unpin> FirstFlight<S> {
         if length > HELD_BYTES_MAX || !slices.first()?.starts_with(SWITCHING) {
             return None;
         }
-        self.held = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        // What follows it is put behind it.
+        self.held.reserve(HELD_BYTES_MAX);
+        for slice in slices {
+            self.held.extend_from_slice(slice);
+        }
         Some(length)
     }
 
