@@ -3,8 +3,10 @@
 //! Attacks: slow handshakes (CWE-400), header bombs (CWE-770), connections that never ask for anything. Everything before
 //! the upgrade has one deadline, one header limit, one request a connection.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -38,9 +40,10 @@ const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Largest head of a request that is parsed at all, in bytes, and most of its header fields. [`crate::public`] refuses far
-/// less; what is beyond these bounds is not even read to its end, and [`Unread`] refuses it.
+/// less; what is beyond these bounds is not even read to its end, and [`Unread`] refuses it. 100: what hyper has place for
+/// without allocating it.
 const HEAD_BYTES_PARSED_MAX: usize = 64 * 1024;
-const HEADERS_PARSED_MAX: usize = 256;
+const HEADERS_PARSED_MAX: usize = 100;
 
 /// Rest after an accept that failed for lack of file descriptors, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -87,26 +90,48 @@ pub(crate) async fn accept(
         };
         let (tls, public, waiting) = (tls.clone(), Arc::clone(&public), Arc::clone(&pending));
         let start = |place: Place| {
-            tokio::spawn(async move {
-                let _place = place;
-                if cfg!(not(target_os = "linux")) {
-                    let _ = stream.set_nodelay(true);
-                }
-                let served = match tls {
-                    None => serve(stream, peer, public).await,
-                    Some(acceptor) => match tokio::time::timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
+            if cfg!(not(target_os = "linux")) {
+                let _ = stream.set_nodelay(true);
+            }
+            let note = move |how| waiting.note(peer.ip(), how);
+            match tls {
+                None => tokio::spawn(live(Box::pin(async move {
+                    let _place = place;
+                    serve(stream, peer, public).await.unwrap_or_else(|how| {
+                        note(how);
+                        None
+                    })
+                }))),
+                // The state of TLS makes an open connection so large that it fits a task of its own best.
+                Some(acceptor) => tokio::spawn(Box::pin(async move {
+                    let _place = place;
+                    let served = match tokio::time::timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
                         Ok(Ok(stream)) => serve(stream, peer, public).await,
                         // No TLS is no request: there is nobody to answer.
-                        Ok(Err(_)) => Ok(()),
+                        Ok(Err(_)) => Ok(None),
                         Err(_) => Err(Unfinished::TooSlow),
-                    },
-                };
-                if let Err(how) = served {
-                    waiting.note(peer.ip(), how);
-                }
-            })
+                    };
+                    match served {
+                        Ok(open) => drop(open.map(tokio::spawn)),
+                        Err(how) => note(how),
+                    }
+                })),
+            }
         };
         pending.admit(peer.ip(), start).await;
+    }
+}
+
+/// A connection from its first byte to its last, on one task. Boxed is what only its beginning needs, gone when it is open.
+async fn live<F, Open>(beginning: Pin<Box<F>>)
+where
+    F: Future<Output = Option<Open>>,
+    Open: Future<Output = ()>,
+{
+    // Pinned where it lies: awaited by value, it would take its place twice.
+    let open = pin!(beginning.await);
+    if let Some(open) = open.as_pin_mut() {
+        open.await;
     }
 }
 
@@ -121,15 +146,21 @@ fn the_last<B>(mut response: Response<B>) -> Response<B> {
     response
 }
 
-async fn serve<S>(stream: S, peer: SocketAddr, public: Arc<Public>) -> Result<(), Unfinished>
+/// Answers one request. After a 101 there is a connection to go on with.
+async fn serve<S>(
+    stream: S,
+    peer: SocketAddr,
+    public: Arc<Public>,
+) -> Result<Option<impl Future<Output = ()> + Send>, Unfinished>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (stream, reached) = Unread::new(stream, public.guard.clone(), peer.ip());
-    let service = service_fn(move |request: Request<Incoming>| {
+    let opening = Mutex::new(None);
+    let service = service_fn(|request: Request<Incoming>| {
         reached.set();
-        let public = Arc::clone(&public);
-        async move { Ok::<_, std::convert::Infallible>(the_last(public.answer(peer, request).await)) }
+        let (public, opening) = (&public, &opening);
+        async move { Ok::<_, Infallible>(the_last(public.answer(peer, request, opening).await)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -139,8 +170,12 @@ where
         .serve_connection(TokioIo::new(FirstFlight::new(stream)), service)
         .with_upgrades();
     match connection.await {
-        Err(error) if error.is_timeout() => Err(Unfinished::TooSlow),
+        Err(error) if error.is_timeout() => return Err(Unfinished::TooSlow),
         // What else goes wrong here is the peer's business and has been answered.
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) | Err(_) => {}
     }
+    Ok(match opening.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(opening) => opening.over::<S>().await,
+        None => None,
+    })
 }

@@ -1,7 +1,7 @@
 //! The public routes: the endpoint, tickets, the proof of the same origin, health.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, RETRY_AFTER, UPGRADE, VARY};
@@ -13,7 +13,7 @@ use wsguard::core::control::{credential, host};
 use wsguard::core::handshake::{self, HandshakeRefusal, Header};
 use wsguard::core::verdict::{ControlId, Refusal};
 use wsguard::protocol::{ENDPOINT_PATH, ErrorCode};
-use wsguard::upgrade::{self, Asked};
+use wsguard::upgrade::{self, Asked, Opening};
 use wsguard::{Guard, ResumeRequest, TicketError};
 
 use crate::app::{App, Rooms};
@@ -65,8 +65,13 @@ pub(crate) struct Public {
 }
 
 impl Public {
-    /// Answers one request from `peer`.
-    pub(crate) async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
+    /// Answers one request from `peer`; the connection behind a 101 is put into `opening`.
+    pub(crate) async fn answer(
+        &self,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+        opening: &Mutex<Option<Opening<App>>>,
+    ) -> Reply {
         let headers = request.headers();
         let mut client = Asked::of(peer.ip(), request.uri(), headers);
         if is_head_too_large(&request) {
@@ -89,14 +94,19 @@ impl Public {
                 let client = client.client;
                 let (mut parts, _) = request.into_parts();
                 match upgrade::handshake(&self.guard, &mut parts, client).await {
-                    Ok(upgrade) => boxed(upgrade.into_response(App::new(Arc::clone(&self.rooms)))),
+                    Ok(upgrade) => {
+                        let (response, connection) = upgrade.answer(App::new(Arc::clone(&self.rooms)));
+                        *opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+                        boxed(response)
+                    }
                     Err(response) => boxed(response),
                 }
             }
             (&Method::POST, "/ws/ticket") if methods.ticket => {
                 let client = client.client;
                 let (parts, body) = request.into_parts();
-                self.ticket(Asked::of(client, &parts.uri, &parts.headers), &parts.headers, body).await
+                // Boxed, here and below: handshakes do not carry along what only others need.
+                Box::pin(self.ticket(Asked::of(client, &parts.uri, &parts.headers), &parts.headers, body)).await
             }
             (&Method::POST, "/ws/session") if methods.cookie => self.session_proof(client, request.headers()),
             (&Method::GET, "/health") => json_reply(StatusCode::OK, &json!({"status": "ok"})),
@@ -111,7 +121,7 @@ impl Public {
                 Some(dev) if host::inspect(&self.guard.policy().hosts, header(request.headers(), HOST)).is_ok() => {
                     let (client, path) = (client.client, path.to_owned());
                     let origin = request.headers().get(ORIGIN).cloned();
-                    dev.answer(&self.guard, request).await.unwrap_or_else(|| {
+                    Box::pin(dev.answer(&self.guard, request)).await.unwrap_or_else(|| {
                         self.not_found(Asked { client, path: Some(&path), origin: origin.as_ref() }, "path_unknown")
                     })
                 }

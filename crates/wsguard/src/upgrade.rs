@@ -37,7 +37,7 @@ use crate::mailbox::Outbox;
 use crate::session::Guarded;
 use crate::unread::Unread;
 
-/// A handshake that the guard admitted: answer it with [`Upgrade::into_response`].
+/// A handshake that the guard admitted: answer it with [`Upgrade::into_response`] or [`Upgrade::answer`].
 #[derive(Debug)]
 pub struct Upgrade {
     guard: Guard,
@@ -107,23 +107,59 @@ pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Resu
 }
 
 impl Upgrade {
-    /// The 101, and the connection behind it: `handler` is the application.
+    /// The 101, and the connection behind it, which runs on a task of its own: `handler` is the application.
     pub fn into_response(self, handler: impl Handler) -> SmallResponse {
+        let (response, opening) = self.answer(handler);
+        tokio::spawn(opening.spawn());
+        response
+    }
+
+    /// The 101, and the connection behind it. For servers that go on with it on the task of hyper's connection.
+    pub fn answer<H: Handler>(self, handler: H) -> (SmallResponse, Opening<H>) {
         let Self { guard, admission, accept, pending, number } = self;
-        let subprotocol = admission.subprotocol;
-        tokio::spawn(async move {
-            let Ok(upgraded) = pending.await else {
-                return;
-            };
-            let outbox = Outbox::new(guard.0.queue);
-            let guarded = Guarded::new(guard.0, admission, outbox.clone(), handler, number);
-            drive(upgraded, outbox, guarded);
-        });
         let mut response = switching_protocols(accept);
-        if subprotocol {
+        if admission.subprotocol {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         }
-        response
+        (response, Opening { guard, admission, pending, number, handler })
+    }
+}
+
+/// A connection whose 101 is under way.
+#[derive(Debug)]
+pub struct Opening<H> {
+    guard: Guard,
+    admission: Admission,
+    pending: OnUpgrade,
+    number: u64,
+    handler: H,
+}
+
+impl<H: Handler> Opening<H> {
+    /// Drives the connection on a task of its own, as soon as hyper lets go of it.
+    async fn spawn(self) {
+        if let Some((upgraded, outbox, guarded)) = self.begin().await {
+            drive(upgraded, outbox, guarded);
+        }
+    }
+
+    /// Waits until hyper lets go of the connection, and gives the future that drives it to its end. `None` where it is gone,
+    /// and where hyper was given another stream than a [`FirstFlight`] of an [`Unread`] of `S`.
+    pub async fn over<S>(self) -> Option<impl Future<Output = ()> + Send>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (upgraded, outbox, guarded) = self.begin().await?;
+        let (stream, head, early) = take_out(upgraded, bare::<S>).ok()?;
+        Some(driver::run_behind(stream, head, early, outbox, guarded))
+    }
+
+    async fn begin(self) -> Option<(Upgraded, Outbox, Guarded<H>)> {
+        let Self { guard, admission, pending, number, handler } = self;
+        let upgraded = pending.await.ok()?;
+        let outbox = Outbox::new(guard.0.queue);
+        let guarded = Guarded::new(guard.0, admission, outbox.clone(), handler, number);
+        Some((upgraded, outbox, guarded))
     }
 }
 
@@ -141,20 +177,14 @@ pub fn switching_protocols(accept: HeaderValue) -> SmallResponse {
 /// Drives `endpoint` on a new task. The TCP stream is taken out of what hyper hands over, so that hyper's task and
 /// buffers are dropped; I/O of another kind stays boxed.
 pub fn drive<E: driver::Endpoint + Send + 'static>(upgraded: Upgraded, outbox: Outbox, endpoint: E) {
-    let upgraded = match take_out(upgraded, |io: FirstFlight<Unread<TcpStream>>| {
-        let (stream, head) = io.into_parts();
-        (stream.into_inner(), head)
-    }) {
+    let upgraded = match take_out(upgraded, bare::<TcpStream>) {
         Ok((stream, head, early)) => {
             tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
             return;
         }
         Err(upgraded) => upgraded,
     };
-    let upgraded = match take_out(upgraded, |io: FirstFlight<Unread<TlsStream<TcpStream>>>| {
-        let (stream, head) = io.into_parts();
-        (stream.into_inner(), head)
-    }) {
+    let upgraded = match take_out(upgraded, bare::<TlsStream<TcpStream>>) {
         Ok((stream, head, early)) => {
             tokio::spawn(driver::run_behind(stream, head, early, outbox, endpoint));
             return;
@@ -203,6 +233,12 @@ where
     let parts = upgraded.downcast::<TokioIo<Io>>()?;
     let (stream, head) = open(parts.io.into_inner());
     Ok((stream, head, early_of(&parts.read_buf)))
+}
+
+/// What is inside, and what is still to be written to it.
+fn bare<S>(io: FirstFlight<Unread<S>>) -> (S, Vec<u8>) {
+    let (stream, head) = io.into_parts();
+    (stream.into_inner(), head)
 }
 
 fn early_of(bytes: &Bytes) -> Option<Box<[u8]>> {
