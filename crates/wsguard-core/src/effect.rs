@@ -79,19 +79,16 @@ impl Effects {
     }
 
     /// The number of the accepted message's type, without a look at its text.
+    #[inline]
     pub fn accepted_number(&self) -> u16 {
         self.accepted.as_ref().map_or(0, |accepted| accepted.number)
     }
 
-    /// Takes the accepted message out, so that it can be read while frames are written. Give it back afterwards: its
-    /// memory serves the next message.
-    pub fn take_accepted(&mut self) -> Box<Accepted> {
-        self.accepted.take().unwrap_or_default()
-    }
-
-    /// Gives the memory of [`Effects::take_accepted`] back.
-    pub fn give_back(&mut self, accepted: Box<Accepted>) {
-        self.accepted = Some(accepted);
+    /// The accepted message, to be read while frames are written to what stands beside it. Its payload may lie in the text
+    /// that was judged.
+    #[inline]
+    pub fn accepted(&mut self) -> (Option<&Accepted>, &mut Vec<u8>) {
+        (self.accepted.as_deref(), &mut self.out)
     }
 
     /// What the next message is read with. The message before cannot be read any more.
@@ -146,34 +143,43 @@ impl Message<'_> {
 
 impl Accepted {
     /// Begins anew with `id`; the payload was forgotten with [`Effects::take_reading`].
+    #[inline]
     pub(crate) fn begin(&mut self, number: u16, id: Option<Value<'_>>) {
         self.number = number;
         self.neutralised = 0;
         self.id.clear();
-        match id {
-            Some(id) if id.is_canonical() => self.id.push_str(id.raw()),
-            Some(id) => self.id = canonical_text(id),
-            None => {}
+        if let Some(id) = id {
+            self.name(id);
         }
     }
 
-    /// The message, its type named by `policy`.
-    #[inline]
-    pub fn message<'a>(&'a self, policy: &'a Policy) -> Message<'a> {
-        let payload = self.payload.text();
+    fn name(&mut self, id: Value<'_>) {
+        if id.is_canonical() {
+            self.id.push_str(id.raw());
+        } else {
+            self.id = canonical_text(id);
+        }
+    }
+
+    /// The message, which is read from the `text` that was judged; its type is named by `policy`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the message is taken apart where it is put together")]
+    pub fn message<'a>(&'a self, text: &'a str, policy: &'a Policy) -> Message<'a> {
+        let payload = self.payload.text(text);
         Message {
             number: self.number,
             kind: policy.messages().get(usize::from(self.number)).map_or("", MessageType::name),
             id: self.id(),
             payload: if payload.is_empty() { "null" } else { payload },
-            value: self.payload.value(self.reading.as_deref().map(|reading| &reading.tape)),
+            value: self.payload.value(payload, self.reading.as_deref().map(|reading| &reading.tape)),
             neutralised: self.neutralised,
         }
     }
 
-    /// The number of its type, and its canonical payload.
-    pub(crate) fn number_and_payload(&self) -> (u16, &[u8]) {
-        (self.number, self.payload.text().as_bytes())
+    /// The number of its type, and its canonical payload in the `text` that was judged.
+    #[inline]
+    pub(crate) fn number_and_payload<'a>(&'a self, text: &'a str) -> (u16, &'a [u8]) {
+        (self.number, self.payload.text(text).as_bytes())
     }
 
     /// The message's `id` as canonical JSON text.

@@ -4,7 +4,7 @@
 //! wins. Read `Connection::inspect` from top to bottom: that is all that happens to a message.
 //!
 //! The driving contract: one event in, take the verdict, send `effects.out`, write `effects.records`, hand over
-//! [`Connection::message`] after [`Verdict::Allow`], then sleep until [`Connection::deadline`] or the next event. After
+//! [`Connection::message`] of the same text after [`Verdict::Allow`], then sleep until [`Connection::deadline`] or the next event. After
 //! [`Verdict::Close`] the close frame stands in `effects.out`, and no further event is accepted.
 
 mod anomaly;
@@ -42,9 +42,9 @@ use crate::control::{content, schema};
 use crate::effect::{Effects, Message, Record, frame_into, write_number};
 use crate::frame::{self, FrameError};
 use crate::handshake::Judged;
-use crate::json::{self, Value};
-use crate::plan::{Plan, Reading};
-use crate::policy::{Context, Identity};
+use crate::json::{self, Document, ScanError, Value};
+use crate::plan::Reading;
+use crate::policy::{Context, Identity, MessageType};
 use crate::probe::Probe;
 use crate::time::{Millis, Now, Tick};
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
@@ -170,6 +170,13 @@ impl<'a> Refused<'a> {
         }
     }
 
+    #[cold]
+    fn unreadable(error: ScanError) -> Self {
+        let code = if error.kind().is_unsafe_content() { ErrorCode::UnsafeContent } else { ErrorCode::InvalidJson };
+        let place = format!("byte {}", error.offset());
+        Self::new(ControlId::Scan, code, Reason::with(error.kind().as_str(), place), None)
+    }
+
     fn closing(mut self, code: CloseCode) -> Self {
         self.close = Some(code);
         self
@@ -228,16 +235,7 @@ impl Connection {
         let verdict = match passed {
             Ok(Passed::ToApplication) => {
                 self.refused_in_a_row = 0;
-                if reading.tape.bidi_controls() > 0 {
-                    self.note_bidi(reading.tape.bidi_controls(), text.len(), effects);
-                }
-                if effects.accepted.as_ref().is_some_and(|accepted| accepted.neutralised > 0) {
-                    let mut record = self.about("content_neutralised");
-                    record.message_type = Some(self.message(effects).kind.into());
-                    record.control = Some(ControlId::Content);
-                    record.bytes = Some(text.len());
-                    effects.records.push(record);
-                }
+                self.tell_passed(reading.tape.bidi_controls(), text.len(), effects);
                 Verdict::Allow
             }
             Ok(Passed::Answered) => {
@@ -257,9 +255,32 @@ impl Connection {
             Err(refused) => self.refuse(now, refused, text.len(), effects),
         };
         effects.give_reading_back(reading);
-        let verdict = self.watch(now, text.len(), duplicates, verdict, effects);
+        let changed = self.watch(now, text, duplicates, &verdict, effects);
         probe.lap(ControlId::Anomaly);
-        verdict
+        changed.unwrap_or(verdict)
+    }
+
+    /// Tells the operator what a message that passed held.
+    #[inline]
+    fn tell_passed(&mut self, bidi_controls: u32, bytes: usize, effects: &mut Effects) {
+        let neutralised = effects.accepted.as_ref().map_or(0, |accepted| accepted.neutralised);
+        if bidi_controls > 0 || neutralised > 0 {
+            self.tell_noted(bidi_controls, neutralised, bytes, effects);
+        }
+    }
+
+    #[cold]
+    fn tell_noted(&mut self, bidi_controls: u32, neutralised: u32, bytes: usize, effects: &mut Effects) {
+        if bidi_controls > 0 {
+            self.note_bidi(bidi_controls, bytes, effects);
+        }
+        if neutralised > 0 {
+            let mut record = self.about("content_neutralised");
+            record.message_type = Some(self.accepted_kind(effects).into());
+            record.control = Some(ControlId::Content);
+            record.bytes = Some(bytes);
+            effects.records.push(record);
+        }
     }
 
     /// All that happens to a message, in order.
@@ -278,26 +299,16 @@ impl Connection {
         let charged = self.charge(now, text.len(), effects);
         probe.lap(ControlId::Rate);
 
-        let document = json::scan(text, &self.judged.policy.scan, tape).map_err(|error| {
-            let code = if error.kind().is_unsafe_content() { ErrorCode::UnsafeContent } else { ErrorCode::InvalidJson };
-            Refused::new(
-                ControlId::Scan,
-                code,
-                Reason::with(error.kind().as_str(), format!("byte {}", error.offset())),
-                None,
-            )
-        });
+        let scanned = json::read(text, &self.judged.policy.scan, tape);
         // The bucket was charged before the scan, but the answer carries the message's id where there is one.
         if let Err(over) = charged {
-            let envelope = document.as_ref().ok().and_then(|document| envelope::read(*document).ok());
-            if !envelope.is_some_and(|envelope| never_limited(envelope.kind, text.len())) {
-                let id = envelope.and_then(|envelope| envelope.id);
-                let refused = Refused::new(ControlId::Rate, ErrorCode::RateLimited, over.bucket, id).after(over.wait);
-                return Err(refused.in_excess(over.weight));
-            }
-            self.pause(now, over.wait.min(PAUSE_MAX), effects);
+            let document = scanned.is_ok().then(|| Document::new(text, tape));
+            self.exceed(now, &over, document, text.len(), effects)?;
         }
-        let document = document?;
+        if let Err(error) = scanned {
+            return Err(Refused::unreadable(error));
+        }
+        let document = Document::new(text, tape);
         let plan = plans.of(document);
         let envelope = match plan.and_then(|plan| envelope::read_at(document, plan.places())) {
             Some(envelope) => envelope,
@@ -312,7 +323,10 @@ impl Connection {
         };
         session.settle();
         let id = envelope.id;
+        // No type of a policy is called like a frame of the guard's own.
+        let known = plan.and_then(|plan| plan.message(&self.judged.policy));
         match envelope.kind {
+            _ if known.is_some() => {}
             "ping" => return own::answer_ping(now, &envelope, effects),
             "ack" => return own::accept_ack(now, &self.cx, &self.judged.policy, session, &envelope),
             "auth.refresh" => return self.accept_refresh(now, &envelope),
@@ -337,7 +351,7 @@ impl Connection {
         }
         probe.lap(ControlId::Csrf);
 
-        let Some((number, message)) = self.judged.policy.message_near(plan.map(Plan::likely), envelope.kind) else {
+        let Some((number, message)) = known.or_else(|| self.judged.policy.message(envelope.kind)) else {
             return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", id));
         };
         if !session.permissions.allow(number) {
@@ -375,28 +389,70 @@ impl Connection {
         }
         probe.lap(ControlId::Schema);
 
-        effects.accept().0.begin(number, id);
+        let (accepted, scratch) = effects.accept();
+        accepted.begin(number, id);
         if let Some(payload) = envelope.payload {
             let refuse =
                 |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind);
             let default = self.judged.policy.content_default;
-            match content::write_checked(default, message, document, payload, effects.accept()) {
+            match content::write_checked(default, message, document, payload, (accepted, scratch)) {
+                Ok(()) => {}
                 Err(reason) if self.judged.policy.shadows(ControlId::Content) => {
                     content::write_neutralised(payload, effects.accept()).map_err(refuse)?;
                     effects.passed_in_shadow(ControlId::Content, reason);
                 }
-                written => written.map_err(refuse)?,
+                Err(reason) => return Err(refuse(reason)),
             }
         }
         probe.lap(ControlId::Content);
         session.last_message = now.tick;
-        let known = resume::deduplicate(&self.cx, session, id, effects)?;
+        if id.is_some()
+            && let Some(delivery) = &session.delivery
+            && let Some(known) = resume::deduplicate(&self.cx, delivery, id, effects)?
+        {
+            probe.lap(ControlId::Delivery);
+            return Ok(known);
+        }
         probe.lap(ControlId::Delivery);
-        Ok(known.unwrap_or(Passed::ToApplication))
+        Ok(Passed::ToApplication)
+    }
+
+    /// The message exceeds a quota and is refused, with its id where there is one; one that is never limited makes its peer
+    /// wait instead.
+    #[cold]
+    fn exceed<'t>(
+        &mut self,
+        now: Now,
+        over: &penalty::Over,
+        document: Option<Document<'t>>,
+        bytes: usize,
+        effects: &mut Effects,
+    ) -> Result<(), Refused<'t>> {
+        let envelope = document.and_then(|document| envelope::read(document).ok());
+        if envelope.is_some_and(|envelope| never_limited(envelope.kind, bytes)) {
+            self.pause(now, over.wait.min(PAUSE_MAX), effects);
+            return Ok(());
+        }
+        let id = envelope.and_then(|envelope| envelope.id);
+        let refused = Refused::new(ControlId::Rate, ErrorCode::RateLimited, over.bucket, id).after(over.wait);
+        Err(refused.in_excess(over.weight))
     }
 
     /// Session and token still live; before there is a session, the message is small enough to be its first.
+    #[inline]
     fn live<'t>(&mut self, now: Now, text: &str) -> Result<(), Refused<'t>> {
+        match &self.phase {
+            Phase::Open(session)
+                if self.cx.epoch() == self.judged.epoch && session.over(now, &self.judged.policy).is_none() =>
+            {
+                Ok(())
+            }
+            _ => self.live_after_change(now, text),
+        }
+    }
+
+    #[inline(never)]
+    fn live_after_change<'t>(&mut self, now: Now, text: &str) -> Result<(), Refused<'t>> {
         if self.cx.epoch() != self.judged.epoch {
             self.look_again(now).map_err(Refused::from)?;
         }
@@ -405,17 +461,14 @@ impl Connection {
                 .closing(CloseCode::Unauthenticated))
         };
         match &self.phase {
-            Phase::Open(session) if now.unix >= session.ends_at(&self.judged.policy) => expired("token_ended"),
-            Phase::Open(session) if now.tick >= session.started().after(self.judged.policy.sessions.max) => {
-                expired("session_too_old")
-            }
+            Phase::Open(session) => session.over(now, &self.judged.policy).map_or(Ok(()), expired),
             Phase::Closed | Phase::Suspended(_) => expired("connection_over"),
             Phase::Resuming(_) => expired("session_not_there_yet"),
             Phase::FirstMessage { .. } | Phase::Proof { .. } if text.len() > FIRST_MESSAGE_BYTES_MAX => {
                 Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, "first_message_too_large", None)
                     .closing(CloseCode::Unauthenticated))
             }
-            Phase::Open(_) | Phase::FirstMessage { .. } | Phase::Proof { .. } => Ok(()),
+            Phase::FirstMessage { .. } | Phase::Proof { .. } => Ok(()),
         }
     }
 
@@ -484,9 +537,15 @@ impl Connection {
         self.finish();
     }
 
-    /// The message that [`Verdict::Allow`] let pass.
-    pub fn message<'a>(&'a self, effects: &'a Effects) -> Message<'a> {
-        effects.accepted.as_ref().map_or(Message::NONE, |accepted| accepted.message(&self.judged.policy))
+    /// The message that [`Verdict::Allow`] let pass, read from the `text` that was judged.
+    pub fn message<'a>(&'a self, text: &'a str, effects: &'a Effects) -> Message<'a> {
+        effects.accepted.as_ref().map_or(Message::NONE, |accepted| accepted.message(text, &self.judged.policy))
+    }
+
+    /// The type of the message that passed.
+    fn accepted_kind(&self, effects: &Effects) -> &str {
+        let number = usize::from(effects.accepted_number());
+        self.judged.policy.messages().get(number).map_or("", MessageType::name)
     }
 
     /// The message of this `id` was handled: remembers it and writes its `ack`.
@@ -526,7 +585,8 @@ impl Connection {
 
     /// Writes an application frame for this peer alone; `write` appends the payload, JSON text of about `expected` bytes.
     /// Nothing is allocated, except to keep the frame for a client that announced to come back.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "where the type is a constant, nothing of it is looked at")]
     pub fn write_own(&mut self, now: Now, own: OwnFrame<'_>, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
         let Phase::Open(session) = &mut self.phase else {
             return;

@@ -1,8 +1,8 @@
 //! What was found out about messages that are built alike, so that the next of them is not searched again.
 //!
 //! A client sends the same few kinds of messages over and over. Where the scan recalled how a text is built
-//! ([`Shape`]), its envelope stands where it stood, its type is probably the same one, and of its schema only the lengths
-//! of strings are left to decide. Whatever does not hold is looked at as if nothing were known: a plan can only save time,
+//! ([`Shape`]), its envelope stands where it stood, its type is the same one where that is part of how it is built, and of
+//! its schema only the lengths of strings are left to decide. Whatever does not hold is looked at as if nothing were known: a plan can only save time,
 //! never let anything pass.
 
 use std::sync::{Arc, Weak};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use crate::control::envelope::{Envelope, Places};
 use crate::in_force::InForce;
 use crate::json::{Document, SHAPES, Shape, Tape};
+use crate::policy::MessageType;
 use crate::schema::Leaf;
 
 /// Messages of a shape that another plan would have fitted, until the plan is made anew for them.
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     /// Weak: a policy that is no longer in force is not kept, and none that comes later has its address.
     policy: Weak<InForce>,
     number: u16,
+    /// The type is part of how the text is built: every message of this shape has it.
+    is_of_one_type: bool,
     places: Places,
     /// `None`: more decides than the lengths of strings.
     leaves: Option<Box<[Leaf]>>,
@@ -79,6 +82,7 @@ impl Plans {
             shape,
             policy: Arc::downgrade(policy),
             number,
+            is_of_one_type: document.is_fixed(places.kind()),
             places,
             leaves,
             misses: 0,
@@ -93,10 +97,12 @@ impl Plan {
         &self.places
     }
 
-    /// The number that the type probably has.
+    /// Number and type of every message of this shape, where these are certain.
     #[inline]
-    pub(crate) fn likely(&self) -> u16 {
-        self.number
+    pub(crate) fn message<'p>(&self, policy: &'p Arc<InForce>) -> Option<(u16, &'p MessageType)> {
+        let is_certain = self.is_of_one_type && self.is_for(policy, self.number);
+        let message = policy.messages().get(usize::from(self.number)).filter(|_| is_certain)?;
+        Some((self.number, message))
     }
 
     /// Whether a message of type `number`, of this shape, fits its schema for certain.

@@ -306,15 +306,6 @@ impl Policy {
         Some((number, self.messages.get(usize::from(number))?))
     }
 
-    /// As [`Policy::message`]; `likely` is the number that the type probably has.
-    #[inline]
-    pub(crate) fn message_near(&self, likely: Option<u16>, name: &str) -> Option<(u16, &MessageType)> {
-        likely
-            .and_then(|number| Some((number, self.messages.get(usize::from(number))?)))
-            .filter(|(_, message)| *message.name == *name && !message.is_retired)
-            .or_else(|| self.message(name))
-    }
-
     /// What `claims` may send.
     pub(crate) fn permissions_of(&self, claims: &Claims) -> Permissions {
         Permissions::of(claims, self.messages.iter().map(MessageType::who))

@@ -131,7 +131,7 @@ fn a_score_survives_a_resume_and_a_reconnect() {
     };
     let mut effects = Effects::default();
     let (connection, _) = Connection::open(Arc::clone(&cx), at(0), open(", wsguard.resume", at(0)), &mut effects);
-    let mut first = Peer { connection, effects, csrf: String::new() };
+    let mut first = Peer { connection, effects, csrf: String::new(), said: String::new() };
     let welcome = first.frames().remove(0);
     welcome["payload"]["csrfToken"].as_str().unwrap().clone_into(&mut first.csrf);
     for ms in (0..60_000).step_by(250) {

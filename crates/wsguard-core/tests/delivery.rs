@@ -178,7 +178,7 @@ fn a_known_id_is_acknowledged_again_and_not_handled() {
         let mut peer = Peer::dev(&cx, at(0), "");
         peer.take();
         assert_eq!(peer.say(at(1), &id), Verdict::Allow, "{name}");
-        let text = peer.connection.message(&peer.effects).id.unwrap().to_owned();
+        let text = peer.connection.message("", &peer.effects).id.unwrap().to_owned();
         assert_eq!(peer.say(at(2), &id), Verdict::Allow, "{name}: the application has not said what became of it");
         peer.connection.refuse_handled(
             Some(&text),

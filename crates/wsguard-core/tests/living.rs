@@ -190,10 +190,10 @@ fn a_number_means_one_type_whatever_comes_and_goes() {
     reload(&cx, without);
     assert_eq!(peer.refusal(at(2), CHAT).as_deref(), Some("unknown_type"));
     assert_eq!(peer.refusal(at(2), r#"{"type":"new","csrfToken":"CSRF"}"#), None);
-    assert_eq!(peer.connection.message(&peer.effects).kind, "new");
+    assert_eq!(peer.message().kind, "new");
     reload(&cx, policy(|_| {}));
     assert_eq!(peer.refusal(at(3), CHAT), None);
-    assert_eq!(peer.connection.message(&peer.effects).kind, "chat");
+    assert_eq!(peer.message().kind, "chat");
 
     let mut many = of(&[]);
     for number in 0..127 {

@@ -23,7 +23,7 @@ fn told(peer: &mut Peer, ms: u64, text: &str) -> String {
     let refused = peer.refusal(at(ms), text);
     let message = match refused {
         None => {
-            let message = peer.connection.message(&peer.effects);
+            let message = peer.message();
             let root = message.value.id().index();
             let members: Vec<String> =
                 message.value.subtree().map(|value| format!("{}:{}", value.id().index() - root, value.raw())).collect();

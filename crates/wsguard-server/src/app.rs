@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -36,6 +37,8 @@ pub struct Rooms {
 struct Room {
     name: Arc<str>,
     members: RwLock<HashMap<SessionId, Outbox>>,
+    /// How many members there are: who is alone does not need the lock to know it.
+    size: AtomicUsize,
 }
 
 impl Rooms {
@@ -46,17 +49,13 @@ impl Rooms {
         }
         let room = rooms.get(name).cloned().unwrap_or_else(|| Arc::new(Room::new(name)));
         rooms.entry(Arc::clone(&room.name)).or_insert_with(|| Arc::clone(&room));
-        room.write().insert(session, outbox.clone());
+        room.change(|members| members.insert(session, outbox.clone()));
         Some(room)
     }
 
     fn leave(&self, name: &str, session: SessionId) {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let empty = rooms.get(name).is_some_and(|room| {
-            let mut members = room.write();
-            members.remove(&session);
-            members.is_empty()
-        });
+        let empty = rooms.get(name).is_some_and(|room| room.change(|members| members.remove(&session)) == 0);
         if empty {
             rooms.remove(name);
         }
@@ -65,15 +64,23 @@ impl Rooms {
 
 impl Room {
     fn new(name: &str) -> Self {
-        Self { name: name.into(), members: RwLock::default() }
+        Self { name: name.into(), members: RwLock::default(), size: AtomicUsize::new(0) }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<SessionId, Outbox>> {
         self.members.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<SessionId, Outbox>> {
-        self.members.write().unwrap_or_else(PoisonError::into_inner)
+    /// Changes who is in it; returns how many are.
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<SessionId, Outbox>) -> T) -> usize {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut members);
+        self.size.store(members.len(), Ordering::Relaxed);
+        members.len()
+    }
+
+    fn is_of_one(&self) -> bool {
+        self.size.load(Ordering::Relaxed) <= 1
     }
 }
 
@@ -137,30 +144,51 @@ impl App {
         let Some(room) = self.joined.iter().find(is_meant) else {
             return Handled::Refused(ErrorCode::Forbidden, "room_not_joined");
         };
-        // What passed is canonical: it is JSON text as it stands.
-        let quoted = named.map_or(LOBBY_QUOTED, Value::raw);
-        let (at, text) = (peer.now().unix, text.raw());
-        let write = |out: &mut Vec<u8>| {
-            out.extend_from_slice(&self.opening);
-            out.extend_from_slice(quoted.as_bytes());
-            out.extend_from_slice(br#","message":"#);
-            out.extend_from_slice(text.as_bytes());
-            out.extend_from_slice(br#","at":"#);
-            write_time(out, at);
-            out.push(b'}');
-        };
-        let expected = [self.opening.len(), quoted.len(), text.len(), 40].into_iter().fold(0, usize::saturating_add);
-        let members = room.read();
-        if members.len() <= 1 {
-            peer.send_written(OwnFrame { kind: "chat", room: Some(&room.name), expected }, write);
-            return Handled::Done;
+        let quoted = named.map_or(LOBBY_QUOTED.as_bytes(), Value::raw_bytes);
+        let chat = Chat { opening: &self.opening, room: quoted, text: text.raw_bytes(), at: peer.now().unix };
+        let expected = chat.expected();
+        if room.is_of_one() {
+            peer.send_written(OwnFrame { kind: "chat", room: Some(&room.name), expected }, |out| chat.write(out));
+        } else {
+            // Encoded once for all; only the sequence number differs from member to member.
+            let message = Encoded::write(Some(&room.name), "chat", expected, |out| chat.write(out));
+            self.send_to_all(room, &message, peer);
         }
-        // Encoded once for all; only the sequence number differs from member to member.
-        let message = Encoded::write(Some(&room.name), "chat", expected, write);
-        let others = members.iter().filter(|(member, _)| Some(**member) != self.session);
-        Outbox::send_to_all(others.map(|(_, outbox)| outbox), &message);
-        peer.send_encoded(&message);
         Handled::Done
+    }
+
+    fn send_to_all(&self, room: &Room, message: &Encoded, peer: &mut Peer<'_>) {
+        let members = room.read();
+        let others = members.iter().filter(|(member, _)| Some(**member) != self.session);
+        Outbox::send_to_all(others.map(|(_, outbox)| outbox), message);
+        peer.send_encoded(message);
+    }
+}
+
+/// The payload of a chat. What passed is canonical: its parts are JSON text as they stand.
+struct Chat<'a> {
+    opening: &'a [u8],
+    room: &'a [u8],
+    text: &'a [u8],
+    at: UnixMs,
+}
+
+impl Chat<'_> {
+    /// About how many bytes it takes.
+    fn expected(&self) -> usize {
+        [self.opening.len(), self.room.len(), self.text.len(), 40].into_iter().fold(0, usize::saturating_add)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "written from one place for one receiver, from another for many")]
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.opening);
+        out.extend_from_slice(self.room);
+        out.extend_from_slice(br#","message":"#);
+        out.extend_from_slice(self.text);
+        out.extend_from_slice(br#","at":"#);
+        write_time(out, self.at);
+        out.push(b'}');
     }
 }
 

@@ -257,54 +257,74 @@ impl<H: Handler> Guarded<H> {
     }
 
     fn judge(&mut self, now: Now, text: &str, effects: &mut Effects) {
-        let watched = self.outbox.is_watched();
+        if self.outbox.is_watched() {
+            return self.judge_watched(now, text, effects);
+        }
         let State::Running(connection) = &mut self.state else {
             return;
         };
-        let mut laps = watched.then(Laps::start);
-        let verdict = match &mut laps {
-            Some(laps) => connection.on_message(now, text, effects, laps),
-            None => connection.on_message(now, text, effects, &mut NoProbe),
-        };
-        self.figures.message(text.len());
-        let (number, counted) = match &verdict {
-            Verdict::Allow => (Some(effects.accepted_number()), Counted::Allow),
-            Verdict::Answered => (None, Counted::Allow),
-            Verdict::Refuse(_) => (None, Counted::Refuse),
-            Verdict::Close(_) => (None, Counted::Close),
-        };
-        self.shared.stats.message(&mut self.tally, number, counted, text.len());
-        let told = laps.as_ref().map(|_| told_of(connection, &verdict, text, effects));
+        let verdict = connection.on_message(now, text, effects, &mut NoProbe);
+        self.count(&verdict, text, effects);
         self.follow(now, effects);
         if verdict == Verdict::Allow {
-            self.hand_over(now, effects);
-            if let Some(laps) = &mut laps {
-                laps.lap(ControlId::Application);
-            }
+            return self.hand_over(now, text, effects);
         }
         self.announce(now, effects);
         self.seek(now, effects);
-        if let (Some(laps), Some(told), State::Running(connection)) = (laps, told, &self.state) {
+    }
+
+    /// [`Self::judge`] with the time that each control takes, for whoever looks on.
+    #[inline(never)]
+    fn judge_watched(&mut self, now: Now, text: &str, effects: &mut Effects) {
+        let State::Running(connection) = &mut self.state else {
+            return;
+        };
+        let mut laps = Laps::start();
+        let verdict = connection.on_message(now, text, effects, &mut laps);
+        let told = told_of(connection, &verdict, text, effects);
+        self.count(&verdict, text, effects);
+        self.follow(now, effects);
+        if verdict == Verdict::Allow {
+            self.hand_over(now, text, effects);
+            laps.lap(ControlId::Application);
+        }
+        self.announce(now, effects);
+        self.seek(now, effects);
+        if let State::Running(connection) = &self.state {
             let event = event_of(now, &told, &laps.taken, connection.snapshot(now).as_ref());
             self.outbox.report(Watched::Message(event.into()));
         }
     }
 
-    fn hand_over(&mut self, now: Now, effects: &mut Effects) {
+    #[inline]
+    fn count(&mut self, verdict: &Verdict, text: &str, effects: &Effects) {
+        let (number, counted) = match verdict {
+            Verdict::Allow => (Some(effects.accepted_number()), Counted::Allow),
+            Verdict::Answered => (None, Counted::Allow),
+            Verdict::Refuse(_) => (None, Counted::Refuse),
+            Verdict::Close(_) => (None, Counted::Close),
+        };
+        self.figures.message(text.len());
+        self.shared.stats.message(&mut self.tally, number, counted, text.len());
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the message is taken apart where it is put together")]
+    fn hand_over(&mut self, now: Now, text: &str, effects: &mut Effects) {
         let (State::Running(connection), Some(handler)) = (&mut self.state, &mut self.handler) else {
             return;
         };
-        // The message is read while the answer is written: it leaves the effects for the time of the call.
-        let accepted = effects.take_accepted();
         debug_assert!(Arc::ptr_eq(&self.policy, connection.policy()), "a number is named by the policy it is of");
-        let message = accepted.message(&self.policy);
+        // The message is read while the answer is written.
+        let (Some(accepted), out) = effects.accepted() else {
+            return;
+        };
+        let message = accepted.message(text, &self.policy);
         let id = message.id;
-        let Effects { out, .. } = effects;
-        let answer = handler.message(message, &mut Peer { now, connection, out, outbox: &self.outbox });
-        match answer {
+        match handler.message(message, &mut Peer { now, connection, out, outbox: &self.outbox }) {
             Handled::Done => {
                 if let Some(id) = id {
-                    connection.acknowledge(now, id, &mut effects.out);
+                    connection.acknowledge(now, id, out);
                 }
             }
             Handled::Later => {
@@ -313,11 +333,10 @@ impl<H: Handler> Guarded<H> {
                 }
             }
             Handled::Refused(code, reason) => {
-                let refusal = Refusal::new(ControlId::Application, code, reason);
-                connection.refuse_handled(id, &refusal, effects);
+                let (id, refusal) = (id.map(str::to_owned), Refusal::new(ControlId::Application, code, reason));
+                connection.refuse_handled(id.as_deref(), &refusal, effects);
             }
         }
-        effects.give_back(accepted);
     }
 
     /// Runs `act`; a panic in the application closes this connection with 1011 and no other.

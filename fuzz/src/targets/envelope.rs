@@ -73,7 +73,7 @@ pub fn run(data: &[u8]) {
         match verdict {
             Verdict::Allow => {
                 assert!(!was_closing && sent.is_empty(), "the guard answered what it handed over");
-                judge(&connection, &effects);
+                judge(&connection, &text, &effects);
             }
             Verdict::Refuse(_) | Verdict::Close(_) => {
                 assert_eq!(refused, 1, "a refusal that the peer is not told of once");
@@ -92,8 +92,8 @@ fn at(ms: u64) -> Now {
 }
 
 /// What the application receives.
-fn judge(connection: &Connection, effects: &Effects) {
-    let message = connection.message(effects);
+fn judge(connection: &Connection, text: &str, effects: &Effects) {
+    let message = connection.message(text, effects);
     let policy = CONTEXT.policy();
     let kind = policy.messages().iter().find(|kind| kind.name() == message.kind).expect("a declared type");
     let mut tape = Tape::new();

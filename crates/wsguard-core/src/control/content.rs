@@ -38,6 +38,8 @@ pub(crate) fn write_neutralised(
 
 /// Writes the canonical form of a checked payload, its markup made harmless as its schema asks. One without markup may be
 /// kept as it stands, with its nodes on the tape.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "called from one place, with what is taken apart there")]
 pub(crate) fn write_checked(
     default: ContentClass,
     message: &MessageType,
@@ -49,6 +51,17 @@ pub(crate) fn write_checked(
         accepted.payload.keep(payload);
         return Ok(());
     }
+    write_clean(default, message, document, payload, (accepted, scratch))
+}
+
+#[inline(never)]
+fn write_clean(
+    default: ContentClass,
+    message: &MessageType,
+    document: Document<'_>,
+    payload: Value<'_>,
+    (accepted, scratch): (&mut Accepted, &mut Scratch),
+) -> Result<(), Reason> {
     if document.markup_keys() > 0 {
         for key in payload.subtree().filter(|value| value.is_key() && value.has_markup()) {
             scratch.text.clear();

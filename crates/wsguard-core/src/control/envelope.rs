@@ -46,6 +46,11 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// The place of the type.
+    pub(crate) const fn kind(&self) -> NodeId {
+        self.kind
+    }
+
     /// The places in `document`, whose envelope is good.
     pub(crate) fn of(document: Document<'_>) -> Option<Self> {
         let place = |name| document.root().get(name).map(Value::id);
@@ -55,7 +60,8 @@ impl Places {
 }
 
 /// Reads the envelope of a document that is built like the one that `places` are of; `None` where it is not as good.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "called from one place, which takes apart what it returns")]
 pub(crate) fn read_at<'a>(document: Document<'a>, places: &Places) -> Option<Envelope<'a>> {
     let kind = document.value(places.kind).and_then(Value::as_plain_str).filter(|kind| kind_is_good(kind))?;
     let id = match places.id {

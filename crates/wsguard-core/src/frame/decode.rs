@@ -128,7 +128,8 @@ impl Decoder {
     ///
     /// # Specification
     /// RFC 6455 sections 5 to 8
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called from one place, which takes apart what it returns")]
     pub fn decode<'a>(
         &mut self,
         limits: &FrameLimits,

@@ -32,42 +32,41 @@ impl Session {
 }
 
 impl Connection {
-    /// Counts a message of `bytes` that was answered with `verdict`, and judges the session where it is time to. Where the
-    /// ladder ends there, the verdict becomes its own. `duplicates` were known before the message.
-    #[inline]
+    /// Counts a message that was answered with `verdict`, and judges the session where it is time to. Returns the
+    /// verdict that takes its place, where the ladder ends there. `duplicates` were known before the message.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called from one place, which takes apart what it returns")]
     pub(super) fn watch(
         &mut self,
         now: Now,
-        bytes: usize,
+        text: &str,
         duplicates: u32,
-        verdict: Verdict,
+        verdict: &Verdict,
         effects: &mut Effects,
-    ) -> Verdict {
+    ) -> Option<Verdict> {
         let Phase::Open(session) = &mut self.phase else {
-            return verdict;
+            return None;
         };
-        let (anomalies, conduct) = (&self.cx.anomalies, &mut session.conduct);
-        match &verdict {
+        let (anomalies, conduct, bytes) = (&self.cx.anomalies, &mut session.conduct, text.len());
+        match verdict {
             Verdict::Allow => {
                 if let Some(accepted) = &effects.accepted {
-                    let (number, payload) = accepted.number_and_payload();
+                    let (number, payload) = accepted.number_and_payload(text);
                     anomalies.passed(now.tick, conduct, number, bytes, payload);
                 }
             }
             Verdict::Refuse(_) => conduct.refused(now.tick, bytes),
             Verdict::Answered if effects.duplicates > duplicates => conduct.duplicate(now.tick, bytes),
             // The guard's own frames say nothing of whoever sends them; quotas bound them.
-            Verdict::Answered | Verdict::Close(_) => return verdict,
+            Verdict::Answered | Verdict::Close(_) => return None,
         }
-        match anomalies.judge(&self.judged.policy.anomaly, now.tick, session.identity.print, conduct) {
-            Some(judged) if judged.tell || judged.charged_ms > 0 => self.suspect(now, judged, verdict, effects),
-            _ => verdict,
-        }
+        let judged = anomalies.judge(&self.judged.policy.anomaly, now.tick, session.identity.print, conduct)?;
+        if judged.tell || judged.charged_ms > 0 { self.suspect(now, judged, effects) } else { None }
     }
 
     /// The session scored high: tells the log, and charges the ladder.
     #[cold]
-    fn suspect(&mut self, now: Now, judged: Judged, verdict: Verdict, effects: &mut Effects) -> Verdict {
+    fn suspect(&mut self, now: Now, judged: Judged, effects: &mut Effects) -> Option<Verdict> {
         let policy = &self.judged.policy.anomaly;
         let shadow = policy.mode == Mode::Shadow;
         let weight = Weight::per_second(policy.points_per_second, judged.charged_ms);
@@ -81,16 +80,14 @@ impl Connection {
             effects.records.push(record);
         }
         if judged.charged_ms == 0 {
-            return verdict;
+            return None;
         }
         if shadow {
             self.cx.shadow.count(ControlId::Anomaly, "score_high");
-            return verdict;
+            return None;
         }
-        match self.charge_conduct(now, weight, ControlId::Anomaly, effects) {
-            closed @ Verdict::Close(_) => closed,
-            _ => verdict,
-        }
+        Some(self.charge_conduct(now, weight, ControlId::Anomaly, effects))
+            .filter(|verdict| matches!(verdict, Verdict::Close(_)))
     }
 
     /// The score of the session and what it is made of.

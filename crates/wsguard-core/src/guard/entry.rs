@@ -231,6 +231,18 @@ impl Session {
         self.identity.claims.ends_at(policy.tokens.leeway)
     }
 
+    /// Why it is over, where it is.
+    #[inline]
+    pub(super) fn over(&self, now: Now, policy: &Policy) -> Option<&'static str> {
+        if now.unix >= self.ends_at(policy) {
+            Some("token_ended")
+        } else if now.tick >= self.started().after(policy.sessions.max) {
+            Some("session_too_old")
+        } else {
+            None
+        }
+    }
+
     /// Puts the end of the token, and the warning before it, on the tick clock.
     pub(super) fn schedule_end(&mut self, now: Now, policy: &Policy) {
         let life = self.identity.claims.expires_at.since(now.unix);

@@ -75,7 +75,7 @@ impl Connection {
         if !std::mem::replace(&mut self.bidi_told, true) {
             let mut record = self.about("bidi_controls_passed");
             record.control = Some(ControlId::Scan);
-            record.message_type = Some(self.message(effects).kind.into());
+            record.message_type = Some(self.accepted_kind(effects).into());
             record.bytes = Some(bytes);
             effects.records.push(record);
         }

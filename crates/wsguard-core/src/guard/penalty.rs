@@ -33,17 +33,22 @@ impl Held {
     }
 
     /// A message goes no further that would overtake one that was refused for a quota and is to be sent again.
+    #[inline]
     pub(super) fn keep_order<'t>(&mut self, id: Option<Value<'t>>) -> Result<(), Refused<'t>> {
-        let admitted = match (&mut self.order, id.and_then(Value::as_u64_exact)) {
-            (Some(order), Some(number)) => order.admits(number),
-            _ => true,
-        };
-        if admitted {
-            return Ok(());
+        match (&mut self.order, id) {
+            (Some(order), Some(id)) => order_of(order, id),
+            _ => Ok(()),
         }
-        let refused = Refused::new(ControlId::Rate, ErrorCode::RateLimited, "behind_one_refused", id);
-        Err(refused.after(ERROR_EVERY).in_excess(Weight::ZERO))
     }
+}
+
+#[inline(never)]
+fn order_of<'t>(order: &mut Order, id: Value<'t>) -> Result<(), Refused<'t>> {
+    if id.as_u64_exact().is_none_or(|number| order.admits(number)) {
+        return Ok(());
+    }
+    let refused = Refused::new(ControlId::Rate, ErrorCode::RateLimited, "behind_one_refused", Some(id));
+    Err(refused.after(ERROR_EVERY).in_excess(Weight::ZERO))
 }
 
 /// Where a session stands on the ladder, for people to look at.
@@ -158,6 +163,7 @@ impl Connection {
     }
 
     /// On the rung `drop` a message goes no further, whatever it says, but those that are never limited.
+    #[inline]
     pub(super) fn discarded<'t>(&self, now: Now, envelope: &Envelope<'t>, bytes: usize) -> Result<(), Refused<'t>> {
         if now.tick >= self.held.drop_until || never_limited(envelope.kind, bytes) {
             return Ok(());

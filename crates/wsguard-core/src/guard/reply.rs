@@ -12,7 +12,8 @@ use crate::time::{Now, UnixMs};
 use crate::verdict::Refusal;
 
 /// The rest of an application frame after `{"seq":N`, the same for every receiver; `write` appends the payload.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "where the type is a constant, nothing of it is looked at")]
 pub(crate) fn write_tail(kind: &str, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     if kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
         out.extend_from_slice(br#","type":""#);
@@ -34,7 +35,8 @@ pub(super) fn write_application(out: &mut Vec<u8>, seq: u64, frame: &Encoded) {
 }
 
 /// Writes an application frame whose tail `write` appends, about `expected` bytes.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "where the type is a constant, nothing of it is looked at")]
 pub(super) fn write_numbered(out: &mut Vec<u8>, seq: u64, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
     frame_into(out, expected.saturating_add(12), |out| {
         out.extend_from_slice(br#"{"seq":"#);

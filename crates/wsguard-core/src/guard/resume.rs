@@ -184,13 +184,10 @@ impl Session {
 /// Answers a message whose `id` is known instead of handling it, or says that it is new.
 pub(super) fn deduplicate<'t>(
     cx: &Context,
-    session: &Session,
+    delivery: &Delivery,
     id: Option<Value<'t>>,
     effects: &mut Effects,
 ) -> Result<Option<Passed>, Refused<'t>> {
-    let Some(delivery) = &session.delivery else {
-        return Ok(None);
-    };
     let Some(text) = effects.accepted.as_deref().and_then(Accepted::id) else {
         return Ok(None);
     };

@@ -6,7 +6,7 @@
 //! script engines before ECMAScript 2019 end a line at them. `<` stays: the form is JSON, not safe inside a script element,
 //! whose page must encode for that place itself.
 
-use super::string::{WINDOW, plain_end};
+use super::string::{WINDOW, plain_length};
 use super::tape::{ESCAPED, MARKUP, Node, NodeId, REWRITE, Tag, Tape};
 use super::value::Value;
 
@@ -55,12 +55,25 @@ pub(crate) struct Canonical {
     kept: Option<Kept>,
 }
 
-/// A value whose text is canonical already: its nodes stay on the tape that it was scanned to.
+/// A value whose text is canonical already: it stays in the text that was scanned, and its nodes on the tape.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     id: NodeId,
-    /// Where its text begins in the scanned one.
+    /// Where its text stands in the scanned one.
     start: u32,
+    end: u32,
+    /// Where the scanned text lies: out of another one nothing is read.
+    address: usize,
+    length: usize,
+}
+
+impl Kept {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "two comparisons and a slice")]
+    fn within(self, scanned: &str) -> Option<&str> {
+        let is_it = scanned.as_ptr().addr() == self.address && scanned.len() == self.length;
+        scanned.get(self.start as usize..self.end as usize).filter(|_| is_it)
+    }
 }
 
 impl Canonical {
@@ -73,44 +86,51 @@ impl Canonical {
         Writer { replacements: replacements.get(from..).unwrap_or_default(), out: self }.value(value);
     }
 
-    /// As [`Canonical::set`] without replacements, but of a value that is canonical already the text alone is copied:
-    /// where [`Canonical::is_kept`], its tape is needed to read it.
+    /// As [`Canonical::set`] without replacements, but a value that is canonical already stays where it is: where
+    /// [`Canonical::is_kept`], its text and tape are needed to read it.
     #[inline]
     pub(crate) fn keep(&mut self, value: Value<'_>) {
         if value.is_canonical() {
+            let ((start, end), scanned) = (value.span(), value.source());
+            let (address, length) = (scanned.as_ptr().addr(), scanned.len());
             self.clear();
-            self.text.push_str(value.raw());
-            self.kept = Some(Kept { id: value.id(), start: value.start_on_tape() });
+            self.kept = Some(Kept { id: value.id(), start: narrow(start), end: narrow(end), address, length });
         } else {
             self.set::<&str>(value, &[]);
         }
     }
 
-    /// Whether the value can be read only by the tape that it was kept from.
+    /// Whether the value can be read only by the text and tape that it was kept from.
+    #[inline]
     pub(crate) const fn is_kept(&self) -> bool {
         self.kept.is_some()
     }
 
     /// Nothing: not even `null`.
+    #[inline]
     pub(crate) fn clear(&mut self) {
         self.text.clear();
         self.nodes.clear();
         self.kept = None;
     }
 
-    /// The text; empty after [`Canonical::clear`].
+    /// The text, in `scanned` where it is kept; empty after [`Canonical::clear`], and where `scanned` is not the text that
+    /// it was kept from.
     #[inline]
-    pub(crate) fn text(&self) -> &str {
-        &self.text
+    pub(crate) fn text<'a>(&'a self, scanned: &'a str) -> &'a str {
+        match self.kept {
+            Some(kept) => kept.within(scanned).unwrap_or_default(),
+            None => &self.text,
+        }
     }
 
-    /// The value, by `tape` where it is kept; `null` after [`Canonical::clear`].
+    /// The value whose [`Canonical::text`] is `text`, by `tape` where it is kept; `null` after [`Canonical::clear`].
     #[inline]
-    pub(crate) fn value<'a>(&'a self, tape: Option<&'a Tape>) -> Value<'a> {
+    pub(crate) fn value<'a>(&'a self, text: &'a str, tape: Option<&'a Tape>) -> Value<'a> {
         match (self.kept, tape) {
-            (Some(kept), Some(tape)) => Value::of_part(&self.text, kept.start, &tape.nodes, kept.id.0),
+            (Some(kept), Some(tape)) => Value::of_part(text, kept.start, &tape.nodes, kept.id.0),
             (Some(_), None) => Value::NULL,
-            (None, _) => Value::at(&self.text, &self.nodes, 0),
+            (None, _) => Value::at(text, &self.nodes, 0),
         }
     }
 }
@@ -260,7 +280,7 @@ impl<T: AsRef<str>, O: Out> Writer<'_, '_, T, O> {
 
 fn write_plain(text: &str, out: &mut impl Out) {
     // Nearly every text is its own canonical form and copied whole. 0xE2 begins U+2028 and U+2029, among others.
-    let plain = if text.len() < WINDOW { 0 } else { plain_end(text.as_bytes(), 0) };
+    let plain = if text.len() < WINDOW { 0 } else { plain_length(text.as_bytes()) };
     if text.bytes().skip(plain).all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\' | 0x7f | 0xe2)) {
         return out.text(text);
     }
@@ -392,9 +412,9 @@ mod tests {
                     canonical.set(part, replacements);
                     let mut plain = Vec::new();
                     write_canonical_with(part, replacements, &mut plain);
-                    assert_eq!(canonical.text().as_bytes(), plain, "{text}");
+                    assert_eq!(canonical.text("").as_bytes(), plain, "{text}");
                     let mut again = Tape::new();
-                    scan(canonical.text(), &ScanLimits::default(), &mut again).unwrap();
+                    scan(canonical.text(""), &ScanLimits::default(), &mut again).unwrap();
                     assert_eq!(format!("{:?}", canonical.nodes), format!("{:?}", again.nodes), "{text}");
                 }
             }
@@ -424,14 +444,22 @@ mod tests {
                 for value in document.root().subtree().filter(|value| !value.is_key()) {
                     kept.keep(value);
                     copied.set::<&str>(value, &[]);
-                    assert_eq!(kept.text(), copied.text(), "{text}");
-                    assert_eq!(told(kept.value(Some(document.tape()))), told(copied.value(None)), "{text}");
-                    let again = canonical_text(kept.value(Some(document.tape())));
-                    assert_eq!(again, copied.text(), "{text}, copied out of what is kept");
+                    let (kept_text, copied_text) = (kept.text(text), copied.text(text));
+                    assert_eq!(kept_text, copied_text, "{text}");
+                    let kept = kept.value(kept_text, Some(document.tape()));
+                    assert_eq!(told(kept), told(copied.value(copied_text, None)), "{text}");
+                    assert_eq!(canonical_text(kept), copied_text, "{text}, copied out of what is kept");
                 }
             }
         }
         kept.clear();
-        assert!(kept.text().is_empty() && kept.value(Some(&tape)).is_null());
+        assert!(kept.text("12").is_empty() && kept.value("", Some(&tape)).is_null());
+
+        let (text, other) = (String::from(r#"{"checked":1}"#), String::from(r#"{"another":2}"#));
+        let document = scan(&text, &ScanLimits::default(), &mut tape).unwrap();
+        kept.keep(document.root());
+        assert_eq!(kept.text(&text), text);
+        assert_eq!(kept.text(&other), "", "what was not judged is not read");
+        assert_eq!(kept.text(text.trim_end_matches('}')), "");
     }
 }

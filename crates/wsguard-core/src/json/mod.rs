@@ -43,5 +43,6 @@ pub use value::{Document, Items, Kind, Member, Members, Value};
 
 pub(crate) use canonical::{Canonical, canonical_text};
 pub(crate) use recall::SHAPES;
+pub(crate) use scan::read;
 pub(crate) use string::key_print;
 pub(crate) use tape::{ESCAPED, Node, Shape, Tag};

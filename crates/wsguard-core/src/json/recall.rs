@@ -7,10 +7,12 @@
 //! the scanner's own rules. At the first byte that differs the text is scanned from its beginning as if nothing were
 //! known: recalling can only save time, never let anything pass.
 
+use fearless_simd::{Simd, dispatch};
+
 use super::limits::ScanLimits;
 use super::scan::{long, narrow};
-use super::string::{self, Matcher, WINDOW};
-use super::tape::{Counters, INTEGER, Node, Shape, Tag, Tape};
+use super::string::{self, Matcher, STRIDE, WINDOW};
+use super::tape::{Counters, INTEGER, Node, NodeId, Shape, Tag, Tape};
 
 /// Skeletons that a tape remembers, by how their texts begin. 8: the few shapes that the peers of one thread send mostly.
 pub(crate) const SHAPES: usize = 8;
@@ -98,7 +100,9 @@ pub(super) fn recall(text: &str, limits: &ScanLimits, tape: &mut Tape) -> bool {
     let before = shape.take();
     (*counters, *rewrite_to) = (Counters::default(), 0);
     let known = skeleton.limits.as_ref() == Some(limits);
-    let Some(moved) = known.then(|| skeleton.read(text.as_bytes(), limits, counters)).flatten() else {
+    let read =
+        known.then(|| dispatch!(string::level(), simd => skeleton.read(simd, text.as_bytes(), limits, counters)));
+    let Some(moved) = read.flatten() else {
         skeleton.misses = skeleton.misses.saturating_add(1);
         return false;
     };
@@ -151,7 +155,7 @@ impl Skeleton {
             done = value.end;
         }
         let rest = bytes.get(done as usize..).filter(|rest| rest.len() <= FIXED_BYTES_MAX as usize)?;
-        self.end = Matcher::of_end(self.pieces(rest));
+        self.end = Matcher::of_end(self.pieces(rest, WINDOW));
         let behind = |at: u32| u8::try_from(values.partition_point(|value| value.end <= at)).unwrap_or(u8::MAX);
         let place = |node: &Node| {
             let Node { start, end, .. } = *node;
@@ -169,15 +173,22 @@ impl Skeleton {
         Some(())
     }
 
+    /// Whether the text of a node is compared, all of it.
+    pub(super) fn is_fixed(&self, id: NodeId) -> bool {
+        self.places.get(id.index()).is_some_and(|place| place.begins == place.ends)
+    }
+
     fn step(&mut self, fixed: &[u8], then: Then, behind: u32) {
-        let fixed = Matcher::of(self.pieces(fixed));
+        let fixed = Matcher::of(self.pieces(fixed, STRIDE));
         self.steps.push(Step { fixed, then, behind });
     }
 
-    /// Makes steps of `fixed` until what is left fits one matcher, and returns that.
-    fn pieces<'b>(&mut self, fixed: &'b [u8]) -> &'b [u8] {
+    /// Makes steps of `fixed` until no more than `most` bytes are left, and returns those.
+    fn pieces<'b>(&mut self, fixed: &'b [u8], most: usize) -> &'b [u8] {
         let mut rest = fixed;
-        while let Some((piece, others)) = rest.split_at_checked(WINDOW).filter(|(_, others)| !others.is_empty()) {
+        while rest.len() > most
+            && let Some((piece, others)) = rest.split_at_checked(STRIDE.min(rest.len().wrapping_sub(1)))
+        {
             self.steps.push(Step { fixed: Matcher::of(piece), then: Then::Fixed, behind: 0 });
             rest = others;
         }
@@ -185,13 +196,15 @@ impl Skeleton {
     }
 
     /// Reads a text that is built like this; `None` at the first difference. Whether something has moved since the last one.
-    fn read(&mut self, bytes: &[u8], limits: &ScanLimits, counters: &mut Counters) -> Option<bool> {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+    fn read<S: Simd>(&mut self, simd: S, bytes: &[u8], limits: &ScanLimits, counters: &mut Counters) -> Option<bool> {
         let (mut at, mut value, mut moved) = (0, 0_usize, 0);
         for step in &self.steps {
-            at = step.fixed.behind(bytes, at)?;
+            at = step.fixed.behind(simd, bytes, at)?;
             at = match step.then {
                 Then::Fixed => continue,
-                Then::String => string_end(bytes, at, counters)?,
+                Then::String => string_end(simd, bytes, at, counters)?,
                 Then::Integer => at.wrapping_add(integer_length(bytes.get(at..)?, limits)?),
             };
             value = value.wrapping_add(1);
@@ -199,7 +212,7 @@ impl Skeleton {
             moved |= *last ^ by;
             *last = by;
         }
-        self.end.ends(bytes, at).then_some(moved != 0)
+        self.end.ends(simd, bytes, at).then_some(moved != 0)
     }
 
     /// Writes the nodes of the text that was read last. `is_there`: those of another text like it stand in `nodes`.
@@ -237,13 +250,19 @@ fn names_kind(bytes: &[u8], node: &Node) -> bool {
 }
 
 /// The end of the string content that begins at `at`. One with escapes or markup is left to the scan, which notes them.
-#[inline]
-fn string_end(bytes: &[u8], at: usize, counters: &mut Counters) -> Option<usize> {
-    let plain = string::plain_end(bytes, at);
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+fn string_end<S: Simd>(simd: S, bytes: &[u8], at: usize, counters: &mut Counters) -> Option<usize> {
+    let plain = string::plain_end(simd, bytes, at);
     match bytes.get(plain) {
         Some(b'"') => Some(plain),
-        _ => long::read(bytes, plain, counters).ok().filter(|(_, flags)| *flags == 0).map(|(end, _)| end),
+        _ => special_string_end(bytes, plain, counters),
     }
+}
+
+#[inline(never)]
+fn special_string_end(bytes: &[u8], plain: usize, counters: &mut Counters) -> Option<usize> {
+    long::read(bytes, plain, counters).ok().filter(|(_, flags)| *flags == 0).map(|(end, _)| end)
 }
 
 /// Length of an integer that `rest` begins with, without a sign, that no double rounds. What follows it is compared.

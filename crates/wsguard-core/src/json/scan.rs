@@ -28,9 +28,17 @@ const COMPARED_KEYS: usize = 8;
 /// # Specification
 /// RFC 8259; RFC 7493 (I-JSON) §2; OWASP ASVS 5.0 1.5.3
 pub fn scan<'a>(text: &'a str, limits: &ScanLimits, tape: &'a mut Tape) -> Result<Document<'a>, ScanError> {
-    if recall(text, limits, tape) {
-        return Ok(Document::new(text, tape));
-    }
+    read(text, limits, tape)?;
+    Ok(Document::new(text, tape))
+}
+
+/// [`scan`]; the document of `text` is the caller's to make, where the tape is read.
+pub(crate) fn read(text: &str, limits: &ScanLimits, tape: &mut Tape) -> Result<(), ScanError> {
+    if recall(text, limits, tape) { Ok(()) } else { read_anew(text, limits, tape) }
+}
+
+#[inline(never)]
+fn read_anew(text: &str, limits: &ScanLimits, tape: &mut Tape) -> Result<(), ScanError> {
     tape.clear();
     let mut scanner = Scanner { bytes: text.as_bytes(), text, limits, tape: &mut *tape, error: None };
     let whole = if u32::try_from(text.len()).is_ok() {
@@ -41,7 +49,7 @@ pub fn scan<'a>(text: &'a str, limits: &ScanLimits, tape: &'a mut Tape) -> Resul
     match (whole, scanner.error) {
         (Some(()), None) => {
             remember(text, limits, tape);
-            Ok(Document::new(text, tape))
+            Ok(())
         }
         (_, error) => Err(error.unwrap_or(ScanError { kind: ScanErrorKind::Grammar, offset: 0 })),
     }

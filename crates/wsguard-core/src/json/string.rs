@@ -2,11 +2,22 @@
 
 use std::cmp::Ordering;
 use std::iter::FusedIterator;
+use std::sync::LazyLock;
 
-use wide::u8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, u8x16, u8x32};
 
-/// Bytes that are looked at together.
+/// Bytes of a key that are looked at together.
 pub(super) const WINDOW: usize = 16;
+/// Bytes of a string, or of fixed text, that are looked at together.
+pub(super) const STRIDE: usize = 32;
+
+/// What this processor has for looking at many bytes at once, found out once.
+#[inline]
+pub(super) fn level() -> Level {
+    static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
+    *LEVEL
+}
 
 /// The bytes of a text from some place on, and which of them are not plain: printable ASCII other than `"`, `\` and `<`.
 #[derive(Clone, Copy)]
@@ -22,7 +33,7 @@ impl Window {
     #[inline]
     pub(super) fn at(bytes: &[u8], at: usize) -> Self {
         match bytes.get(at..).and_then(<[u8]>::first_chunk::<WINDOW>) {
-            Some(chunk) => Self { word: u128::from_le_bytes(*chunk), stops: stops(*chunk) },
+            Some(chunk) => Self { word: u128::from_le_bytes(*chunk), stops: stops_near(chunk) },
             None => Self::at_end(bytes, at),
         }
     }
@@ -39,7 +50,7 @@ impl Window {
             _ => key_word(rest),
         };
         // Zeros are not plain, so that the end of the text is a stop.
-        Self { word, stops: stops(word.to_le_bytes()) }
+        Self { word, stops: stops_near(&word.to_le_bytes()) }
     }
 
     /// How many plain bytes it begins with; [`WINDOW`] when all are.
@@ -56,75 +67,88 @@ impl Window {
 }
 
 /// A bit for each byte that is not plain.
-#[inline]
-#[expect(clippy::arithmetic_side_effects, reason = "each of the sixteen bytes wraps by itself, which is meant")]
-fn stops(chunk: [u8; WINDOW]) -> u32 {
-    let bytes = u8x16::new(chunk);
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+#[expect(clippy::cast_possible_truncation, reason = "a bit for each byte")]
+#[expect(clippy::arithmetic_side_effects, reason = "each of the bytes wraps by itself, which is meant")]
+fn stops<S: Simd, V: SimdInt<S, Element = u8>>(simd: S, bytes: V) -> u32 {
     // Control characters, DEL and everything outside of ASCII, at once: they wrap to 0x5f and more.
-    let from_space = bytes - u8x16::splat(b' ');
-    let stops = from_space.max(u8x16::splat(0x7f - b' ')).simd_eq(from_space)
-        | bytes.simd_eq(u8x16::splat(b'"'))
-        | bytes.simd_eq(u8x16::splat(b'\\'))
-        | bytes.simd_eq(u8x16::splat(b'<'));
-    stops.to_bitmask()
+    let from_space = bytes - V::splat(simd, b' ');
+    let stops = from_space.simd_ge(V::splat(simd, 0x7f - b' '))
+        | bytes.simd_eq(V::splat(simd, b'"'))
+        | bytes.simd_eq(V::splat(simd, b'\\'))
+        | bytes.simd_eq(V::splat(simd, b'<'));
+    stops.to_bitmask() as u32
+}
+
+/// [`stops`] of a window, with what every processor of this kind has.
+#[inline]
+fn stops_near(chunk: &[u8; WINDOW]) -> u32 {
+    dispatch!(Level::baseline(), simd => stops(simd, u8x16::load_array_ref(simd, chunk)))
 }
 
 /// The first index from `at` on whose byte is not plain, or the length of `bytes`.
-#[inline]
-pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    // Two windows at once, as long as both are there.
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<{ 2 * WINDOW }>)
-        && let (Some(first), Some(last)) = (chunk.first_chunk(), chunk.last_chunk())
-    {
-        let stops = stops(*first) | stops(*last) << WINDOW;
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+pub(super) fn plain_end<S: Simd>(simd: S, bytes: &[u8], at: usize) -> usize {
+    let (strides, rest) = bytes.get(at..).unwrap_or_default().as_chunks::<STRIDE>();
+    let mut passed = at;
+    for stride in strides {
+        let stops = stops(simd, u8x32::load_array_ref(simd, stride));
         if stops != 0 {
-            return at.wrapping_add(stops.trailing_zeros() as usize);
+            return passed.wrapping_add(stops.trailing_zeros() as usize);
         }
-        at = at.wrapping_add(2 * WINDOW);
+        passed = passed.wrapping_add(STRIDE);
     }
-    plain_end_near(bytes, at)
+    // What is left is the end of the last stride of the text.
+    match bytes.last_chunk::<STRIDE>() {
+        _ if rest.is_empty() => passed,
+        Some(last) => {
+            let stops = stops(simd, u8x32::load_array_ref(simd, last)) >> (rest.len().wrapping_neg() & (STRIDE - 1));
+            passed.wrapping_add((stops.trailing_zeros() as usize).min(rest.len()))
+        }
+        None => plain_end_of_short(bytes, at),
+    }
 }
 
-/// [`plain_end`] where less than two windows are left.
-#[inline]
-fn plain_end_near(bytes: &[u8], at: usize) -> usize {
+/// How many plain bytes `bytes` begins with.
+pub(super) fn plain_length(bytes: &[u8]) -> usize {
+    dispatch!(level(), simd => plain_end(simd, bytes, 0))
+}
+
+/// [`plain_end`] of a text shorter than a stride.
+#[inline(never)]
+fn plain_end_of_short(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
-    let found = match (rest.first_chunk(), bytes.last_chunk()) {
-        // The window at `at`, and behind it that at the end of the text, which overlaps it.
-        (Some(first), Some(last)) => stops(*first) | behind(stops(*last), rest.len().wrapping_sub(WINDOW)) << WINDOW,
-        (None, Some(last)) => behind(stops(*last), rest.len()),
-        (_, None) => return at.wrapping_add(rest.iter().take_while(|byte| is_plain(**byte)).count()),
-    };
-    at.wrapping_add((found.trailing_zeros() as usize).min(rest.len()))
-}
-
-/// Of the bits for the bytes of a window, those for its last `count`.
-#[inline]
-const fn behind(stops: u32, count: usize) -> u32 {
-    stops >> (WINDOW.wrapping_sub(count) & (WINDOW - 1))
+    if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
+        let all = stops_near(first) | stops_near(last) << (rest.len().wrapping_sub(WINDOW) & (WINDOW - 1));
+        return at.wrapping_add((all.trailing_zeros() as usize).min(rest.len()));
+    }
+    at.wrapping_add(rest.iter().take_while(|byte| is_plain(**byte)).count())
 }
 
 const fn is_plain(byte: u8) -> bool {
     !matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | 0x7f..)
 }
 
-/// At most [`WINDOW`] bytes that a text must hold somewhere.
+/// At most [`STRIDE`] bytes that a text must hold somewhere.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Matcher {
-    bytes: [u8; WINDOW],
-    /// A bit for each byte of the window that counts.
+    bytes: [u8; STRIDE],
+    /// A bit for each byte of the stride that counts.
     counts: u32,
     length: u32,
 }
 
 impl Matcher {
-    /// The first [`WINDOW`] bytes of `bytes`, for [`Matcher::behind`].
+    /// The first [`STRIDE`] bytes of `bytes`, for [`Matcher::behind`].
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self::placed(bytes, 0)
     }
 
     /// The first [`WINDOW`] bytes of `bytes`, for [`Matcher::ends`].
     pub(super) fn of_end(bytes: &[u8]) -> Self {
+        let bytes = bytes.get(..WINDOW).unwrap_or(bytes);
         Self::placed(bytes, WINDOW.saturating_sub(bytes.len()))
     }
 
@@ -139,26 +163,36 @@ impl Matcher {
     }
 
     /// The place behind the bytes, when `text` has them at `at`.
-    #[inline]
-    pub(super) fn behind(&self, text: &[u8], at: usize) -> Option<usize> {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+    pub(super) fn behind<S: Simd>(&self, simd: S, text: &[u8], at: usize) -> Option<usize> {
         let rest = text.get(at..)?;
-        let same = match rest.first_chunk() {
-            Some(chunk) => self.matches(chunk),
-            None => rest.get(..self.length as usize)? == self.bytes.get(..self.length as usize)?,
+        let length = self.length as usize;
+        let same = if let Some(chunk) = rest.first_chunk() {
+            u8x32::load_array_ref(simd, chunk).simd_eq(u8x32::load_array_ref(simd, &self.bytes)).to_bitmask()
+        } else if let Some(chunk) = rest.first_chunk().filter(|_| length <= WINDOW) {
+            self.same_near(simd, chunk)
+        } else {
+            u64::from(rest.get(..length)? == self.bytes.get(..length)?).wrapping_neg()
         };
-        same.then_some(at.wrapping_add(self.length as usize))
+        (!same & u64::from(self.counts) == 0).then_some(at.wrapping_add(length))
     }
 
     /// Whether the bytes are all that `text`, of [`WINDOW`] bytes at least, has from `at` on.
-    #[inline]
-    pub(super) fn ends(&self, text: &[u8], at: usize) -> bool {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+    pub(super) fn ends<S: Simd>(&self, simd: S, text: &[u8], at: usize) -> bool {
+        let counts = u64::from(self.counts);
         text.len() == at.wrapping_add(self.length as usize)
-            && text.last_chunk().is_some_and(|chunk| self.matches(chunk))
+            && text.last_chunk().is_some_and(|chunk| !self.same_near(simd, chunk) & counts == 0)
     }
 
-    #[inline]
-    fn matches(&self, chunk: &[u8; WINDOW]) -> bool {
-        u8x16::new(*chunk).simd_eq(u8x16::new(self.bytes)).to_bitmask() & self.counts == self.counts
+    /// A bit for each byte of the first [`WINDOW`] that is the same.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+    fn same_near<S: Simd>(&self, simd: S, chunk: &[u8; WINDOW]) -> u64 {
+        let bytes = self.bytes.first_chunk().unwrap_or(&[0; WINDOW]);
+        u8x16::load_array_ref(simd, chunk).simd_eq(u8x16::load_array_ref(simd, bytes)).to_bitmask()
     }
 }
 
@@ -291,41 +325,68 @@ pub(super) fn compare(left: (&str, bool), right: (&str, bool)) -> Ordering {
 mod tests {
     use super::*;
 
+    /// What every processor of this kind has, and what this one has.
+    fn levels() -> [Level; 2] {
+        [Level::baseline(), level()]
+    }
+
+    fn plain_end_at(level: Level, bytes: &[u8], at: usize) -> usize {
+        dispatch!(level, simd => plain_end(simd, bytes, at))
+    }
+
+    fn behind_at(level: Level, bytes: &[u8], text: &[u8], at: usize) -> Option<usize> {
+        dispatch!(level, simd => Matcher::of(bytes).behind(simd, text, at))
+    }
+
+    fn ends_at(level: Level, bytes: &[u8], text: &[u8], at: usize) -> bool {
+        dispatch!(level, simd => Matcher::of_end(bytes).ends(simd, text, at))
+    }
+
     #[test]
     fn plain_run_ends_at_the_first_byte_that_needs_a_look() {
-        for stop in (0..=0x1f_u8).chain([b'"', b'\\', b'<', 0x7f, 0x80, 0xc3, 0xe2, 0xf4]) {
-            for length in 0..100 {
-                for behind in 0..40 {
-                    let mut bytes = vec![b'a'; length];
-                    bytes.push(stop);
-                    bytes.resize(length + 1 + behind, stop);
-                    assert_eq!(plain_end(&bytes, 0), length, "{stop:#x} after {length}, {behind} behind");
+        for level in levels() {
+            for stop in (0..=0x1f_u8).chain([b'"', b'\\', b'<', 0x7f, 0x80, 0xc3, 0xe2, 0xf4]) {
+                for length in 0..100 {
+                    for behind in 0..40 {
+                        let mut bytes = vec![b'a'; length];
+                        bytes.push(stop);
+                        bytes.resize(length + 1 + behind, stop);
+                        for at in [0, length / 2, length] {
+                            let name = format!("{level:?}: {stop:#x} after {length}, {behind} behind, from {at}");
+                            assert_eq!(plain_end_at(level, &bytes, at), length, "{name}");
+                        }
+                    }
                 }
             }
+            let every_plain: Vec<u8> = (0..=u8::MAX).filter(|byte| is_plain(*byte)).collect();
+            for length in 0..every_plain.len() {
+                assert_eq!(plain_end_at(level, &every_plain[..length], length / 3), length, "{level:?}");
+            }
         }
-        let every_plain: Vec<u8> = (0..=u8::MAX).filter(|byte| is_plain(*byte)).collect();
-        assert_eq!(plain_end(&every_plain, 0), every_plain.len());
     }
 
     #[test]
     fn a_matcher_knows_its_bytes_wherever_they_stand() {
-        let text: Vec<u8> = (0..40).map(|at| b'a' + at % 26).collect();
-        for length in 0..=text.len() {
-            let text = &text[..length];
-            for at in 0..=length {
-                for end in at..=length.min(at + WINDOW) {
-                    let bytes = &text[at..end];
-                    let name = format!("{at}..{end} of {length}");
-                    assert_eq!(Matcher::of(bytes).behind(text, at), Some(end), "{name}");
-                    if at < end {
-                        assert_eq!(Matcher::of(bytes).behind(&text[..end - 1], at), None, "{name}, cut");
-                    }
-                    assert_eq!(Matcher::of_end(bytes).ends(text, at), end == length && length >= WINDOW, "{name}");
-                    for changed in 0..bytes.len() {
-                        let mut other = text.to_vec();
-                        other[at + changed] ^= 1;
-                        assert_eq!(Matcher::of(bytes).behind(&other, at), None, "{name}, {changed}");
-                        assert!(!Matcher::of_end(bytes).ends(&other, at), "{name}, {changed}");
+        let text: Vec<u8> = (0..70).map(|at| b'a' + at % 26).collect();
+        for level in levels() {
+            for length in 0..=text.len() {
+                let text = &text[..length];
+                for at in 0..=length {
+                    for end in at..=length.min(at + STRIDE) {
+                        let bytes = &text[at..end];
+                        let name = format!("{at}..{end} of {length}");
+                        assert_eq!(behind_at(level, bytes, text, at), Some(end), "{name}");
+                        if at < end {
+                            assert_eq!(behind_at(level, bytes, &text[..end - 1], at), None, "{name}, cut");
+                        }
+                        let ends = end == length && length >= WINDOW && bytes.len() <= WINDOW;
+                        assert_eq!(ends_at(level, bytes, text, at), ends, "{name}");
+                        for changed in 0..bytes.len() {
+                            let mut other = text.to_vec();
+                            other[at + changed] ^= 1;
+                            assert_eq!(behind_at(level, bytes, &other, at), None, "{name}, {changed}");
+                            assert!(!ends_at(level, bytes, &other, at), "{name}, {changed}");
+                        }
                     }
                 }
             }

@@ -1,6 +1,9 @@
 //! The tape: a JSON text as flat nodes in the order of the text.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::recall::SHAPES;
 
 /// The place of a value or key on the tape. Ids grow in the order of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,24 +73,26 @@ impl Node {
 /// content of strings and integers, and the same nodes but for where they begin and end. Their strings hold neither escapes
 /// nor markup, and their integers at most 15 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    /// No two shapes of a process have the same.
-    serial: u64,
-    place: u8,
-}
+pub(crate) struct Shape(NonZeroU64);
 
 impl Shape {
-    /// Another shape than all before, at `place` of a tape's memory.
+    /// Another shape than all before, at `place` of a tape's memory: a serial number, a bit that is set, the place.
     pub(super) fn new(place: usize) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { serial: NEXT.fetch_add(1, Ordering::Relaxed), place: u8::try_from(place).unwrap_or(u8::MAX) }
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed) << 4;
+        Self(SET | serial | place as u64 & PLACE)
     }
 
     /// A number below [`SHAPES`]: of the shapes that a tape remembers, each has another.
-    pub(crate) fn place(self) -> usize {
-        usize::from(self.place)
+    pub(crate) const fn place(self) -> usize {
+        (self.0.get() & PLACE) as usize
     }
 }
+
+/// Of a [`Shape`], the bits of its place, and the bit above them, which is set.
+const PLACE: u64 = 0b111;
+const SET: NonZeroU64 = NonZeroU64::MIN.saturating_add(PLACE);
+const _: () = assert!(SHAPES as u64 == SET.get());
 
 /// The memory of a scan, used again from text to text. One per thread is enough.
 #[derive(Debug, Default)]
@@ -130,6 +135,12 @@ impl Tape {
     /// How many bidirectional control characters the scanned text holds.
     pub(crate) const fn bidi_controls(&self) -> u32 {
         self.counters.bidi_controls
+    }
+
+    /// Whether the node is the same in every text of this shape.
+    pub(super) fn is_fixed(&self, id: NodeId) -> bool {
+        let skeleton = self.shape.zip(self.memory.as_deref());
+        skeleton.and_then(|(shape, memory)| memory.get(shape.place())).is_some_and(|skeleton| skeleton.is_fixed(id))
     }
 
     pub(super) fn clear(&mut self) {

@@ -71,6 +71,11 @@ impl<'a> Document<'a> {
         Some(node.end.wrapping_sub(node.start))
     }
 
+    /// Whether every document of this shape has the very same text at `id`.
+    pub(crate) fn is_fixed(self, id: NodeId) -> bool {
+        self.tape.is_fixed(id)
+    }
+
     /// How it is built, where it was read by recalling another.
     pub(crate) const fn shape(self) -> Option<Shape> {
         self.tape.shape
@@ -206,12 +211,21 @@ impl<'a> Value<'a> {
     }
 
     /// The value as it stands in the text, with the quotes of a string.
+    #[inline]
     pub fn raw(self) -> &'a str {
         let (start, end) = self.span();
         self.text.get(start..end).unwrap_or_default()
     }
 
+    /// [`Self::raw`] as bytes, which are there without a look at the characters around them.
+    #[inline]
+    pub fn raw_bytes(self) -> &'a [u8] {
+        let (start, end) = self.span();
+        self.text.as_bytes().get(start..end).unwrap_or_default()
+    }
+
     /// [`Self::raw`] as offsets into the text.
+    #[inline]
     pub const fn span(self) -> (usize, usize) {
         let (start, end) = self.place();
         match self.node.tag {
@@ -430,12 +444,14 @@ impl<'a> Value<'a> {
     }
 
     /// The member of an object with this key. Cost: O(members), a few instructions each.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "of a key that is a constant nothing is left but its print and its bytes")]
     pub fn get(self, key: &str) -> Option<Value<'a>> {
         self.get_printed(string::key_print(key.as_bytes()), key)
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "of a key that is a constant nothing is left but its print and its bytes")]
     fn get_printed(self, print: u32, key: &str) -> Option<Value<'a>> {
         if !self.is_object() {
             return None;
@@ -453,7 +469,8 @@ impl<'a> Value<'a> {
     }
 
     /// Whether the key with the node `name`, at `index`, is `key`. Nearly always its bytes are.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "of a key that is a constant nothing is left but its print and its bytes")]
     fn reads(self, name: &Node, index: u32, key: &str) -> bool {
         if name.has(ESCAPED) {
             return self.other(index).str_eq(key);

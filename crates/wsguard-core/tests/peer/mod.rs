@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wsguard_core::control::host::HostPattern;
 use wsguard_core::control::origin::Origin;
-use wsguard_core::effect::Effects;
+use wsguard_core::effect::{Effects, Message};
 use wsguard_core::frame::{Decoder, Event, FrameLimits};
 use wsguard_core::guard::Connection;
 use wsguard_core::handshake::{Admission, HandshakeRequest, Header, Step, admit};
@@ -84,13 +84,15 @@ pub(crate) struct Peer {
     pub(crate) connection: Connection,
     pub(crate) effects: Effects,
     pub(crate) csrf: String,
+    /// What it said last.
+    pub(crate) said: String,
 }
 
 impl Peer {
     pub(crate) fn open(cx: &Arc<Context>, now: Now, admission: Admission) -> Self {
         let mut effects = Effects::default();
         let (connection, _) = Connection::open(Arc::clone(cx), now, admission, &mut effects);
-        let mut peer = Self { connection, effects, csrf: String::new() };
+        let mut peer = Self { connection, effects, csrf: String::new(), said: String::new() };
         peer.welcome();
         peer
     }
@@ -142,7 +144,8 @@ impl Peer {
     }
 
     pub(crate) fn say(&mut self, now: Now, text: &str) -> Verdict {
-        self.connection.on_message(now, &text.replace("CSRF", &self.csrf), &mut self.effects, &mut NoProbe)
+        self.said = text.replace("CSRF", &self.csrf);
+        self.connection.on_message(now, &self.said, &mut self.effects, &mut NoProbe)
     }
 
     /// The code with which a message is refused; `None` when it passes.
@@ -163,7 +166,12 @@ impl Peer {
         })
     }
 
+    /// The message that passed.
+    pub(crate) fn message(&self) -> Message<'_> {
+        self.connection.message(&self.said, &self.effects)
+    }
+
     pub(crate) fn payload(&self) -> String {
-        self.connection.message(&self.effects).payload.to_owned()
+        self.message().payload.to_owned()
     }
 }

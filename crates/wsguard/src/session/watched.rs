@@ -48,7 +48,7 @@ pub(super) fn told_of(connection: &Connection, verdict: &Verdict, text: &str, ef
         Verdict::Close(closure) => closure.refusal.clone(),
         Verdict::Allow | Verdict::Answered => None,
     };
-    let message = (*verdict == Verdict::Allow).then(|| connection.message(effects));
+    let message = (*verdict == Verdict::Allow).then(|| connection.message(text, effects));
     let recorded = effects.records.last().and_then(|record| record.message_type.as_deref());
     Told {
         kind: message.map_or_else(|| recorded.unwrap_or_default().to_owned(), |message| message.kind.to_owned()),

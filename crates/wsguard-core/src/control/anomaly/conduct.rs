@@ -95,6 +95,8 @@ pub struct Conduct {
     subject_score: u8,
     role: u8,
     previous: u8,
+    /// The last step, which was taught.
+    step: [u8; 2],
     is_told: bool,
     tags: [u8; TAGS],
 }
@@ -166,6 +168,7 @@ impl Conduct {
             subject_score: known.score,
             role,
             previous: BEGINNING,
+            step: [BEGINNING; 2],
             is_told: false,
             tags: [0; TAGS],
         }
@@ -174,7 +177,7 @@ impl Conduct {
     pub(super) fn moved(&mut self, role: u8, prefixes: u8) {
         self.prefixes = prefixes;
         if self.role != role {
-            (self.role, self.previous) = (role, BEGINNING);
+            (self.role, self.previous, self.step) = (role, BEGINNING, [BEGINNING; 2]);
         }
     }
 
@@ -229,10 +232,14 @@ impl Conduct {
             }
             self.steps = self.steps.saturating_add(1);
             self.new_steps = self.new_steps.saturating_add(u16::from(profile.is_new_step(from, kind)));
-            let bit = 1_u64 << (hash(u64::from(self.salt) << 16 | u64::from(from) << 8 | u64::from(kind)) >> 58);
-            if self.taught & bit == 0 {
-                self.taught |= bit;
-                profile.teach_step(from, kind);
+            let step = [from, kind];
+            if self.step != step {
+                self.step = step;
+                let bit = 1_u64 << (hash(u64::from(self.salt) << 16 | u64::from(from) << 8 | u64::from(kind)) >> 58);
+                if self.taught & bit == 0 {
+                    self.taught |= bit;
+                    profile.teach_step(from, kind);
+                }
             }
         }
     }
@@ -494,12 +501,14 @@ const fn hash(value: u64) -> u64 {
 fn fingerprint(kind: u16, payload: &[u8]) -> u64 {
     let mix = |print: u64, word: u64| (print.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut print = u64::from(kind).wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ payload.len() as u64;
-    let stride = (payload.len() / 8).max(8);
-    let mut rest = payload;
-    while let Some(word) = rest.first_chunk() {
-        print = mix(print, u64::from_le_bytes(*word));
-        rest = rest.get(stride..).unwrap_or_default();
+    let strides = payload.chunks_exact((payload.len() / 8).max(8));
+    let rest = strides.remainder();
+    for stride in strides {
+        if let Some(word) = stride.first_chunk() {
+            print = mix(print, u64::from_le_bytes(*word));
+        }
     }
+    // Less than a word: a stride has eight bytes at least, and eight strides leave less than eight.
     if !rest.is_empty() {
         let word = match payload.last_chunk() {
             Some(last) => u64::from_be_bytes(*last) & !(u64::MAX << rest.len().wrapping_mul(8)),

@@ -1,12 +1,15 @@
 //! Strings that do not end in their first word, or hold more than plain characters.
 
+use fearless_simd::{Simd, dispatch};
+
 use super::{ScanError, ScanErrorKind, narrow};
 use crate::json::string;
 use crate::json::tape::{Counters, ESCAPED, MARKUP, REWRITE};
 
 /// Reads the string whose content before `start` is plain; returns where it ends, and its flags.
 pub(in crate::json) fn read(bytes: &[u8], start: usize, counters: &mut Counters) -> Result<(usize, u8), ScanError> {
-    LongString { bytes, counters, flags: 0 }.read(start)
+    let string = LongString { bytes, counters, flags: 0 };
+    dispatch!(string::level(), simd => string.read(simd, start))
 }
 
 struct LongString<'a, 'c> {
@@ -20,10 +23,12 @@ fn refuse<T>(at: usize, kind: ScanErrorKind) -> Result<T, ScanError> {
 }
 
 impl LongString<'_, '_> {
-    fn read(mut self, start: usize) -> Result<(usize, u8), ScanError> {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+    fn read<S: Simd>(mut self, simd: S, start: usize) -> Result<(usize, u8), ScanError> {
         let mut at = start;
         loop {
-            at = string::plain_end(self.bytes, at);
+            at = string::plain_end(simd, self.bytes, at);
             match self.bytes.get(at) {
                 Some(b'"') => return Ok((at, self.flags)),
                 Some(b'<') => {
