@@ -138,7 +138,7 @@ struct Driver<S, E> {
 /// Runs a connection to its end. `early` are bytes that came with the upgrade request.
 pub async fn run<S, E>(stream: S, early: Option<Box<[u8]>>, outbox: Outbox, endpoint: E)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
     E: Endpoint,
 {
     run_behind(stream, Vec::new(), early, outbox, endpoint).await;
@@ -154,7 +154,7 @@ pub fn run_behind<S, E>(
     endpoint: E,
 ) -> impl Future<Output = ()>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
     E: Endpoint,
 {
     let mut driver = Driver {
@@ -181,6 +181,9 @@ where
         driver.outbox.lives_on = driver.endpoint.ended();
         if !driver.outbox.lives_on {
             driver.outbox.outbox.shut();
+        }
+        if driver.peer_done && leaves_with_end(&driver.stream, &driver.unsent, &mut driver.sent) {
+            return;
         }
         // Boxed: what only the end of a connection needs, the others do not carry along.
         let Driver { stream, unsent, sent, peer_done, .. } = driver;
@@ -211,6 +214,28 @@ where
         std::io::Result::Ok(())
     })
     .await;
+}
+
+/// Gives the last bytes of a TCP stream to the kernel, which keeps them until the stream is dropped: they leave with its
+/// end in one packet, a system call less, and the peer is woken once. Whether nothing is left to write.
+#[cfg(target_os = "linux")]
+fn leaves_with_end<S: 'static>(stream: &S, unsent: &[u8], sent: &mut usize) -> bool {
+    use rustix::net::{SendFlags, send};
+
+    let Some(tcp) = (stream as &dyn std::any::Any).downcast_ref::<tokio::net::TcpStream>() else {
+        return false;
+    };
+    let rest = unsent.get(*sent..).unwrap_or_default();
+    let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+    let taken = tcp.try_io(tokio::io::Interest::WRITABLE, || Ok(send(tcp, rest, flags)?));
+    *sent = sent.saturating_add(taken.unwrap_or(0));
+    *sent >= unsent.len()
+}
+
+/// No other system is asked to keep them.
+#[cfg(not(target_os = "linux"))]
+fn leaves_with_end<S>(_: &S, _: &[u8], _: &mut usize) -> bool {
+    false
 }
 
 /// Reads for nobody.
@@ -300,16 +325,16 @@ where
                 // Its commands wake this task only once it was asked for them.
                 continue;
             }
-            let flushed = self.flush(cx, &mut effects.out);
-            if matches!(flushed, Poll::Ready(Err(()))) {
+            if self.endpoint.is_over() {
+                // Leaves with the end of the stream.
+                self.unsent.extend_from_slice(&effects.out);
+                return Poll::Ready(());
+            }
+            if ready!(self.flush(cx, &mut effects.out)).is_err() {
                 // The network is gone, whether a read or a write finds out first.
                 self.endpoint.lost(effects);
                 return Poll::Ready(());
             }
-            if self.endpoint.is_over() {
-                return Poll::Ready(());
-            }
-            ready!(flushed).ok();
             if self.paused_until.is_some_and(|until| clock::tick() < until) {
                 // Writes go on, the timer ends it, and whoever closes meanwhile wakes this task.
                 return Poll::Pending;
