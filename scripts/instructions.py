@@ -5,12 +5,14 @@ Fails (exit 1) when a count differs by more than 3 per cent in either direction:
 became faster must be written down, or the next slip hides in the gain. `--update` writes the counts of this run;
 `--profile PART` prints the functions of one part instead, the dearest first.
 
-Counts depend on the compiler: the file says for which release they hold, and another release is told and not compared.
+Counts depend on the compiler and on the vectors that the processor has under valgrind: the file says for which they hold,
+and others are told and not compared.
 Without valgrind nothing is counted, and that is a failure; scripts/setup.sh installs it.
 """
 import json
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -39,9 +41,12 @@ def fail(text, code=1):
     sys.exit(code)
 
 
-def release():
+def basis():
+    """What the counts depend on beside the code. Valgrind has no AVX-512, so that AVX2 is the most."""
     text = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True).stdout
-    return text.split()[1]
+    cpu = pathlib.Path("/proc/cpuinfo")
+    vectors = "avx2" if cpu.exists() and re.search(r"\bavx2\b", cpu.read_text()) else platform.machine()
+    return {"rustc": text.split()[1], "vectors": vectors}
 
 
 def build():
@@ -98,13 +103,15 @@ def main():
         return profile(program, *(arguments[1:] or ["path_of_8_chats"]))
     counts = {part: count(program, part) for part in PARTS}
     if "--update" in arguments:
-        TABLE.write_text(json.dumps({"rustc": release(), "instructions": counts}, indent=2) + "\n")
+        TABLE.write_text(json.dumps(basis() | {"instructions": counts}, indent=2) + "\n")
         return
     table = json.loads(TABLE.read_text())
-    if table["rustc"] != release():
+    known = {name: table.get(name) for name in basis()}
+    if known != basis():
         for part, now in counts.items():
             print(f"{part}: {now:,}")
-        print(f"instructions: counts were written for rustc {table['rustc']}, this is {release()}: NOT COMPARED.",
+        told = [" with ".join(of.values()) for of in ({k: str(v) for k, v in known.items()}, basis())]
+        print(f"instructions: counts were written for rustc {told[0]}, this is {told[1]}: NOT COMPARED.",
               "Look at them, then run scripts/instructions.py --update", file=sys.stderr)
         return
     if set(counts) != set(table["instructions"]):
