@@ -4,8 +4,8 @@
 //! wins. Read `Connection::inspect` from top to bottom: that is all that happens to a message.
 //!
 //! The driving contract: one event in, take the verdict, send `effects.out`, write `effects.records`, hand over
-//! [`Connection::message`] of the same text after [`Verdict::Allow`], then sleep until [`Connection::deadline`] or the next event. After
-//! [`Verdict::Close`] the close frame stands in `effects.out`, and no further event is accepted.
+//! [`Connection::message`] of the same text after [`Verdict::Allow`], then sleep until [`Connection::deadline`] or the
+//! next event. After [`Verdict::Close`] the close frame stands in `effects.out`, and no further event is accepted.
 
 mod anomaly;
 mod clock;
