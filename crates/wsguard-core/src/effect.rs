@@ -111,7 +111,8 @@ impl Effects {
     }
 
     /// Where the message that passes is written to, and room for the work on it.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a look whether it is there")]
     pub(crate) fn accept(&mut self) -> (&mut Accepted, &mut Scratch) {
         (self.accepted.get_or_insert_default(), &mut self.scratch)
     }
@@ -179,7 +180,7 @@ impl Accepted {
     /// The number of its type, and its canonical payload in the `text` that was judged.
     #[inline]
     pub(crate) fn number_and_payload<'a>(&'a self, text: &'a str) -> (u16, &'a [u8]) {
-        (self.number, self.payload.text(text).as_bytes())
+        (self.number, self.payload.bytes(text))
     }
 
     /// The message's `id` as canonical JSON text.

@@ -9,6 +9,7 @@
 
 mod anomaly;
 mod clock;
+mod digits;
 mod entry;
 mod own;
 mod penalty;
@@ -24,14 +25,13 @@ use wsguard_protocol::limits::FIRST_MESSAGE_BYTES_MAX;
 use wsguard_protocol::{CloseCode, ErrorCode};
 
 pub use penalty::Ladder;
-pub(crate) use reply::write_tail;
 pub use resume::{Overflowed, Resumption, Suspended};
 pub use view::Snapshot;
 
 use crate::control::anomaly::Conduct;
 use crate::control::authorization::Permissions;
 use crate::control::csrf::Csrf;
-use crate::control::delivery::{Delivery, Encoded, ResumeRequest};
+use crate::control::delivery::{CLOSING, Delivery, Encoded, Opening, ResumeRequest};
 use crate::control::envelope;
 use crate::control::heartbeat::Heartbeat;
 use crate::control::penalty::{PAUSE_MAX, Weight, never_limited};
@@ -135,17 +135,6 @@ struct Session {
     conduct: Conduct,
 }
 
-/// What [`Connection::write_own`] writes besides the payload.
-#[derive(Clone, Copy, Debug)]
-pub struct OwnFrame<'a> {
-    /// The message type.
-    pub kind: &'a str,
-    /// The room it is of: who loses the room is not sent it again after a resume.
-    pub room: Option<&'a str>,
-    /// Length of the payload, about.
-    pub expected: usize,
-}
-
 /// A message that goes no further.
 struct Refused<'a> {
     refusal: Box<Refusal>,
@@ -223,6 +212,8 @@ enum Passed {
 
 impl Connection {
     /// Judges one text message. After [`Verdict::Allow`] it stands in [`Connection::message`].
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a driver calls it from one place, which takes apart what it returns")]
     pub fn on_message(&mut self, now: Now, text: &str, effects: &mut Effects, probe: &mut impl Probe) -> Verdict {
         if self.closing {
             return Verdict::Answered;
@@ -232,12 +223,32 @@ impl Connection {
         let mut reading = effects.take_reading();
         let passed = self.inspect(now, text, &mut reading, effects, probe);
         self.tell_shadow(effects);
-        let verdict = match passed {
-            Ok(Passed::ToApplication) => {
-                self.refused_in_a_row = 0;
-                self.tell_passed(reading.tape.bidi_controls(), text.len(), effects);
-                Verdict::Allow
-            }
+        if let Ok(Passed::ToApplication) = passed {
+            self.refused_in_a_row = 0;
+            self.tell_passed(reading.tape.bidi_controls(), text.len(), effects);
+            effects.give_reading_back(reading);
+            let changed = self.watch_passed(now, text, effects);
+            probe.lap(ControlId::Anomaly);
+            return changed.unwrap_or(Verdict::Allow);
+        }
+        let verdict = self.answer(now, passed, text.len(), effects);
+        effects.give_reading_back(reading);
+        let changed = self.watch_answered(now, text.len(), duplicates, &verdict, effects);
+        probe.lap(ControlId::Anomaly);
+        changed.unwrap_or(verdict)
+    }
+
+    /// What becomes of a message that does not go to the application.
+    #[inline(never)]
+    fn answer(
+        &mut self,
+        now: Now,
+        passed: Result<Passed, Refused<'_>>,
+        bytes: usize,
+        effects: &mut Effects,
+    ) -> Verdict {
+        match passed {
+            Ok(Passed::ToApplication) => Verdict::Allow,
             Ok(Passed::Answered) => {
                 self.refused_in_a_row = 0;
                 Verdict::Answered
@@ -252,12 +263,8 @@ impl Connection {
                 self.refresh(now, identity, effects);
                 Verdict::Answered
             }
-            Err(refused) => self.refuse(now, refused, text.len(), effects),
-        };
-        effects.give_reading_back(reading);
-        let changed = self.watch(now, text, duplicates, &verdict, effects);
-        probe.lap(ControlId::Anomaly);
-        changed.unwrap_or(verdict)
+            Err(refused) => self.refuse(now, refused, bytes, effects),
+        }
     }
 
     /// Tells the operator what a message that passed held.
@@ -310,95 +317,98 @@ impl Connection {
         }
         let document = Document::new(text, tape);
         let plan = plans.of(document);
-        let envelope = match plan.and_then(|plan| envelope::read_at(document, plan.places())) {
+        // No type of a policy is called like a frame of the guard's own.
+        let known = plan.and_then(|plan| plan.message(&self.judged.policy));
+        let envelope = match plan.and_then(|plan| envelope::read_at(document, plan.places(), known.is_some())) {
             Some(envelope) => envelope,
             None => envelope::read(document)
                 .map_err(|fault| Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id))?,
         };
         probe.lap(ControlId::Scan);
 
-        self.discarded(now, &envelope, text.len())?;
+        if self.discards(now) {
+            self.discard(now, envelope, text.len())?;
+        }
         let Phase::Open(session) = &mut self.phase else {
-            return self.first(now, &envelope);
+            return self.first(now, envelope);
         };
         session.settle();
-        let id = envelope.id;
-        // No type of a policy is called like a frame of the guard's own.
-        let known = plan.and_then(|plan| plan.message(&self.judged.policy));
-        match envelope.kind {
-            _ if known.is_some() => {}
-            "ping" => return own::answer_ping(now, &envelope, effects),
-            "ack" => return own::accept_ack(now, &self.cx, &self.judged.policy, session, &envelope),
-            "auth.refresh" => return self.accept_refresh(now, &envelope),
-            "auth" => {
-                return Err(Refused::new(
-                    ControlId::Credential,
-                    ErrorCode::InvalidMessage,
-                    "authenticated_already",
-                    id,
-                ));
+        if known.is_none() {
+            match envelope.kind() {
+                "ping" => return own::answer_ping(now, envelope, effects),
+                "ack" => return own::accept_ack(now, &self.cx, &self.judged.policy, session, envelope),
+                "auth.refresh" => return self.accept_refresh(now, envelope),
+                "auth" => {
+                    let reason = "authenticated_already";
+                    return Err(Refused::new(ControlId::Credential, ErrorCode::InvalidMessage, reason, envelope.id()));
+                }
+                _ => {}
             }
-            _ => {}
         }
-        self.held.keep_order(id)?;
+        self.held.keep_order(envelope.id())?;
 
         if !envelope.csrf_token.is_some_and(|offered| session.csrf.accepts(now, offered)) {
             let reason = if envelope.csrf_token.is_some() { "csrf_wrong" } else { "csrf_missing" };
             if !self.judged.policy.shadows(ControlId::Csrf) {
-                return Err(Refused::new(ControlId::Csrf, ErrorCode::CsrfInvalid, reason, id));
+                return Err(Refused::new(ControlId::Csrf, ErrorCode::CsrfInvalid, reason, envelope.id()));
             }
             effects.passed_in_shadow(ControlId::Csrf, reason);
         }
         probe.lap(ControlId::Csrf);
 
-        let Some((number, message)) = known.or_else(|| self.judged.policy.message(envelope.kind)) else {
-            return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", id));
+        let Some((number, message)) = known.or_else(|| self.judged.policy.message(envelope.kind())) else {
+            return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", envelope.id()));
         };
         if !session.permissions.allow(number) {
-            return Err(
-                Refused::new(ControlId::Authorization, ErrorCode::Forbidden, "type_forbidden", id).of(envelope.kind)
-            );
+            return Err(Refused::new(ControlId::Authorization, ErrorCode::Forbidden, "type_forbidden", envelope.id())
+                .of(envelope.kind()));
         }
         probe.lap(ControlId::Authorization);
 
         if let Some(quota) = message.own_quota()
             && let Err(wait) = self.cx.limiter.typed(session.identity.print, number, quota, now.tick)
-            && !never_limited(envelope.kind, text.len())
+            && !never_limited(envelope.kind(), text.len())
         {
             let bucket = "messages_of_type";
             if !self.judged.policy.shadows(ControlId::RateType) {
-                let refused = Refused::new(ControlId::RateType, ErrorCode::RateLimited, bucket, id);
-                return Err(refused.in_excess(Weight::of_excess(quota, 1)).after(wait).of(envelope.kind));
+                let refused = Refused::new(ControlId::RateType, ErrorCode::RateLimited, bucket, envelope.id());
+                return Err(refused.in_excess(Weight::of_excess(quota, 1)).after(wait).of(envelope.kind()));
             }
             effects.passed_in_shadow(ControlId::RateType, bucket);
         }
         probe.lap(ControlId::RateType);
 
-        if !plan.is_some_and(|plan| plan.fits(&self.judged.policy, number, document)) {
-            match schema::inspect(message, document, envelope.payload) {
-                Ok(()) => plans.learn(&self.judged.policy, number, document, &envelope),
+        let fits = match plan {
+            Some(plan) if known.is_some() || plan.is_for(&self.judged.policy, number) => plan.fits(document),
+            _ => false,
+        };
+        if !fits {
+            match schema::inspect(message, document, envelope.payload()) {
+                Ok(()) => plans.learn(&self.judged.policy, number, document, envelope),
                 Err(reason) if self.judged.policy.shadows(ControlId::Schema) => {
                     effects.passed_in_shadow(ControlId::Schema, reason);
                 }
                 Err(reason) => {
-                    return Err(
-                        Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, reason, id).of(envelope.kind)
-                    );
+                    return Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, reason, envelope.id())
+                        .of(envelope.kind()));
                 }
             }
         }
         probe.lap(ControlId::Schema);
 
         let (accepted, scratch) = effects.accept();
-        accepted.begin(number, id);
-        if let Some(payload) = envelope.payload {
-            let refuse =
-                |reason| Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, id).of(envelope.kind);
+        accepted.begin(number, envelope.id());
+        if let Some(payload) = envelope.payload_place() {
+            let refuse = |reason| {
+                Refused::new(ControlId::Content, ErrorCode::UnsafeContent, reason, envelope.id()).of(envelope.kind())
+            };
             let default = self.judged.policy.content_default;
             match content::write_checked(default, message, document, payload, (accepted, scratch)) {
                 Ok(()) => {}
                 Err(reason) if self.judged.policy.shadows(ControlId::Content) => {
-                    content::write_neutralised(payload, effects.accept()).map_err(refuse)?;
+                    if let Some(payload) = envelope.payload() {
+                        content::write_neutralised(payload, effects.accept()).map_err(refuse)?;
+                    }
                     effects.passed_in_shadow(ControlId::Content, reason);
                 }
                 Err(reason) => return Err(refuse(reason)),
@@ -406,9 +416,9 @@ impl Connection {
         }
         probe.lap(ControlId::Content);
         session.last_message = now.tick;
-        if id.is_some()
+        if envelope.id().is_some()
             && let Some(delivery) = &session.delivery
-            && let Some(known) = resume::deduplicate(&self.cx, delivery, id, effects)?
+            && let Some(known) = resume::deduplicate(&self.cx, delivery, envelope.id(), effects)?
         {
             probe.lap(ControlId::Delivery);
             return Ok(known);
@@ -429,11 +439,11 @@ impl Connection {
         effects: &mut Effects,
     ) -> Result<(), Refused<'t>> {
         let envelope = document.and_then(|document| envelope::read(document).ok());
-        if envelope.is_some_and(|envelope| never_limited(envelope.kind, bytes)) {
+        if envelope.is_some_and(|envelope| never_limited(envelope.kind(), bytes)) {
             self.pause(now, over.wait.min(PAUSE_MAX), effects);
             return Ok(());
         }
-        let id = envelope.and_then(|envelope| envelope.id);
+        let id = envelope.and_then(|envelope| envelope.id());
         let refused = Refused::new(ControlId::Rate, ErrorCode::RateLimited, over.bucket, id).after(over.wait);
         Err(refused.in_excess(over.weight))
     }
@@ -583,26 +593,51 @@ impl Connection {
         }
     }
 
-    /// Writes an application frame for this peer alone; `write` appends the payload, JSON text of about `expected` bytes.
-    /// Nothing is allocated, except to keep the frame for a client that announced to come back.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "where the type is a constant, nothing of it is looked at")]
-    pub fn write_own(&mut self, now: Now, own: OwnFrame<'_>, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
-        let Phase::Open(session) = &mut self.phase else {
-            return;
-        };
-        let OwnFrame { kind, room, expected } = own;
-        if session.replay_mut().is_some() {
-            return self.write_application(now, &Encoded::write(room, kind, expected, write), out);
+    /// Writes an application frame of type `kind` for this peer alone; `payload` is JSON text. Nothing is allocated, except to
+    /// keep the frame for a client that announced to come back.
+    #[inline]
+    pub fn write_own(&mut self, now: Now, kind: &str, payload: &str, out: &mut Vec<u8>) {
+        if !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+            return self.write_parts(now, None, &Opening::new(kind, payload), [], out);
         }
-        session.seq = session.seq.saturating_add(1);
-        let mut tail_bytes = 0;
-        reply::write_numbered(out, session.seq, expected.saturating_add(kind.len()).saturating_add(24), |out| {
-            let start = out.len();
-            write_tail(kind, out, write);
-            tail_bytes = out.len().saturating_sub(start);
-        });
-        session.conduct.sent(tail_bytes);
+        if self.is_replayed() {
+            return self.write_application(now, &Encoded::new(kind, payload), out);
+        }
+        self.write_alone(br#","type":""#, [kind.as_bytes(), br#"","payload":"#, payload.as_bytes()], out);
+    }
+
+    /// As [`Connection::write_own`], of a message that begins with `opening` and whose payload goes on with `parts`. Who loses
+    /// the `room` is not sent it again after a resume.
+    #[inline]
+    pub fn write_parts<const N: usize>(
+        &mut self,
+        now: Now,
+        room: Option<&str>,
+        opening: &Opening,
+        parts: [&[u8]; N],
+        out: &mut Vec<u8>,
+    ) {
+        if self.is_replayed() {
+            // Their copy is looked at in memory, they themselves are not.
+            let parts = parts;
+            return self.write_application(now, &Encoded::of_parts(room, opening, &parts), out);
+        }
+        self.write_alone(opening.as_bytes(), parts, out);
+    }
+
+    /// Whether what is written is kept, for a client that announced to come back.
+    #[inline]
+    fn is_replayed(&self) -> bool {
+        matches!(&self.phase, Phase::Open(session) if session.replay().is_some())
+    }
+
+    #[inline]
+    fn write_alone<const N: usize>(&mut self, opening: &[u8], parts: [&[u8]; N], out: &mut Vec<u8>) {
+        if let Phase::Open(session) = &mut self.phase {
+            session.seq = session.seq.saturating_add(1);
+            let tail_bytes = reply::write_numbered(out, session.seq, opening, parts, CLOSING);
+            session.conduct.sent(tail_bytes);
+        }
     }
 
     /// Writes `draining`.

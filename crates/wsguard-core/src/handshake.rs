@@ -479,7 +479,7 @@ impl Context {
     }
 
     /// Whether `offered` is that proof, of this epoch or the one before. Constant time.
-    pub(crate) fn proof_is_good(&self, now: Now, fingerprint: &[u8; 32], offered: &str) -> bool {
+    pub(crate) fn proof_is_good(&self, now: Now, fingerprint: &[u8; 32], offered: &[u8]) -> bool {
         let epoch = pre_session_epoch(now);
         let this = self.csrf.pre_session(fingerprint, epoch).matches(offered);
         let last = self.csrf.pre_session(fingerprint, epoch.saturating_sub(1)).matches(offered);

@@ -24,4 +24,5 @@ pub mod schema;
 pub mod time;
 pub mod token;
 pub mod trust;
+mod vectors;
 pub mod verdict;

@@ -31,8 +31,10 @@ pub(crate) struct Plans([Option<Plan>; SHAPES]);
 #[derive(Debug)]
 pub(crate) struct Plan {
     shape: Shape,
+    /// Where the policy lies.
+    policy: usize,
     /// Weak: a policy that is no longer in force is not kept, and none that comes later has its address.
-    policy: Weak<InForce>,
+    _holds_address: Weak<InForce>,
     number: u16,
     /// The type is part of how the text is built: every message of this shape has it.
     is_of_one_type: bool,
@@ -51,13 +53,7 @@ impl Plans {
     }
 
     /// Plans for messages like this one, which is of type `number` and has passed its schema.
-    pub(crate) fn learn(
-        &mut self,
-        policy: &Arc<InForce>,
-        number: u16,
-        document: Document<'_>,
-        envelope: &Envelope<'_>,
-    ) {
+    pub(crate) fn learn(&mut self, policy: &Arc<InForce>, number: u16, document: Document<'_>, envelope: Envelope<'_>) {
         let Some(shape) = document.shape() else {
             return;
         };
@@ -76,11 +72,12 @@ impl Plans {
         let leaves = policy
             .messages()
             .get(usize::from(number))
-            .zip(envelope.payload)
+            .zip(envelope.payload())
             .and_then(|(message, payload)| message.schema().leaves(payload));
         *slot = Places::of(document).map(|places| Plan {
             shape,
-            policy: Arc::downgrade(policy),
+            policy: Arc::as_ptr(policy).addr(),
+            _holds_address: Arc::downgrade(policy),
             number,
             is_of_one_type: document.is_fixed(places.kind()),
             places,
@@ -105,15 +102,24 @@ impl Plan {
         Some((self.number, message))
     }
 
-    /// Whether a message of type `number`, of this shape, fits its schema for certain.
-    #[inline]
-    pub(crate) fn fits(&self, policy: &Arc<InForce>, number: u16, document: Document<'_>) -> bool {
-        self.is_for(policy, number)
-            && self.leaves.as_ref().is_some_and(|leaves| leaves.iter().all(|leaf| leaf.is_settled(document)))
+    /// Whether a message of this shape, of a type that the plan [`is_for`](Plan::is_for), fits its schema for certain.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called from one place")]
+    pub(crate) fn fits(&self, document: Document<'_>) -> bool {
+        let Some(leaves) = &self.leaves else {
+            return false;
+        };
+        for leaf in leaves {
+            if !leaf.is_settled(document) {
+                return false;
+            }
+        }
+        true
     }
 
+    /// Whether it was made from messages of type `number` of this very policy.
     #[inline]
-    fn is_for(&self, policy: &Arc<InForce>, number: u16) -> bool {
-        self.number == number && std::ptr::eq(self.policy.as_ptr(), Arc::as_ptr(policy))
+    pub(crate) fn is_for(&self, policy: &Arc<InForce>, number: u16) -> bool {
+        self.number == number && self.policy == Arc::as_ptr(policy).addr()
     }
 }

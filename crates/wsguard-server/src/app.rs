@@ -7,18 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use wsguard::core::control::session::SessionId;
-use wsguard::core::effect::Message;
-use wsguard::core::effect::write_number;
+use wsguard::core::effect::{Message, write_number};
 use wsguard::core::json::{Value, write_string};
 use wsguard::core::time::UnixMs;
 use wsguard::protocol::ErrorCode;
-use wsguard::{Encoded, Handled, Handler, Outbox, OwnFrame, Peer};
+use wsguard::{Encoded, Handled, Handler, Opening, Outbox, Peer};
 
 /// The room that every connection enters at its welcome, and where `chat` without a room goes.
 const LOBBY: &str = "lobby";
-
-/// Its name as JSON text.
-const LOBBY_QUOTED: &str = r#""lobby""#;
 
 /// Rooms that one session may be in. 32: more than a person follows, little enough to leave at once.
 pub const ROOMS_PER_SESSION_MAX: usize = 32;
@@ -36,6 +32,10 @@ pub struct Rooms {
 #[derive(Debug)]
 struct Room {
     name: Arc<str>,
+    /// Its name as canonical JSON text.
+    quoted: Box<[u8]>,
+    /// What stands in every chat to it between who it is from and what is said.
+    between: Box<[u8]>,
     members: RwLock<HashMap<SessionId, Outbox>>,
     /// How many members there are: who is alone does not need the lock to know it.
     size: AtomicUsize,
@@ -64,7 +64,16 @@ impl Rooms {
 
 impl Room {
     fn new(name: &str) -> Self {
-        Self { name: name.into(), members: RwLock::default(), size: AtomicUsize::new(0) }
+        let mut quoted = Vec::new();
+        write_string(name, &mut quoted);
+        let between = [br#","room":"#, &*quoted, br#","message":"#].concat();
+        Self {
+            name: name.into(),
+            quoted: quoted.into(),
+            between: between.into(),
+            members: RwLock::default(),
+            size: AtomicUsize::new(0),
+        }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<SessionId, Outbox>> {
@@ -90,14 +99,14 @@ pub struct App {
     rooms: Arc<Rooms>,
     session: Option<SessionId>,
     joined: Vec<Arc<Room>>,
-    /// How the payload of every chat of this peer begins: its subject, up to the room.
-    opening: Vec<u8>,
+    /// How every chat of this peer begins, up to the room.
+    opening: Opening,
 }
 
 impl App {
     /// The application of a new connection.
     pub fn new(rooms: Arc<Rooms>) -> Self {
-        Self { rooms, session: None, joined: Vec::new(), opening: Vec::new() }
+        Self { rooms, session: None, joined: Vec::new(), opening: Opening::default() }
     }
 
     fn join(&mut self, name: &str, peer: &Peer<'_>) -> Handled {
@@ -139,25 +148,25 @@ impl App {
         let Some(text) = payload.get("message") else {
             return Handled::Refused(ErrorCode::InvalidMessage, "chat_payload");
         };
-        let named = payload.get("room");
-        let is_meant = |room: &&Arc<Room>| named.map_or(*room.name == *LOBBY, |named| named.str_eq(&room.name));
+        // What passed is canonical: its parts are JSON text as they stand, and equal names are equal bytes.
+        let named = payload.get("room").map(Value::raw_bytes);
+        let is_meant = |room: &&Arc<Room>| named.map_or(*room.name == *LOBBY, |named| *named == *room.quoted);
         let Some(room) = self.joined.iter().find(is_meant) else {
             return Handled::Refused(ErrorCode::Forbidden, "room_not_joined");
         };
-        let quoted = named.map_or(LOBBY_QUOTED.as_bytes(), Value::raw_bytes);
-        let chat = Chat { opening: &self.opening, room: quoted, text: text.raw_bytes(), at: peer.now().unix };
-        let expected = chat.expected();
+        let ending = Ending::at(peer.now().unix);
+        let parts = [&room.between, text.raw_bytes(), ending.as_bytes()];
         if room.is_of_one() {
-            peer.send_written(OwnFrame { kind: "chat", room: Some(&room.name), expected }, |out| chat.write(out));
+            peer.send_parts(Some(&room.name), &self.opening, parts);
         } else {
-            // Encoded once for all; only the sequence number differs from member to member.
-            let message = Encoded::write(Some(&room.name), "chat", expected, |out| chat.write(out));
-            self.send_to_all(room, &message, peer);
+            self.send_to_all(room, parts, peer);
         }
         Handled::Done
     }
 
-    fn send_to_all(&self, room: &Room, message: &Encoded, peer: &mut Peer<'_>) {
+    /// Encoded once for all: only the sequence number differs from member to member.
+    fn send_to_all<const N: usize>(&self, room: &Room, parts: [&[u8]; N], peer: &mut Peer<'_>) {
+        let message = &Encoded::of_parts(Some(&room.name), &self.opening, &parts);
         let members = room.read();
         let others = members.iter().filter(|(member, _)| Some(**member) != self.session);
         Outbox::send_to_all(others.map(|(_, outbox)| outbox), message);
@@ -165,40 +174,13 @@ impl App {
     }
 }
 
-/// The payload of a chat. What passed is canonical: its parts are JSON text as they stand.
-struct Chat<'a> {
-    opening: &'a [u8],
-    room: &'a [u8],
-    text: &'a [u8],
-    at: UnixMs,
-}
-
-impl Chat<'_> {
-    /// About how many bytes it takes.
-    fn expected(&self) -> usize {
-        [self.opening.len(), self.room.len(), self.text.len(), 40].into_iter().fold(0, usize::saturating_add)
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "written from one place for one receiver, from another for many")]
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.opening);
-        out.extend_from_slice(self.room);
-        out.extend_from_slice(br#","message":"#);
-        out.extend_from_slice(self.text);
-        out.extend_from_slice(br#","at":"#);
-        write_time(out, self.at);
-        out.push(b'}');
-    }
-}
-
 impl Handler for App {
     fn opened(&mut self, peer: &mut Peer<'_>) {
         self.session = peer.session();
         if let Some(identity) = peer.identity() {
-            self.opening.extend_from_slice(br#"{"from":"#);
-            write_string(&identity.claims.subject, &mut self.opening);
-            self.opening.extend_from_slice(br#","room":"#);
+            let mut from = br#"{"from":"#.to_vec();
+            write_string(&identity.claims.subject, &mut from);
+            self.opening = Opening::new("chat", from);
         }
         let _ = self.join(LOBBY, peer);
     }
@@ -244,23 +226,48 @@ impl Drop for App {
     }
 }
 
-/// Digits of a time from 2001 to 2286.
-const TIME_DIGITS: usize = 13;
+/// The longest [`Ending`]: that of a time with all digits of 64 bits.
+const ENDING_BYTES_MAX: usize = 32;
 
-thread_local! {
-    /// The last time that was written and its digits: chats of one read have the same.
-    static LAST_TIME: Cell<Option<(UnixMs, [u8; TIME_DIGITS])>> = const { Cell::new(None) };
+/// How the payload of a chat ends: when it was said.
+#[derive(Clone, Copy)]
+struct Ending {
+    of: UnixMs,
+    bytes: [u8; ENDING_BYTES_MAX],
+    length: u8,
 }
 
-/// Appends `time` in decimal.
-fn write_time(out: &mut Vec<u8>, time: UnixMs) {
-    if let Some((_, digits)) = LAST_TIME.get().filter(|(last, _)| *last == time) {
-        return out.extend_from_slice(&digits);
+thread_local! {
+    /// The one that was written last: chats of one read have the same.
+    static LAST_ENDING: Cell<Ending> = const { Cell::new(Ending::FIRST) };
+}
+
+impl Ending {
+    /// That of the first moment, until another is written.
+    const FIRST: Self =
+        Self { of: UnixMs(0), bytes: *b",\"at\":0}\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", length: 8 };
+
+    #[inline]
+    fn at(time: UnixMs) -> Self {
+        let last = LAST_ENDING.get();
+        if last.of == time { last } else { Self::write(time) }
     }
-    let start = out.len();
-    write_number(out, time.0);
-    if let Some(digits) = out.get(start..).and_then(|digits| digits.try_into().ok()) {
-        LAST_TIME.set(Some((time, digits)));
+
+    fn write(time: UnixMs) -> Self {
+        let mut text = br#","at":"#.to_vec();
+        write_number(&mut text, time.0);
+        text.push(b'}');
+        let mut bytes = [0; ENDING_BYTES_MAX];
+        for (slot, byte) in bytes.iter_mut().zip(&text) {
+            *slot = *byte;
+        }
+        let ending = Self { of: time, bytes, length: u8::try_from(text.len()).unwrap_or_default() };
+        LAST_ENDING.set(ending);
+        ending
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 }
 
@@ -279,16 +286,27 @@ impl Rooms {
 
 #[cfg(test)]
 mod tests {
+    use wsguard::core::json::{self, ScanLimits, Tape};
+
     use super::*;
 
     #[test]
-    fn times_are_written_as_numbers_are() {
+    fn a_chat_ends_with_its_time() {
         let now = 1_700_000_000_000;
         for time in [0, 7, now, now, now + 1, now, u64::MAX, 0, 9_999_999_999_999, 10_000_000_000_000, now, now] {
-            let (mut time_out, mut number_out) = (b"at:".to_vec(), b"at:".to_vec());
-            write_time(&mut time_out, UnixMs(time));
-            write_number(&mut number_out, time);
-            assert_eq!(time_out, number_out, "{time}");
+            let ending = Ending::at(UnixMs(time));
+            assert_eq!(String::from_utf8_lossy(ending.as_bytes()), format!(r#","at":{time}}}"#));
+        }
+    }
+
+    #[test]
+    fn a_room_is_named_as_a_canonical_payload_names_it() {
+        for name in ["lobby", "", "a \"b\" \\ /c", "\u{1}\u{7f}\u{2028}", "räume \u{1f6aa}", "<script>"] {
+            let text = serde_json::json!({ "room": name }).to_string();
+            let (mut tape, mut canonical) = (Tape::default(), Vec::new());
+            let document = json::scan(&text, &ScanLimits::default(), &mut tape).unwrap();
+            json::write_canonical(document.root().get("room").unwrap(), &mut canonical);
+            assert_eq!(canonical, *Room::new(name).quoted, "{name}");
         }
     }
 }

@@ -28,9 +28,9 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn message(&mut self, bytes: usize) {
-        self.messages = self.messages.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes as u64);
+    pub(crate) fn messages(&mut self, messages: u32, bytes: u32) {
+        self.messages = self.messages.saturating_add(u64::from(messages));
+        self.bytes = self.bytes.saturating_add(u64::from(bytes));
     }
 
     pub(crate) fn round_trip(&mut self, time: Millis) {

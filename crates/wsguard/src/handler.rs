@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use wsguard_core::control::authorization;
-use wsguard_core::control::delivery::Encoded;
+use wsguard_core::control::delivery::{Encoded, Opening};
 use wsguard_core::control::session::SessionId;
 use wsguard_core::effect::Message;
-use wsguard_core::guard::{Connection, OwnFrame};
+use wsguard_core::guard::Connection;
 use wsguard_core::policy::Identity;
 use wsguard_core::time::Now;
 use wsguard_protocol::ErrorCode;
@@ -76,14 +76,14 @@ impl Peer<'_> {
 
     /// Sends a message whose payload is the JSON text `payload`, with the writes of this turn.
     pub fn send(&mut self, kind: &str, payload: &str) {
-        let own = OwnFrame { kind, room: None, expected: payload.len() };
-        self.send_written(own, |out| out.extend_from_slice(payload.as_bytes()));
+        self.connection.write_own(self.now, kind, payload, self.out);
     }
 
-    /// As [`Peer::send`]; `write` appends the payload, JSON text, straight to what is sent.
+    /// As [`Peer::send`], of a message that begins with `opening` and whose payload goes on with `parts`, which with the
+    /// opening's are one JSON text. Who loses the `room` is not sent it again after a resume.
     #[inline]
-    pub fn send_written(&mut self, own: OwnFrame<'_>, write: impl FnOnce(&mut Vec<u8>)) {
-        self.connection.write_own(self.now, own, write, self.out);
+    pub fn send_parts<const N: usize>(&mut self, room: Option<&str>, opening: &Opening, parts: [&[u8]; N]) {
+        self.connection.write_parts(self.now, room, opening, parts, self.out);
     }
 
     /// Sends a message that was encoded for many.

@@ -80,8 +80,7 @@ pub use revoke::{REASON_CHARS_MAX, RevocationDone, RevocationInfo, RevokeError};
 pub use socket::{GuardedSocket, Incoming, SendError};
 pub use stats::{HANDSHAKE_STATUS, ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
-pub use wsguard_core::control::delivery::{Encoded, ResumeRequest};
-pub use wsguard_core::guard::OwnFrame;
+pub use wsguard_core::control::delivery::{Encoded, Opening, ResumeRequest};
 pub use wsguard_protocol as protocol;
 
 /// The driver's two clocks: what the core is to be asked with.

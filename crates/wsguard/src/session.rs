@@ -264,11 +264,13 @@ impl<H: Handler> Guarded<H> {
             return;
         };
         let verdict = connection.on_message(now, text, effects, &mut NoProbe);
-        self.count(&verdict, text, effects);
-        self.follow(now, effects);
         if verdict == Verdict::Allow {
+            self.count(&Verdict::Allow, text, effects);
+            self.follow(now, effects);
             return self.hand_over(now, text, effects);
         }
+        self.count(&verdict, text, effects);
+        self.follow(now, effects);
         self.announce(now, effects);
         self.seek(now, effects);
     }
@@ -304,8 +306,7 @@ impl<H: Handler> Guarded<H> {
             Verdict::Refuse(_) => (None, Counted::Refuse),
             Verdict::Close(_) => (None, Counted::Close),
         };
-        self.figures.message(text.len());
-        self.shared.stats.message(&mut self.tally, number, counted, text.len());
+        self.shared.stats.message(&mut self.tally, &mut self.figures, number, counted, text.len());
     }
 
     #[inline(always)]

@@ -7,6 +7,8 @@ use wsguard_core::guard::Resumption;
 use wsguard_core::time::Millis;
 use wsguard_core::verdict::ControlId;
 
+use crate::connections::Figures;
+
 /// Upper bounds of the histogram of round-trip times, in milliseconds.
 pub const ROUND_TRIP_MS: [u64; 9] = [1, 5, 10, 25, 50, 100, 250, 1_000, 5_000];
 
@@ -111,24 +113,33 @@ impl Stats {
         }
     }
 
-    /// Counts a message of `bytes`: in `tally`, with those before it that were answered alike.
+    /// Counts a message of `bytes` of a connection with these `figures`: in `tally`, with those before it that were answered
+    /// alike.
     #[inline]
-    pub(crate) fn message(&self, tally: &mut Tally, number: Option<u16>, verdict: Counted, bytes: usize) {
+    pub(crate) fn message(
+        &self,
+        tally: &mut Tally,
+        figures: &mut Figures,
+        number: Option<u16>,
+        verdict: Counted,
+        bytes: usize,
+    ) {
         let number = number.unwrap_or(u16::MAX);
         if (tally.number, tally.verdict) != (number, verdict) {
-            self.add(tally);
+            self.add(tally, figures);
             (tally.number, tally.verdict) = (number, verdict);
         }
         tally.messages = tally.messages.saturating_add(1);
         tally.bytes = tally.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    /// Adds what `tally` has counted to the counters that all connections share.
-    pub(crate) fn add(&self, tally: &mut Tally) {
+    /// Adds what `tally` has counted to the counters that all connections share, and to the connection's own.
+    pub(crate) fn add(&self, tally: &mut Tally, figures: &mut Figures) {
         if tally.messages == 0 {
             return;
         }
         let Tally { number, verdict, messages, bytes } = std::mem::take(tally);
+        figures.messages(messages, bytes);
         self.bytes_in.fetch_add(u64::from(bytes), Ordering::Relaxed);
         let row = self.messages.get(usize::from(number)).or(self.messages.last());
         if let Some(counter) = row.and_then(|row| row.get(verdict as usize)) {

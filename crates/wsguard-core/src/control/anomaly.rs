@@ -115,7 +115,8 @@ impl Anomalies {
     }
 
     /// A message of type `kind` with the canonical `payload` passed every control.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called from one place")]
     pub fn passed(&self, now: Tick, conduct: &mut Conduct, kind: u16, bytes: usize, payload: &[u8]) {
         conduct.passed(now, kind, bytes, payload, self.profiles.of(conduct.role()));
     }

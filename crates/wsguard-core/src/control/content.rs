@@ -36,7 +36,7 @@ pub(crate) fn write_neutralised(
     Ok(())
 }
 
-/// Writes the canonical form of a checked payload, its markup made harmless as its schema asks. One without markup may be
+/// Writes the canonical form of the checked payload at `id`, its markup made harmless as its schema asks. One without markup may be
 /// kept as it stands, with its nodes on the tape.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "called from one place, with what is taken apart there")]
@@ -44,13 +44,14 @@ pub(crate) fn write_checked(
     default: ContentClass,
     message: &MessageType,
     document: Document<'_>,
-    payload: Value<'_>,
+    id: NodeId,
     (accepted, scratch): (&mut Accepted, &mut Scratch),
 ) -> Result<(), Reason> {
     if document.markup_strings() == 0 && document.markup_keys() == 0 {
-        accepted.payload.keep(payload);
+        accepted.payload.keep(document, id);
         return Ok(());
     }
+    let payload = document.value(id).ok_or(Reason::from("payload_unplaced"))?;
     write_clean(default, message, document, payload, (accepted, scratch))
 }
 

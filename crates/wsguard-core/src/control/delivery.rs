@@ -17,11 +17,12 @@ mod replay;
 mod seen;
 
 pub use claim::{Claim, RESUME_TOKEN_CHARS, ResumeMalformed, ResumeRequest};
-pub use encoded::Encoded;
+pub use encoded::{Encoded, Opening};
 pub use replay::{FRAME_OVERHEAD_BYTES, ReplayPool};
 pub use seen::UNDER_WAY_MAX;
 
 pub(crate) use claim::{payload as resume_in_payload, token as resume_token};
+pub(crate) use encoded::CLOSING;
 pub(crate) use replay::{Replay, ReplayLimits};
 pub(crate) use seen::{Look, Seen};
 

@@ -9,17 +9,39 @@ use wsguard_protocol::limits::{ID_CHARS_MAX, ID_INTEGER_MAX, TYPE_BYTES_MAX};
 
 use crate::json::{Document, Kind, NodeId, Value, key_print};
 
-/// The envelope, borrowed from the scanned text.
+/// The envelope of a document: where its members stand.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
-    /// `type`: a string of 1 to [`TYPE_BYTES_MAX`] bytes that needs no escapes.
-    pub kind: &'a str,
-    /// `id`: a string of 1 to [`ID_CHARS_MAX`] characters or an integer from 0 to [`ID_INTEGER_MAX`].
-    pub id: Option<Value<'a>>,
+    document: Document<'a>,
+    kind: NodeId,
+    id: Option<NodeId>,
     /// `csrfToken`: a string.
-    pub csrf_token: Option<&'a str>,
+    pub csrf_token: Option<&'a [u8]>,
+    payload: Option<NodeId>,
+}
+
+impl<'a> Envelope<'a> {
+    /// `type`: a string of 1 to [`TYPE_BYTES_MAX`] bytes that needs no escapes.
+    #[inline]
+    pub fn kind(self) -> &'a str {
+        self.document.value(self.kind).and_then(Value::as_plain_str).unwrap_or_default()
+    }
+
+    /// `id`: a string of 1 to [`ID_CHARS_MAX`] characters or an integer from 0 to [`ID_INTEGER_MAX`].
+    #[inline]
+    pub fn id(self) -> Option<Value<'a>> {
+        self.document.value(self.id?)
+    }
+
+    pub(crate) fn payload_place(self) -> Option<NodeId> {
+        self.payload
+    }
+
     /// `payload`: anything.
-    pub payload: Option<Value<'a>>,
+    #[inline]
+    pub fn payload(self) -> Option<Value<'a>> {
+        self.document.value(self.payload?)
+    }
 }
 
 /// What is wrong with an envelope, and the `id` to answer to if it was good.
@@ -59,24 +81,21 @@ impl Places {
     }
 }
 
-/// Reads the envelope of a document that is built like the one that `places` are of; `None` where it is not as good.
+/// Reads the envelope of a document that is built like the one that `places` are of; `None` where it is not as good. Where
+/// the type `is_fixed` it is that of the other one.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "called from one place, which takes apart what it returns")]
-pub(crate) fn read_at<'a>(document: Document<'a>, places: &Places) -> Option<Envelope<'a>> {
-    let kind = document.value(places.kind).and_then(Value::as_plain_str).filter(|kind| kind_is_good(kind))?;
-    let id = match places.id {
-        Some(id) => Some(document.value(id).filter(|id| id_is_good(*id))?),
-        None => None,
-    };
+pub(crate) fn read_at<'a>(document: Document<'a>, places: &Places, is_fixed: bool) -> Option<Envelope<'a>> {
+    let is = |place: NodeId, good: fn(Value<'_>) -> bool| document.value(place).is_some_and(good);
+    let is_good = (is_fixed || is(places.kind, kind_is_good))
+        && places.id.is_none_or(|id| is(id, id_is_good))
+        && places.payload.is_none_or(|payload| is(payload, |_| true));
     let csrf_token = match places.csrf_token {
-        Some(token) => Some(document.value(token).and_then(Value::as_plain_str)?),
+        Some(token) => Some(document.value(token).and_then(Value::as_plain_bytes)?),
         None => None,
     };
-    let payload = match places.payload {
-        Some(payload) => Some(document.value(payload)?),
-        None => None,
-    };
-    Some(Envelope { kind, id, csrf_token, payload })
+    let (kind, id, payload) = (places.kind, places.id, places.payload);
+    is_good.then_some(Envelope { document, kind, id, csrf_token, payload })
 }
 
 /// Reads the envelope of a document.
@@ -94,7 +113,7 @@ pub fn read(document: Document<'_>) -> Result<Envelope<'_>, EnvelopeFault<'_>> {
             TYPE if is("type") => kind = Some(member.value),
             ID if is("id") && id_is_good(member.value) => id = Some(member.value),
             ID if is("id") => fault = Some("id_invalid"),
-            CSRF_TOKEN if is("csrfToken") => match member.value.as_plain_str() {
+            CSRF_TOKEN if is("csrfToken") => match member.value.as_plain_bytes() {
                 Some(token) => csrf_token = Some(token),
                 None => fault = Some("csrf_token_not_a_string"),
             },
@@ -105,16 +124,14 @@ pub fn read(document: Document<'_>) -> Result<Envelope<'_>, EnvelopeFault<'_>> {
     if let Some(reason) = fault {
         return Err(EnvelopeFault { reason, id });
     }
-    let kind = kind
-        .and_then(Value::as_plain_str)
-        .filter(|kind| kind_is_good(kind))
-        .ok_or(EnvelopeFault { reason: "type_invalid", id })?;
-    Ok(Envelope { kind, id, csrf_token, payload })
+    let kind = kind.filter(|kind| kind_is_good(*kind)).ok_or(EnvelopeFault { reason: "type_invalid", id })?;
+    let (kind, id, payload) = (kind.id(), id.map(Value::id), payload.map(Value::id));
+    Ok(Envelope { document, kind, id, csrf_token, payload })
 }
 
 #[inline]
-fn kind_is_good(kind: &str) -> bool {
-    (1..=TYPE_BYTES_MAX).contains(&kind.len())
+fn kind_is_good(kind: Value<'_>) -> bool {
+    kind.as_plain_bytes().is_some_and(|kind| (1..=TYPE_BYTES_MAX).contains(&kind.len()))
 }
 
 #[inline]

@@ -82,6 +82,16 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// The header of an unmasked frame with FIN and 126 to 65,535 bytes of payload: most frames of an application. `None` for
+/// another length, which [`encode_header`] takes.
+#[inline]
+#[must_use]
+pub fn long_header(opcode: Opcode, len: usize) -> Option<[u8; 4]> {
+    let long = u16::try_from(len).ok().filter(|long| *long >= u16::from(LENGTH_U16))?;
+    let [high, low] = long.to_be_bytes();
+    Some([FIN | opcode as u8, LENGTH_U16, high, low])
+}
+
 /// Appends a close frame; `reason` is cut to 123 bytes between characters.
 ///
 /// `code`: one that [`is_wire_close_code`] allows; a frame without a code is `write_frame(out, Opcode::Close, &[])`.
@@ -139,12 +149,11 @@ pub fn end_frame(out: &mut Vec<u8>, mark: Mark) {
     debug_assert!(payload_start <= out.len(), "the buffer was cut behind `begin_frame`");
     let len = out.len().saturating_sub(payload_start);
     // Most frames of an application: a guess of the right class, for a length of two bytes.
-    if let (4, Ok(long)) = (room, u16::try_from(len))
-        && len > usize::from(CONTROL_BYTES_MAX)
+    if room == 4
+        && let Some(header) = long_header(opcode, len)
         && let Some(place) = out.get_mut(start..).and_then(|frame| frame.first_chunk_mut())
     {
-        let [high, low] = long.to_be_bytes();
-        *place = [FIN | opcode as u8, LENGTH_U16, high, low];
+        *place = header;
         return;
     }
     let header = encode_header(true, opcode, len);

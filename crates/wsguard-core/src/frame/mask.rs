@@ -1,34 +1,50 @@
 //! Masking (RFC 6455 section 5.3): XOR with a repeated key of four bytes, in words as wide as the machine has.
 
+use fearless_simd::prelude::*;
+use fearless_simd::{dispatch, u8x32, u8x64, u32x8, u32x16};
+
+use crate::vectors;
+
+/// Bytes that are unmasked together.
+const STRIDE: usize = 32;
+
 /// Unmasks (or masks: it is the same) `payload` in place. `payload` begins where the key begins; for a later part of
 /// a frame turn the key first with [`rotate_key`].
 ///
-/// Cost: about 0.3 instructions a byte on x86-64, no allocation.
+/// Cost: about 0.2 instructions a byte on x86-64 with AVX2, no allocation.
 #[inline]
 pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
-    let short_key = u32::from_ne_bytes(key);
-    let word_key = u64::from(short_key) | u64::from(short_key) << 32;
-    // Plain loops of a fixed length, of which the compiler makes vector instructions, wider ones where the target
-    // has them.
-    let (wide, rest) = payload.as_chunks_mut::<64>();
-    for chunk in wide {
-        xor(chunk, word_key);
+    if payload.len() < STRIDE {
+        unmask_short(payload, key);
+    } else {
+        dispatch!(vectors::level(), simd => unmask_long(simd, payload, key));
     }
-    let (half, rest) = rest.as_chunks_mut::<32>();
-    if let [half] = half {
-        xor(half, word_key);
+}
+
+/// [`unmask`] of a stride at least.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+fn unmask_long<S: Simd>(simd: S, payload: &mut [u8], key: [u8; 4]) {
+    // The last stride is unmasked before the others and written behind them: it begins amid the one before.
+    let last_key = u32x8::splat(simd, u32::from_ne_bytes(rotate_key(key, payload.len().wrapping_sub(STRIDE))));
+    let last = payload.last_chunk().map(|last| u8x32::load_array_ref(simd, last) ^ last_key.bitcast::<u8x32<S>>());
+    let key = u32x16::splat(simd, u32::from_ne_bytes(key)).bitcast::<u8x64<S>>();
+    let (pairs, rest) = payload.as_chunks_mut::<{ 2 * STRIDE }>();
+    for pair in pairs {
+        (u8x64::load_array_ref(simd, pair) ^ key).store_array(pair);
     }
-    let (quarter, rest) = rest.as_chunks_mut::<16>();
-    if let [quarter] = quarter {
-        xor(quarter, word_key);
+    if let Some(stride) = rest.first_chunk_mut() {
+        (u8x32::load_array_ref(simd, stride) ^ key.split().0).store_array(stride);
     }
-    let (word, rest) = rest.as_chunks_mut::<8>();
-    if let [word] = word {
-        xor(word, word_key);
+    if let (Some(last), Some(place)) = (last, payload.last_chunk_mut()) {
+        last.store_array(place);
     }
-    let (shorts, rest) = rest.as_chunks_mut::<4>();
-    if let [short] = shorts {
-        *short = (u32::from_ne_bytes(*short) ^ short_key).to_ne_bytes();
+}
+
+fn unmask_short(payload: &mut [u8], key: [u8; 4]) {
+    let (words, rest) = payload.as_chunks_mut::<4>();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(key)).to_ne_bytes();
     }
     for (byte, key_byte) in rest.iter_mut().zip(key) {
         *byte ^= key_byte;
@@ -38,16 +54,8 @@ pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
 /// The key as it applies after `offset` bytes of a frame.
 #[inline]
 #[must_use]
-pub const fn rotate_key(mut key: [u8; 4], offset: usize) -> [u8; 4] {
-    key.rotate_left(offset % 4);
-    key
-}
-
-#[inline]
-fn xor(chunk: &mut [u8], word_key: u64) {
-    for word in chunk.as_chunks_mut::<8>().0 {
-        *word = (u64::from_ne_bytes(*word) ^ word_key).to_ne_bytes();
-    }
+pub const fn rotate_key(key: [u8; 4], offset: usize) -> [u8; 4] {
+    u32::from_le_bytes(key).rotate_right((offset % 4) as u32 * 8).to_le_bytes()
 }
 
 #[cfg(test)]

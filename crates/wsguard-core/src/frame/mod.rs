@@ -44,8 +44,8 @@ mod utf8;
 
 pub use decode::{Close, Decoded, Decoder, Event};
 pub use encode::{
-    HeaderBytes, Mark, begin_frame, encode_header, encode_masked_header, end_frame, write_close, write_frame,
-    write_masked,
+    HeaderBytes, Mark, begin_frame, encode_header, encode_masked_header, end_frame, long_header, write_close,
+    write_frame, write_masked,
 };
 pub use error::FrameError;
 pub use mask::{rotate_key, unmask};

@@ -32,14 +32,24 @@ impl Session {
 }
 
 impl Connection {
-    /// Counts a message that was answered with `verdict`, and judges the session where it is time to. Returns the
-    /// verdict that takes its place, where the ladder ends there. `duplicates` were known before the message.
+    /// Counts a message that goes to the application, and judges the session where it is time to. Returns the verdict that
+    /// takes the place of [`Verdict::Allow`], where the ladder ends there.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "called from one place, which takes apart what it returns")]
-    pub(super) fn watch(
+    pub(super) fn watch_passed(&mut self, now: Now, text: &str, effects: &mut Effects) -> Option<Verdict> {
+        if let (Phase::Open(session), Some(accepted)) = (&mut self.phase, &effects.accepted) {
+            let (number, payload) = accepted.number_and_payload(text);
+            self.cx.anomalies.passed(now.tick, &mut session.conduct, number, text.len(), payload);
+        }
+        self.judge_conduct(now, effects)
+    }
+
+    /// Counts a message that was answered with `verdict`, as [`Self::watch_passed`] does. `duplicates` were known before it.
+    #[inline(never)]
+    pub(super) fn watch_answered(
         &mut self,
         now: Now,
-        text: &str,
+        bytes: usize,
         duplicates: u32,
         verdict: &Verdict,
         effects: &mut Effects,
@@ -47,20 +57,22 @@ impl Connection {
         let Phase::Open(session) = &mut self.phase else {
             return None;
         };
-        let (anomalies, conduct, bytes) = (&self.cx.anomalies, &mut session.conduct, text.len());
         match verdict {
-            Verdict::Allow => {
-                if let Some(accepted) = &effects.accepted {
-                    let (number, payload) = accepted.number_and_payload(text);
-                    anomalies.passed(now.tick, conduct, number, bytes, payload);
-                }
-            }
-            Verdict::Refuse(_) => conduct.refused(now.tick, bytes),
-            Verdict::Answered if effects.duplicates > duplicates => conduct.duplicate(now.tick, bytes),
+            Verdict::Refuse(_) => session.conduct.refused(now.tick, bytes),
+            Verdict::Answered if effects.duplicates > duplicates => session.conduct.duplicate(now.tick, bytes),
             // The guard's own frames say nothing of whoever sends them; quotas bound them.
-            Verdict::Answered | Verdict::Close(_) => return None,
+            Verdict::Allow | Verdict::Answered | Verdict::Close(_) => return None,
         }
-        let judged = anomalies.judge(&self.judged.policy.anomaly, now.tick, session.identity.print, conduct)?;
+        self.judge_conduct(now, effects)
+    }
+
+    #[inline]
+    fn judge_conduct(&mut self, now: Now, effects: &mut Effects) -> Option<Verdict> {
+        let Phase::Open(session) = &mut self.phase else {
+            return None;
+        };
+        let policy = &self.judged.policy.anomaly;
+        let judged = self.cx.anomalies.judge(policy, now.tick, session.identity.print, &mut session.conduct)?;
         if judged.tell || judged.charged_ms > 0 { self.suspect(now, judged, effects) } else { None }
     }
 

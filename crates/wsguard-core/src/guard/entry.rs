@@ -81,16 +81,16 @@ impl Connection {
     }
 
     /// The first message of a connection that is not authenticated: one try.
-    pub(super) fn first<'t>(&self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+    pub(super) fn first<'t>(&self, now: Now, envelope: Envelope<'t>) -> Result<Passed, Refused<'t>> {
         let refuse =
-            |code, reason, close| Err(Refused::new(ControlId::Credential, code, reason, envelope.id).closing(close));
+            |code, reason, close| Err(Refused::new(ControlId::Credential, code, reason, envelope.id()).closing(close));
         let unauthenticated = |reason| refuse(ErrorCode::Unauthenticated, reason, CloseCode::Unauthenticated);
         if let Phase::Proof { login, .. } = &self.phase {
-            let Ok((None, resume)) = resume_in_payload(envelope.payload) else {
+            let Ok((None, resume)) = resume_in_payload(envelope.payload()) else {
                 return refuse(ErrorCode::CsrfInvalid, "auth_payload_invalid", CloseCode::Forbidden);
             };
             return match envelope.csrf_token {
-                _ if envelope.kind != "auth" => {
+                _ if envelope.kind() != "auth" => {
                     refuse(ErrorCode::CsrfInvalid, "first_message_not_auth", CloseCode::Forbidden)
                 }
                 Some(proof) if self.cx.proof_is_good(now, &login.fingerprint, proof) => Ok(Passed::Proved(resume)),
@@ -98,10 +98,10 @@ impl Connection {
                 None => refuse(ErrorCode::CsrfInvalid, "proof_missing", CloseCode::Forbidden),
             };
         }
-        if envelope.kind != "auth" {
+        if envelope.kind() != "auth" {
             return unauthenticated("first_message_not_auth");
         }
-        let Ok((Some(token), resume)) = resume_in_payload(envelope.payload) else {
+        let Ok((Some(token), resume)) = resume_in_payload(envelope.payload()) else {
             return unauthenticated("auth_payload_invalid");
         };
         match self.cx.identify_under(&self.judged.policy, now, token) {
@@ -111,18 +111,18 @@ impl Connection {
         }
     }
 
-    pub(super) fn accept_refresh<'t>(&mut self, now: Now, envelope: &Envelope<'t>) -> Result<Passed, Refused<'t>> {
+    pub(super) fn accept_refresh<'t>(&mut self, now: Now, envelope: Envelope<'t>) -> Result<Passed, Refused<'t>> {
         let Phase::Open(session) = &mut self.phase else {
-            return Err(Refused::new(ControlId::Credential, ErrorCode::Internal, "no_session", envelope.id));
+            return Err(Refused::new(ControlId::Credential, ErrorCode::Internal, "no_session", envelope.id()));
         };
-        let Some(token) = only_string(envelope.payload, "token") else {
+        let Some(token) = only_string(envelope.payload(), "token") else {
             let reason = "refresh_payload_invalid";
-            return Err(Refused::new(ControlId::Credential, ErrorCode::InvalidMessage, reason, envelope.id));
+            return Err(Refused::new(ControlId::Credential, ErrorCode::InvalidMessage, reason, envelope.id()));
         };
         let quota = Quota::per(1, REFRESH_EVERY, REFRESHES_AT_ONCE);
         if let Err(wait) = quota.charge(&mut session.refreshes, now.tick, 1) {
             let reason = "refreshes_of_session";
-            return Err(Refused::new(ControlId::RateType, ErrorCode::RateLimited, reason, envelope.id).after(wait));
+            return Err(Refused::new(ControlId::RateType, ErrorCode::RateLimited, reason, envelope.id()).after(wait));
         }
         match self.cx.identify_under(&self.judged.policy, now, token) {
             Ok(fresh) if fresh.claims.subject == session.identity.claims.subject => {
@@ -132,16 +132,16 @@ impl Connection {
                 ControlId::Credential,
                 ErrorCode::Forbidden,
                 "refresh_of_another_subject",
-                envelope.id,
+                envelope.id(),
             )
             .closing(CloseCode::Forbidden)),
             Err(error @ TokenError::Revoked(_)) => {
                 let reason = error.as_str();
-                let refused = Refused::new(ControlId::Credential, ErrorCode::Forbidden, reason, envelope.id);
+                let refused = Refused::new(ControlId::Credential, ErrorCode::Forbidden, reason, envelope.id());
                 Err(refused.closing(CloseCode::Forbidden))
             }
             Err(error) => {
-                Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, error.as_str(), envelope.id))
+                Err(Refused::new(ControlId::Credential, ErrorCode::Unauthenticated, error.as_str(), envelope.id()))
             }
         }
     }

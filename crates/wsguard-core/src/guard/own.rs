@@ -13,10 +13,10 @@ use crate::verdict::ControlId;
 
 /// `t` comes back as it was sent: any number, since pages measure with `performance.now()` as well as with `Date.now()`, or
 /// a string of at most [`ID_CHARS_MAX`] characters, since others number their pings with ids.
-pub(super) fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut Effects) -> Result<Passed, Refused<'t>> {
-    let wrong = || Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ping_payload_invalid", envelope.id);
+pub(super) fn answer_ping<'t>(now: Now, envelope: Envelope<'t>, effects: &mut Effects) -> Result<Passed, Refused<'t>> {
+    let wrong = || Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ping_payload_invalid", envelope.id());
     let mut t = None;
-    if let Some(payload) = envelope.payload {
+    if let Some(payload) = envelope.payload() {
         if !payload.is_object() {
             return Err(wrong());
         }
@@ -27,7 +27,7 @@ pub(super) fn answer_ping<'t>(now: Now, envelope: &Envelope<'t>, effects: &mut E
             t = Some(member.value);
         }
     }
-    reply::write_pong(&mut effects.out, envelope.id, t, now.unix);
+    reply::write_pong(&mut effects.out, envelope.id(), t, now.unix);
     Ok(Passed::Answered)
 }
 
@@ -48,18 +48,18 @@ pub(super) fn accept_ack<'t>(
     cx: &Context,
     policy: &Policy,
     session: &mut Session,
-    envelope: &Envelope<'t>,
+    envelope: Envelope<'t>,
 ) -> Result<Passed, Refused<'t>> {
     if now.tick < session.ack_from {
         return Ok(Passed::Ignored);
     }
-    let seq = envelope.payload.filter(|payload| payload.is_object()).and_then(|payload| {
+    let seq = envelope.payload().filter(|payload| payload.is_object()).and_then(|payload| {
         let mut members = payload.members();
         let first = members.next().filter(|member| member.key.str_eq("seq"))?;
         members.next().is_none().then(|| first.value.as_u64_exact())?
     });
     let Some(seq) = seq else {
-        return Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id));
+        return Err(Refused::new(ControlId::Schema, ErrorCode::InvalidMessage, "ack_payload_invalid", envelope.id()));
     };
     session.ack_from = now.tick.after(Millis(CLIENT_ACK_INTERVAL_MS));
     session.acknowledged(cx, policy, seq);

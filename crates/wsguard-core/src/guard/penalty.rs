@@ -162,14 +162,20 @@ impl Connection {
         }
     }
 
-    /// On the rung `drop` a message goes no further, whatever it says, but those that are never limited.
+    /// Whether messages are discarded, on the rung `drop`.
     #[inline]
-    pub(super) fn discarded<'t>(&self, now: Now, envelope: &Envelope<'t>, bytes: usize) -> Result<(), Refused<'t>> {
-        if now.tick >= self.held.drop_until || never_limited(envelope.kind, bytes) {
+    pub(super) fn discards(&self, now: Now) -> bool {
+        now.tick < self.held.drop_until
+    }
+
+    /// A message that is discarded goes no further, whatever it says, but those that are never limited.
+    #[cold]
+    pub(super) fn discard<'t>(&self, now: Now, envelope: Envelope<'t>, bytes: usize) -> Result<(), Refused<'t>> {
+        if never_limited(envelope.kind(), bytes) {
             return Ok(());
         }
         let wait = self.held.drop_until.since(now.tick);
-        let refused = Refused::new(ControlId::Penalty, ErrorCode::RateLimited, "discarded", envelope.id);
+        let refused = Refused::new(ControlId::Penalty, ErrorCode::RateLimited, "discarded", envelope.id());
         Err(refused.after(wait).in_excess(Weight::ZERO))
     }
 

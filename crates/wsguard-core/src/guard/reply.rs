@@ -2,47 +2,68 @@
 
 use std::fmt::Write as _;
 
-use super::Session;
+use super::{Session, digits};
 use crate::control::csrf::Csrf;
 use crate::control::delivery::Encoded;
 use crate::effect::{frame_into, write_number};
+use crate::frame::{self, Opcode};
 use crate::json::{self, Value};
 use crate::policy::Policy;
 use crate::time::{Now, UnixMs};
 use crate::verdict::Refusal;
 
-/// The rest of an application frame after `{"seq":N`, the same for every receiver; `write` appends the payload.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "where the type is a constant, nothing of it is looked at")]
-pub(crate) fn write_tail(kind: &str, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    if kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
-        out.extend_from_slice(br#","type":""#);
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(br#"","payload":"#);
-    } else {
-        out.extend_from_slice(br#","type":"#);
-        json::write_string(kind, out);
-        out.extend_from_slice(br#","payload":"#);
-    }
-    write(out);
-    out.push(b'}');
-}
-
 /// Writes an application frame that was encoded for many: `{"seq":N` and its tail.
 pub(super) fn write_application(out: &mut Vec<u8>, seq: u64, frame: &Encoded) {
-    let tail = frame.tail();
-    write_numbered(out, seq, tail.len(), |out| out.extend_from_slice(tail));
+    let _ = write_numbered(out, seq, frame.tail(), [], b"");
 }
 
-/// Writes an application frame whose tail `write` appends, about `expected` bytes.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "where the type is a constant, nothing of it is looked at")]
-pub(super) fn write_numbered(out: &mut Vec<u8>, seq: u64, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
-    frame_into(out, expected.saturating_add(12), |out| {
-        out.extend_from_slice(br#"{"seq":"#);
-        write_number(out, seq);
-        write(out);
-    });
+/// Writes an application frame: `{"seq":N` and its tail, which is `opening`, `parts` and `closing`. Returns the length of the
+/// tail.
+#[inline]
+pub(super) fn write_numbered<const N: usize>(
+    out: &mut Vec<u8>,
+    seq: u64,
+    opening: &[u8],
+    parts: [&[u8]; N],
+    closing: &[u8],
+) -> usize {
+    let mut tail_bytes = opening.len().saturating_add(closing.len());
+    for part in parts {
+        tail_bytes = tail_bytes.saturating_add(part.len());
+    }
+    begin_numbered(out, seq, tail_bytes);
+    out.extend_from_slice(opening);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(closing);
+    tail_bytes
+}
+
+/// How every application frame begins.
+const SEQ: &[u8] = br#"{"seq":"#;
+
+/// Writes header and number of an application frame with `tail_bytes` behind them.
+#[inline]
+fn begin_numbered(out: &mut Vec<u8>, seq: u64, tail_bytes: usize) {
+    // Nearly all of them, with one look at the room in `out`.
+    if let Some((digits, count)) = digits::few(seq)
+        && let Some([fin, long, high, low]) =
+            frame::long_header(Opcode::Text, tail_bytes.saturating_add(SEQ.len()).saturating_add(count))
+    {
+        let [a, b, c, d, e, f, g, h] = digits;
+        let end = out.len().saturating_add(11).saturating_add(count);
+        out.extend_from_slice(&[
+            fin, long, high, low, b'{', b'"', b's', b'e', b'q', b'"', b':', a, b, c, d, e, f, g, h,
+        ]);
+        return out.truncate(end);
+    }
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(seq).as_bytes();
+    let length = tail_bytes.saturating_add(SEQ.len()).saturating_add(digits.len());
+    out.extend_from_slice(&frame::encode_header(true, Opcode::Text, length));
+    out.extend_from_slice(SEQ);
+    out.extend_from_slice(digits);
 }
 
 /// Writes `welcome`.

@@ -101,7 +101,7 @@ pub(super) fn limits_of(policy: &Policy) -> ReplayLimits {
 }
 
 impl Session {
-    fn replay(&self) -> Option<&Replay> {
+    pub(super) fn replay(&self) -> Option<&Replay> {
         self.delivery.as_ref()?.replay.as_deref()
     }
 

@@ -8,7 +8,7 @@
 
 use super::string::{WINDOW, plain_length};
 use super::tape::{ESCAPED, MARKUP, Node, NodeId, REWRITE, Tag, Tape};
-use super::value::Value;
+use super::value::{Document, Value};
 
 /// Appends the canonical form of `value` to `out`.
 ///
@@ -68,11 +68,15 @@ struct Kept {
 }
 
 impl Kept {
+    #[inline]
+    fn is_of(self, scanned: &str) -> bool {
+        scanned.as_ptr().addr() == self.address && scanned.len() == self.length
+    }
+
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "two comparisons and a slice")]
     fn within(self, scanned: &str) -> Option<&str> {
-        let is_it = scanned.as_ptr().addr() == self.address && scanned.len() == self.length;
-        scanned.get(self.start as usize..self.end as usize).filter(|_| is_it)
+        scanned.get(self.start as usize..self.end as usize).filter(|_| self.is_of(scanned))
     }
 }
 
@@ -86,17 +90,27 @@ impl Canonical {
         Writer { replacements: replacements.get(from..).unwrap_or_default(), out: self }.value(value);
     }
 
-    /// As [`Canonical::set`] without replacements, but a value that is canonical already stays where it is: where
-    /// [`Canonical::is_kept`], its text and tape are needed to read it.
-    #[inline]
-    pub(crate) fn keep(&mut self, value: Value<'_>) {
-        if value.is_canonical() {
-            let ((start, end), scanned) = (value.span(), value.source());
-            let (address, length) = (scanned.as_ptr().addr(), scanned.len());
-            self.clear();
-            self.kept = Some(Kept { id: value.id(), start: narrow(start), end: narrow(end), address, length });
-        } else {
-            self.set::<&str>(value, &[]);
+    /// As [`Canonical::set`] without replacements, of the value at `id`, but one that is canonical already stays where it is:
+    /// where [`Canonical::is_kept`], its text and tape are needed to read it.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called from one place, with what is taken apart there")]
+    pub(crate) fn keep(&mut self, document: Document<'_>, id: NodeId) {
+        match document.value(id) {
+            Some(value) if value.is_canonical() => {
+                let ((start, end), scanned) = (value.span(), value.source());
+                let (address, length) = (scanned.as_ptr().addr(), scanned.len());
+                self.clear();
+                self.kept = Some(Kept { id, start: narrow(start), end: narrow(end), address, length });
+            }
+            _ => self.rewrite(document, id),
+        }
+    }
+
+    #[inline(never)]
+    fn rewrite(&mut self, document: Document<'_>, id: NodeId) {
+        match document.value(id) {
+            Some(value) => self.set::<&str>(value, &[]),
+            None => self.clear(),
         }
     }
 
@@ -121,6 +135,19 @@ impl Canonical {
         match self.kept {
             Some(kept) => kept.within(scanned).unwrap_or_default(),
             None => &self.text,
+        }
+    }
+
+    /// The bytes of [`Canonical::text`].
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "two comparisons and a slice")]
+    pub(crate) fn bytes<'a>(&'a self, scanned: &'a str) -> &'a [u8] {
+        match self.kept {
+            Some(kept) if kept.is_of(scanned) => {
+                scanned.as_bytes().get(kept.start as usize..kept.end as usize).unwrap_or_default()
+            }
+            Some(_) => &[],
+            None => self.text.as_bytes(),
         }
     }
 
@@ -442,7 +469,7 @@ mod tests {
             for _ in 0..3 {
                 let document = scan(text, &ScanLimits::default(), &mut tape).unwrap();
                 for value in document.root().subtree().filter(|value| !value.is_key()) {
-                    kept.keep(value);
+                    kept.keep(document, value.id());
                     copied.set::<&str>(value, &[]);
                     let (kept_text, copied_text) = (kept.text(text), copied.text(text));
                     assert_eq!(kept_text, copied_text, "{text}");
@@ -457,7 +484,7 @@ mod tests {
 
         let (text, other) = (String::from(r#"{"checked":1}"#), String::from(r#"{"another":2}"#));
         let document = scan(&text, &ScanLimits::default(), &mut tape).unwrap();
-        kept.keep(document.root());
+        kept.keep(document, document.root().id());
         assert_eq!(kept.text(&text), text);
         assert_eq!(kept.text(&other), "", "what was not judged is not read");
         assert_eq!(kept.text(text.trim_end_matches('}')), "");

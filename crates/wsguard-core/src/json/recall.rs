@@ -13,10 +13,11 @@ use super::limits::ScanLimits;
 use super::scan::{long, narrow};
 use super::string::{self, Matcher, STRIDE, WINDOW};
 use super::tape::{Counters, INTEGER, Node, NodeId, Shape, Tag, Tape};
+use crate::vectors;
 
 /// Skeletons that a tape remembers, by how their texts begin. 8: the few shapes that the peers of one thread send mostly.
 pub(crate) const SHAPES: usize = 8;
-/// Values that are read, at most; one less than a power of two. 31: a flat message; larger ones cost much more than their structure.
+/// Values that are read, at most. 31: a flat message; larger ones cost much more than their structure.
 const VALUES_MAX: usize = 31;
 /// Nodes, at most: 7 KiB a skeleton.
 const NODES_MAX: usize = 256;
@@ -37,36 +38,37 @@ pub(super) struct Skeleton {
     limits: Option<ScanLimits>,
     shape: Option<Shape>,
     misses: u8,
+    /// The last one reaches to the end of the text.
     steps: Vec<Step>,
-    /// What stands behind the last step, up to the end of the text.
-    end: Matcher,
     nodes: Vec<Node>,
     /// Of each node.
     places: Vec<Place>,
-    /// How far the text behind so many values has moved in the text that was read last, against the one that was built from.
-    moves: [u32; VALUES_MAX + 1],
 }
 
-/// Some bytes that must be the same, and what comes behind them.
-#[derive(Debug)]
+/// A value, and bytes behind it that must be the same.
+#[derive(Debug, Default)]
 struct Step {
+    value: Read,
     fixed: Matcher,
-    then: Then,
     /// Where the bytes behind the value began.
     behind: u32,
+    /// How far they have moved in the text that was read last.
+    moved: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    /// The next step.
-    Fixed,
-    /// The content of a string.
+/// What is read of a text, where others are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Read {
+    #[default]
+    Nothing,
+    /// The content of a string. Behind it stands its quotation mark, with which the bytes that are compared begin.
     String,
     /// An integer.
     Integer,
 }
 
-/// Where a node begins and ends, and behind how many values.
+/// Where a node begins and ends, and by which steps these places move: the last that read a value before them, counted from
+/// one; none moves what stands in front of all values.
 #[derive(Debug)]
 struct Place {
     start: u32,
@@ -88,7 +90,8 @@ fn place_of(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Fills `tape` from `text` if it is built like one that is remembered. Otherwise the tape holds nothing of use.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "tried before every scan, from one place")]
 pub(super) fn recall(text: &str, limits: &ScanLimits, tape: &mut Tape) -> bool {
     let Some(place) = place_of(text.as_bytes()).filter(|_| u32::try_from(text.len()).is_ok()) else {
         return false;
@@ -100,9 +103,12 @@ pub(super) fn recall(text: &str, limits: &ScanLimits, tape: &mut Tape) -> bool {
     let before = shape.take();
     (*counters, *rewrite_to) = (Counters::default(), 0);
     let known = skeleton.limits.as_ref() == Some(limits);
-    let read =
-        known.then(|| dispatch!(string::level(), simd => skeleton.read(simd, text.as_bytes(), limits, counters)));
-    let Some(moved) = read.flatten() else {
+    let read = if known {
+        dispatch!(vectors::level(), simd => skeleton.read(simd, text.as_bytes(), limits, counters))
+    } else {
+        None
+    };
+    let Some(moved) = read else {
         skeleton.misses = skeleton.misses.saturating_add(1);
         return false;
     };
@@ -142,21 +148,31 @@ impl Skeleton {
         self.steps.clear();
         self.nodes.clear();
         self.places.clear();
-        self.moves = [0; VALUES_MAX + 1];
-        let (mut done, mut fixed) = (0, 0_u32);
+        let (mut done, mut fixed, mut read) = (0, 0_u32, Read::Nothing);
         let values: Vec<Node> = nodes.iter().filter(|node| differs(bytes, node)).copied().collect();
         for value in &values {
             fixed = fixed.saturating_add(value.start.wrapping_sub(done));
             if values.len() > VALUES_MAX || fixed > FIXED_BYTES_MAX {
                 return None;
             }
-            let then = if value.tag == Tag::String { Then::String } else { Then::Integer };
-            self.step(bytes.get(done as usize..value.start as usize)?, then, value.end);
+            self.step(read, done, bytes.get(done as usize..value.start as usize)?);
+            read = if value.tag == Tag::String { Read::String } else { Read::Integer };
             done = value.end;
         }
-        let rest = bytes.get(done as usize..).filter(|rest| rest.len() <= FIXED_BYTES_MAX as usize)?;
-        self.end = Matcher::of_end(self.pieces(rest, WINDOW));
-        let behind = |at: u32| u8::try_from(values.partition_point(|value| value.end <= at)).unwrap_or(u8::MAX);
+        let mut rest = bytes.get(done as usize..).filter(|rest| rest.len() <= FIXED_BYTES_MAX as usize)?;
+        while rest.len() > WINDOW
+            && let Some((piece, others)) = rest.split_at_checked(STRIDE.min(rest.len().wrapping_sub(1)))
+        {
+            self.step(std::mem::take(&mut read), done, piece);
+            rest = others;
+        }
+        self.steps.push(Step { value: read, fixed: Matcher::of_end(rest), behind: done, moved: 0 });
+        // The steps that read the values, one after another.
+        let mut readers = vec![0];
+        let read = self.steps.iter().zip(1_u8..).filter(|(step, _)| step.value != Read::Nothing);
+        readers.extend(read.map(|(_, number)| number));
+        let reader = |values: usize| readers.get(values).copied().unwrap_or_default();
+        let behind = |at: u32| reader(values.partition_point(|value| value.end <= at));
         let place = |node: &Node| {
             let Node { start, end, .. } = *node;
             Place { start, end, begins: behind(start), ends: behind(end) }
@@ -164,11 +180,9 @@ impl Skeleton {
         self.nodes.extend(nodes);
         self.places.extend(nodes.iter().map(place));
         // An empty string begins where the value before it does not yet end: it is placed by its own.
-        let mut number = 0_u8;
-        for (place, _) in self.places.iter_mut().zip(nodes).filter(|(_, node)| differs(bytes, node)) {
-            place.begins = number;
-            number = number.saturating_add(1);
-            place.ends = number;
+        let read = self.places.iter_mut().zip(nodes).filter(|(_, node)| differs(bytes, node));
+        for (number, (place, _)) in read.enumerate() {
+            (place.begins, place.ends) = (reader(number), reader(number.saturating_add(1)));
         }
         Some(())
     }
@@ -178,46 +192,47 @@ impl Skeleton {
         self.places.get(id.index()).is_some_and(|place| place.begins == place.ends)
     }
 
-    fn step(&mut self, fixed: &[u8], then: Then, behind: u32) {
-        let fixed = Matcher::of(self.pieces(fixed, STRIDE));
-        self.steps.push(Step { fixed, then, behind });
-    }
-
-    /// Makes steps of `fixed` until no more than `most` bytes are left, and returns those.
-    fn pieces<'b>(&mut self, fixed: &'b [u8], most: usize) -> &'b [u8] {
-        let mut rest = fixed;
-        while rest.len() > most
-            && let Some((piece, others)) = rest.split_at_checked(STRIDE.min(rest.len().wrapping_sub(1)))
-        {
-            self.steps.push(Step { fixed: Matcher::of(piece), then: Then::Fixed, behind: 0 });
-            rest = others;
+    /// Adds steps that read a value, and compare with `fixed` what stands behind it.
+    fn step(&mut self, mut value: Read, behind: u32, fixed: &[u8]) {
+        for piece in fixed.chunks(STRIDE) {
+            self.steps.push(Step { value: std::mem::take(&mut value), fixed: Matcher::of(piece), behind, moved: 0 });
         }
-        rest
     }
 
     /// Reads a text that is built like this; `None` at the first difference. Whether something has moved since the last one.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
     fn read<S: Simd>(&mut self, simd: S, bytes: &[u8], limits: &ScanLimits, counters: &mut Counters) -> Option<bool> {
-        let (mut at, mut value, mut moved) = (0, 0_usize, 0);
-        for step in &self.steps {
-            at = step.fixed.behind(simd, bytes, at)?;
-            at = match step.then {
-                Then::Fixed => continue,
-                Then::String => string_end(simd, bytes, at, counters)?,
-                Then::Integer => at.wrapping_add(integer_length(bytes.get(at..)?, limits)?),
+        let (mut at, mut moved) = (0, 0);
+        let (last, steps) = self.steps.split_last_mut()?;
+        for step in steps {
+            let mut end = step.value_end(simd, bytes, at, limits)?;
+            at = match step.fixed.behind(simd, bytes, end) {
+                Some(behind) => behind,
+                None => {
+                    end = step.special_end(bytes, end, counters)?;
+                    end.wrapping_add(step.fixed.text().len())
+                }
             };
-            value = value.wrapping_add(1);
-            let (by, last) = (narrow(at).wrapping_sub(step.behind), self.moves.get_mut(value)?);
-            moved |= *last ^ by;
-            *last = by;
+            moved |= step.note(end);
         }
-        self.end.ends(simd, bytes, at).then_some(moved != 0)
+        let mut end = last.value_end(simd, bytes, at, limits)?;
+        if !last.fixed.ends(simd, bytes, end) {
+            end = last.special_end(bytes, end, counters)?;
+            if bytes.get(end..)?.len() != last.fixed.text().len() {
+                return None;
+            }
+        }
+        moved |= last.note(end);
+        Some(moved != 0)
     }
 
     /// Writes the nodes of the text that was read last. `is_there`: those of another text like it stand in `nodes`.
+    #[inline(never)]
     fn place(&self, nodes: &mut Vec<Node>, is_there: bool) {
-        let by = |values: u8| self.moves.get(usize::from(values) & VALUES_MAX).copied().unwrap_or_default();
+        let by = |step: u8| {
+            usize::from(step).checked_sub(1).and_then(|step| self.steps.get(step)).map_or(0, |step| step.moved)
+        };
         if !is_there {
             nodes.clone_from(&self.nodes);
         }
@@ -249,20 +264,38 @@ fn names_kind(bytes: &[u8], node: &Node) -> bool {
     end < BEGINNING_BYTES && bytes.get(..start).is_some_and(|before| before.ends_with(br#""type":""#))
 }
 
-/// The end of the string content that begins at `at`. One with escapes or markup is left to the scan, which notes them.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
-fn string_end<S: Simd>(simd: S, bytes: &[u8], at: usize, counters: &mut Counters) -> Option<usize> {
-    let plain = string::plain_end(simd, bytes, at);
-    match bytes.get(plain) {
-        Some(b'"') => Some(plain),
-        _ => special_string_end(bytes, plain, counters),
+impl Step {
+    /// Where the value that begins at `at` ends, if it is plain. That a string ends there is seen by the bytes behind it.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
+    fn value_end<S: Simd>(&self, simd: S, bytes: &[u8], at: usize, limits: &ScanLimits) -> Option<usize> {
+        match self.value {
+            Read::Nothing => Some(at),
+            Read::String => Some(string::plain_end(simd, bytes, at)),
+            Read::Integer => Some(at.wrapping_add(integer_length(bytes.get(at..)?, limits)?)),
+        }
     }
-}
 
-#[inline(never)]
-fn special_string_end(bytes: &[u8], plain: usize, counters: &mut Counters) -> Option<usize> {
-    long::read(bytes, plain, counters).ok().filter(|(_, flags)| *flags == 0).map(|(end, _)| end)
+    /// Notes where the value ended, if it is one; returns what is not zero where that has moved.
+    #[inline]
+    fn note(&mut self, end: usize) -> u32 {
+        if self.value == Read::Nothing {
+            return 0;
+        }
+        let moved = narrow(end).wrapping_sub(self.behind);
+        std::mem::replace(&mut self.moved, moved) ^ moved
+    }
+
+    /// Where a string ends that is plain up to `plain`, if the bytes behind it are the same. One with escapes or markup is
+    /// left to the scan, which notes them.
+    #[inline(never)]
+    fn special_end(&self, bytes: &[u8], plain: usize, counters: &mut Counters) -> Option<usize> {
+        if self.value != Read::String {
+            return None;
+        }
+        let (end, _) = long::read(bytes, plain, counters).ok().filter(|(_, flags)| *flags == 0)?;
+        bytes.get(end..)?.starts_with(self.fixed.text()).then_some(end)
+    }
 }
 
 /// Length of an integer that `rest` begins with, without a sign, that no double rounds. What follows it is compared.

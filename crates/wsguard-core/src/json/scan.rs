@@ -33,6 +33,8 @@ pub fn scan<'a>(text: &'a str, limits: &ScanLimits, tape: &'a mut Tape) -> Resul
 }
 
 /// [`scan`]; the document of `text` is the caller's to make, where the tape is read.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a guard calls it from one place")]
 pub(crate) fn read(text: &str, limits: &ScanLimits, tape: &mut Tape) -> Result<(), ScanError> {
     if recall(text, limits, tape) { Ok(()) } else { read_anew(text, limits, tape) }
 }

@@ -2,22 +2,16 @@
 
 use std::cmp::Ordering;
 use std::iter::FusedIterator;
-use std::sync::LazyLock;
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x16, u8x32};
+
+use crate::vectors::level;
 
 /// Bytes of a key that are looked at together.
 pub(super) const WINDOW: usize = 16;
 /// Bytes of a string, or of fixed text, that are looked at together.
 pub(super) const STRIDE: usize = 32;
-
-/// What this processor has for looking at many bytes at once, found out once.
-#[inline]
-pub(super) fn level() -> Level {
-    static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
-    *LEVEL
-}
 
 /// The bytes of a text from some place on, and which of them are not plain: printable ASCII other than `"`, `\` and `<`.
 #[derive(Clone, Copy)]
@@ -91,22 +85,22 @@ fn stops_near(chunk: &[u8; WINDOW]) -> u32 {
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "the instructions of the level are there only where this is inlined")]
 pub(super) fn plain_end<S: Simd>(simd: S, bytes: &[u8], at: usize) -> usize {
-    let (strides, rest) = bytes.get(at..).unwrap_or_default().as_chunks::<STRIDE>();
-    let mut passed = at;
-    for stride in strides {
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    while let Some((stride, others)) = rest.split_first_chunk() {
         let stops = stops(simd, u8x32::load_array_ref(simd, stride));
         if stops != 0 {
-            return passed.wrapping_add(stops.trailing_zeros() as usize);
+            return bytes.len().wrapping_sub(rest.len()).wrapping_add(stops.trailing_zeros() as usize);
         }
-        passed = passed.wrapping_add(STRIDE);
+        rest = others;
     }
     // What is left is the end of the last stride of the text.
     match bytes.last_chunk::<STRIDE>() {
-        _ if rest.is_empty() => passed,
-        Some(last) => {
+        Some(last) if !rest.is_empty() => {
             let stops = stops(simd, u8x32::load_array_ref(simd, last)) >> (rest.len().wrapping_neg() & (STRIDE - 1));
-            passed.wrapping_add((stops.trailing_zeros() as usize).min(rest.len()))
+            let plain = (stops.trailing_zeros() as usize).min(rest.len());
+            bytes.len().wrapping_sub(rest.len()).wrapping_add(plain)
         }
+        Some(_) => bytes.len(),
         None => plain_end_of_short(bytes, at),
     }
 }
@@ -160,6 +154,12 @@ impl Matcher {
             matcher.length = matcher.length.wrapping_add(1);
         }
         matcher
+    }
+
+    /// The bytes.
+    pub(super) fn text(&self) -> &[u8] {
+        let start = self.counts.trailing_zeros() as usize;
+        self.bytes.get(start..start.wrapping_add(self.length as usize)).unwrap_or_default()
     }
 
     /// The place behind the bytes, when `text` has them at `at`.

@@ -267,6 +267,12 @@ impl<'a> Value<'a> {
         (self.is_string() && !self.node.has(ESCAPED)).then(|| self.content())
     }
 
+    /// [`Self::as_plain_str`] as bytes.
+    #[inline]
+    pub(crate) fn as_plain_bytes(self) -> Option<&'a [u8]> {
+        (self.is_string() && !self.node.has(ESCAPED)).then(|| self.content_bytes())
+    }
+
     /// Whether this is a string that reads `text` after unescaping. Allocates nothing.
     #[inline]
     pub fn str_eq(self, text: &str) -> bool {

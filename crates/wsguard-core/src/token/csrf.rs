@@ -101,8 +101,9 @@ impl CsrfToken {
 
     /// Returns whether `offered` is this token. Takes the same time wherever they differ; a wrong length, which tells
     /// nothing, is answered at once.
-    pub fn matches(&self, offered: &str) -> bool {
-        let offered: Result<&[u8; CSRF_TOKEN_CHARS], _> = offered.as_bytes().try_into();
+    #[inline]
+    pub fn matches(&self, offered: impl AsRef<[u8]>) -> bool {
+        let offered: Result<&[u8; CSRF_TOKEN_CHARS], _> = offered.as_ref().try_into();
         offered.is_ok_and(|offered| {
             let (mine, theirs) = (words(&self.0), words(offered));
             let differences = mine.iter().zip(theirs).fold(0, |found, (mine, theirs)| found | (mine ^ theirs));

@@ -50,7 +50,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
     }
 
     fn digested(&mut self) {
-        self.shared.stats.add(&mut self.tally);
+        self.shared.stats.add(&mut self.tally, &mut self.figures);
     }
 
     fn binary(&mut self, now: Now, _: &[u8], effects: &mut Effects) {

@@ -194,7 +194,8 @@ impl Conduct {
         u32::try_from(now.since(self.begun).0).unwrap_or(u32::MAX)
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "where a message passed it is on the path of every one")]
     fn arrived(&mut self, now: Tick, bytes: usize) {
         let at = self.ms(now).max(self.last_ms);
         let gap = real(at.saturating_sub(self.last_ms));
@@ -213,7 +214,8 @@ impl Conduct {
         self.bytes_in = self.bytes_in.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called from one place")]
     pub(super) fn passed(&mut self, now: Tick, kind: u16, bytes: usize, payload: &[u8], profile: Option<&Profile>) {
         self.arrived(now, bytes);
         let print = fingerprint(kind, payload);
@@ -496,27 +498,27 @@ const fn hash(value: u64) -> u64 {
     mixed ^ (mixed >> 29)
 }
 
-/// A print of type, length and up to nine words spread over the payload.
-#[inline]
+/// A print of type, length and four windows of sixteen bytes spread over the payload, the first at its beginning and the
+/// last at its end.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "called from one place")]
 fn fingerprint(kind: u16, payload: &[u8]) -> u64 {
-    let mix = |print: u64, word: u64| (print.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    const WINDOW: usize = 16;
+    let mix = |print: u64, window: u128| {
+        let [low, high] = [window as u64, (window >> 64) as u64];
+        (print.rotate_left(23) ^ low ^ high.rotate_left(31)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    };
     let mut print = u64::from(kind).wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ payload.len() as u64;
-    let strides = payload.chunks_exact((payload.len() / 8).max(8));
-    let rest = strides.remainder();
-    for stride in strides {
-        if let Some(word) = stride.first_chunk() {
-            print = mix(print, u64::from_le_bytes(*word));
+    let Some(last) = payload.last_chunk::<WINDOW>() else {
+        return hash(mix(print, payload.iter().fold(0, |window, byte| window << 8 | u128::from(*byte))));
+    };
+    let step = payload.len().saturating_sub(WINDOW) / 3;
+    for at in [0, step, step.saturating_mul(2)] {
+        if let Some(window) = payload.get(at..).and_then(<[u8]>::first_chunk::<WINDOW>) {
+            print = mix(print, u128::from_le_bytes(*window));
         }
     }
-    // Less than a word: a stride has eight bytes at least, and eight strides leave less than eight.
-    if !rest.is_empty() {
-        let word = match payload.last_chunk() {
-            Some(last) => u64::from_be_bytes(*last) & !(u64::MAX << rest.len().wrapping_mul(8)),
-            None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
-        print = mix(print, word);
-    }
-    hash(print)
+    hash(mix(print, u128::from_le_bytes(*last)))
 }
 
 #[cfg(test)]
@@ -524,19 +526,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_print_is_of_the_words_that_begin_each_part() {
+    fn a_print_is_of_every_byte_of_a_short_payload_and_of_windows_of_a_long_one() {
         let bytes: Vec<u8> = (0..200).map(|at: u8| at.wrapping_mul(37)).collect();
         for length in 0..bytes.len() {
-            let payload = &bytes[..length];
-            let mut print = 7_u64.wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ length as u64;
-            for part in payload.chunks((length / 8).max(8)) {
-                let word = match part.first_chunk() {
-                    Some(word) => u64::from_le_bytes(*word),
-                    None => part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-                };
-                print = (print.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            }
-            assert_eq!(fingerprint(7, payload), hash(print), "{length} bytes");
+            let print = fingerprint(7, &bytes[..length]);
+            assert_ne!(print, fingerprint(8, &bytes[..length]), "another type");
+            let seen: Vec<usize> = (0..length)
+                .filter(|at| {
+                    let mut other = bytes[..length].to_vec();
+                    other[*at] ^= 0x20;
+                    fingerprint(7, &other) != print
+                })
+                .collect();
+            assert!(seen.len() >= length.min(62), "{} of {length}", seen.len());
+            assert!(length == 0 || seen.first() == Some(&0) && seen.last() == Some(&(length - 1)), "{length}");
+            assert!(seen.windows(2).all(|pair| pair[1] - pair[0] <= length / 3 + 1), "{length}");
         }
     }
 }

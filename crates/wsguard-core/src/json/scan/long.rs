@@ -5,11 +5,12 @@ use fearless_simd::{Simd, dispatch};
 use super::{ScanError, ScanErrorKind, narrow};
 use crate::json::string;
 use crate::json::tape::{Counters, ESCAPED, MARKUP, REWRITE};
+use crate::vectors;
 
 /// Reads the string whose content before `start` is plain; returns where it ends, and its flags.
 pub(in crate::json) fn read(bytes: &[u8], start: usize, counters: &mut Counters) -> Result<(usize, u8), ScanError> {
     let string = LongString { bytes, counters, flags: 0 };
-    dispatch!(string::level(), simd => string.read(simd, start))
+    dispatch!(vectors::level(), simd => string.read(simd, start))
 }
 
 struct LongString<'a, 'c> {
