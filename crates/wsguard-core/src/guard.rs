@@ -32,7 +32,7 @@ use crate::control::anomaly::Conduct;
 use crate::control::authorization::Permissions;
 use crate::control::csrf::Csrf;
 use crate::control::delivery::{CLOSING, Delivery, Encoded, Opening, ResumeRequest};
-use crate::control::envelope;
+use crate::control::envelope::{self, Envelope};
 use crate::control::heartbeat::Heartbeat;
 use crate::control::penalty::{PAUSE_MAX, Weight, never_limited};
 use crate::control::rate::{Ahead, Bucket, Prefixes};
@@ -443,7 +443,7 @@ impl Connection {
             self.pause(now, over.wait.min(PAUSE_MAX), effects);
             return Ok(());
         }
-        let id = envelope.and_then(|envelope| envelope.id());
+        let id = envelope.and_then(Envelope::id);
         let refused = Refused::new(ControlId::Rate, ErrorCode::RateLimited, over.bucket, id).after(over.wait);
         Err(refused.in_excess(over.weight))
     }
@@ -618,9 +618,8 @@ impl Connection {
         out: &mut Vec<u8>,
     ) {
         if self.is_replayed() {
-            // Their copy is looked at in memory, they themselves are not.
-            let parts = parts;
-            return self.write_application(now, &Encoded::of_parts(room, opening, &parts), out);
+            // A copy of them, so that they themselves need not lie in memory.
+            return self.write_application(now, &Encoded::of_parts(room, opening, &parts.map(|part| part)), out);
         }
         self.write_alone(opening.as_bytes(), parts, out);
     }

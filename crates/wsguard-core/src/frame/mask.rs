@@ -55,7 +55,13 @@ fn unmask_short(payload: &mut [u8], key: [u8; 4]) {
 #[inline]
 #[must_use]
 pub const fn rotate_key(key: [u8; 4], offset: usize) -> [u8; 4] {
-    u32::from_le_bytes(key).rotate_right((offset % 4) as u32 * 8).to_le_bytes()
+    let turned = match offset % 4 {
+        0 => 0,
+        1 => 8,
+        2 => 16,
+        _ => 24,
+    };
+    u32::from_le_bytes(key).rotate_right(turned).to_le_bytes()
 }
 
 #[cfg(test)]

@@ -11,14 +11,14 @@ pub(super) const fn few(number: u64) -> Option<([u8; 8], usize)> {
     }
     // All digits at once, in the parts of one word, the first in its lowest bytes: n * 10,486 >> 20 is n / 100 for n below
     // 10,000, and n * 103 >> 10 is n / 10 for n below 100. Nothing wraps.
-    let halves = number / 10_000 | (number % 10_000) << 32;
-    let hundreds = halves.wrapping_mul(10_486) >> 20 & 0x7f_0000_007f;
-    let quarters = hundreds | halves.wrapping_sub(hundreds.wrapping_mul(100)) << 16;
-    let tens = quarters.wrapping_mul(103) >> 10 & 0xf_000f_000f_000f;
-    let digits = tens | quarters.wrapping_sub(tens.wrapping_mul(10)) << 8;
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = (halves.wrapping_mul(10_486) >> 20) & 0x7f_0000_007f;
+    let quarters = hundreds | (halves.wrapping_sub(hundreds.wrapping_mul(100)) << 16);
+    let tens = (quarters.wrapping_mul(103) >> 10) & 0xf_000f_000f_000f;
+    let digits = tens | (quarters.wrapping_sub(tens.wrapping_mul(10)) << 8);
     // Of zero one digit is left.
-    let leading = (digits | 1 << 56).trailing_zeros() & !7;
-    let bytes = (digits >> leading | 0x3030_3030_3030_3030).to_le_bytes();
+    let leading = (digits | (1 << 56)).trailing_zeros() & !7;
+    let bytes = ((digits >> leading) | 0x3030_3030_3030_3030).to_le_bytes();
     Some((bytes, 8_usize.wrapping_sub(leading as usize / 8)))
 }
 

@@ -48,14 +48,18 @@ const SEQ: &[u8] = br#"{"seq":"#;
 fn begin_numbered(out: &mut Vec<u8>, seq: u64, tail_bytes: usize) {
     // Nearly all of them, with one look at the room in `out`.
     if let Some((digits, count)) = digits::few(seq)
-        && let Some([fin, long, high, low]) =
-            frame::long_header(Opcode::Text, tail_bytes.saturating_add(SEQ.len()).saturating_add(count))
+        && let length = tail_bytes.saturating_add(SEQ.len()).saturating_add(count)
+        && let Some(header) = frame::long_header(Opcode::Text, length)
     {
-        let [a, b, c, d, e, f, g, h] = digits;
-        let end = out.len().saturating_add(11).saturating_add(count);
-        out.extend_from_slice(&[
-            fin, long, high, low, b'{', b'"', b's', b'e', b'q', b'"', b':', a, b, c, d, e, f, g, h,
-        ]);
+        let mut beginning = *b"....{\"seq\":........";
+        if let Some(place) = beginning.first_chunk_mut() {
+            *place = header;
+        }
+        if let Some(place) = beginning.last_chunk_mut() {
+            *place = digits;
+        }
+        let end = out.len().saturating_add(beginning.len()).saturating_sub(digits.len()).saturating_add(count);
+        out.extend_from_slice(&beginning);
         return out.truncate(end);
     }
     let mut buffer = itoa::Buffer::new();

@@ -207,12 +207,11 @@ impl Skeleton {
         let (last, steps) = self.steps.split_last_mut()?;
         for step in steps {
             let mut end = step.value_end(simd, bytes, at, limits)?;
-            at = match step.fixed.behind(simd, bytes, end) {
-                Some(behind) => behind,
-                None => {
-                    end = step.special_end(bytes, end, counters)?;
-                    end.wrapping_add(step.fixed.text().len())
-                }
+            at = if let Some(behind) = step.fixed.behind(simd, bytes, end) {
+                behind
+            } else {
+                end = step.special_end(bytes, end, counters)?;
+                end.wrapping_add(step.fixed.text().len())
             };
             moved |= step.note(end);
         }

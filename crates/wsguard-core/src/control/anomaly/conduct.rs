@@ -498,23 +498,25 @@ const fn hash(value: u64) -> u64 {
     mixed ^ (mixed >> 29)
 }
 
-/// A print of type, length and four windows of sixteen bytes spread over the payload, the first at its beginning and the
-/// last at its end.
+/// Bytes of a window of the print.
+const PRINT_BYTES: usize = 16;
+
+/// A print of type, length and four windows spread over the payload, the first at its beginning and the last at its end.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "called from one place")]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of a window")]
 fn fingerprint(kind: u16, payload: &[u8]) -> u64 {
-    const WINDOW: usize = 16;
     let mix = |print: u64, window: u128| {
         let [low, high] = [window as u64, (window >> 64) as u64];
         (print.rotate_left(23) ^ low ^ high.rotate_left(31)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     };
     let mut print = u64::from(kind).wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ payload.len() as u64;
-    let Some(last) = payload.last_chunk::<WINDOW>() else {
+    let Some(last) = payload.last_chunk::<PRINT_BYTES>() else {
         return hash(mix(print, payload.iter().fold(0, |window, byte| window << 8 | u128::from(*byte))));
     };
-    let step = payload.len().saturating_sub(WINDOW) / 3;
+    let step = payload.len().saturating_sub(PRINT_BYTES) / 3;
     for at in [0, step, step.saturating_mul(2)] {
-        if let Some(window) = payload.get(at..).and_then(<[u8]>::first_chunk::<WINDOW>) {
+        if let Some(window) = payload.get(at..).and_then(<[u8]>::first_chunk::<PRINT_BYTES>) {
             print = mix(print, u128::from_le_bytes(*window));
         }
     }
