@@ -184,3 +184,26 @@ pub(super) fn write_error(out: &mut Vec<u8>, id: Option<&str>, refusal: &Refusal
         out.extend_from_slice(b"}}");
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_of_parts_is_that_of_its_whole() {
+        let seqs = [0, 1, 9, 10, 99_999_999, 100_000_000, u64::MAX];
+        let around = |edge: usize| edge.saturating_sub(40)..edge.saturating_add(3);
+        let lengths = [0..3, around(125), around(65_535)].into_iter().flatten().chain([70_000]);
+        for length in lengths {
+            let part = "x".repeat(length);
+            let parts = [&b""[..], part.as_bytes()];
+            for seq in seqs {
+                let (mut written, mut whole) = (b"before".to_vec(), b"before".to_vec());
+                let tail_bytes = write_numbered(&mut written, seq, b",", parts, b"}");
+                frame::write_frame(&mut whole, Opcode::Text, format!("{{\"seq\":{seq},{part}}}").as_bytes());
+                assert!(written == whole, "seq {seq}, a part of {length} bytes");
+                assert_eq!(tail_bytes, length.saturating_add(2));
+            }
+        }
+    }
+}
