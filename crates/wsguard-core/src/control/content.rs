@@ -36,8 +36,8 @@ pub(crate) fn write_neutralised(
     Ok(())
 }
 
-/// Writes the canonical form of the checked payload at `id`, its markup made harmless as its schema asks. One without markup may be
-/// kept as it stands, with its nodes on the tape.
+/// Writes the canonical form of the checked payload at `id`, its markup made harmless as its schema asks. One without
+/// markup may be kept as it stands, with its nodes on the tape.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "called from one place, with what is taken apart there")]
 pub(crate) fn write_checked(
