@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wsguard::{Encoded, Handled, Handler, Outbox, Peer};
+use wsguard::{Encoded, Guard, Handled, Handler, Outbox, Peer};
 use wsguard_core::control::session::SessionId;
 use wsguard_core::effect::Message;
 use wsguard_protocol::ErrorCode;
@@ -16,6 +16,9 @@ use crate::world::World;
 
 /// What the operator is told of a message that is refused at once.
 pub const REFUSED: &str = "application_says_no";
+
+/// What the application panics with when it is told to.
+pub const BOOM: &str = "the application of a world fails";
 
 /// Everybody who is there.
 #[derive(Default)]
@@ -33,9 +36,9 @@ pub struct App {
 
 impl App {
     /// The application of a new connection.
-    pub fn new(world: Arc<World>, generation: u32, room: Arc<Room>) -> Self {
+    pub fn new(world: Arc<World>, guard: &Guard, generation: u32, room: Arc<Room>) -> Self {
         let clerk = Arc::clone(&world);
-        let desk = Box::new(wsguard::simulation::to_socket(move |socket| desk::sit(clerk, socket)));
+        let desk = Box::new(wsguard::simulation::to_socket(guard, move |socket| desk::sit(clerk, socket)));
         Self { world, generation, room, desk }
     }
 
@@ -64,18 +67,16 @@ impl Handler for App {
     }
 
     fn message(&mut self, message: Message<'_>, peer: &mut Peer<'_>) -> Handled {
-        let (Some(session), Some(identity)) = (peer.session(), peer.identity().cloned()) else {
-            return Handled::Refused(ErrorCode::Internal, "no_session");
-        };
+        let (session, identity) = (peer.session(), peer.identity().cloned());
         let text = outside(|| {
             let payload: serde_json::Value = serde_json::from_str(message.payload).unwrap_or_default();
             let text = payload["text"].as_str().unwrap_or_default().to_owned();
-            let claims = &identity.claims;
+            let claims = identity.as_ref().map(|identity| &identity.claims);
             self.world.tell(Event::Handled {
                 generation: self.generation,
-                session: session.to_string(),
-                subject: claims.subject.to_string(),
-                token: claims.id.as_deref().and_then(|id| id.strip_prefix('t')?.parse().ok()),
+                session: session.map(|session| session.to_string()).unwrap_or_default(),
+                subject: claims.map(|claims| claims.subject.to_string()).unwrap_or_default(),
+                token: claims.and_then(|claims| claims.id.as_deref()?.strip_prefix('t')?.parse().ok()),
                 kind: message.kind.to_owned(),
                 id: message.id.map(str::to_owned),
                 text: text.clone(),
@@ -83,6 +84,9 @@ impl Handler for App {
             });
             text
         });
+        let Some(session) = session else {
+            return Handled::Refused(ErrorCode::Internal, "no_session");
+        };
         let handled = match message.kind {
             "say" => {
                 let frame = Encoded::new("said", message.payload);
@@ -103,12 +107,12 @@ impl Handler for App {
             }
             "nope" => Handled::Refused(ErrorCode::Forbidden, REFUSED),
             desk::LATER | desk::NEVER => self.desk.message(message, peer),
-            "boom" => panic!("the application of a world fails"),
+            "boom" => std::panic::panic_any(BOOM),
             _ => Handled::Done,
         };
         outside(|| {
             if let (Handled::Refused(..), Some(tag)) = (handled, Tag::of(&text)) {
-                self.world.tell(Event::Settled { tag, acked: false });
+                self.world.tell(Event::Settled { tag, acked: false, in_words: true });
             }
             drop(text);
         });

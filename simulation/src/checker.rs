@@ -41,6 +41,8 @@ pub enum Checker {
     Service,
     /// Two runs of one seed are the same.
     Determinism,
+    /// Nothing panics but the application that is told to.
+    Panic,
 }
 
 /// Something that should not have happened.
@@ -64,25 +66,32 @@ pub const fn finds(fault: Fault) -> Checker {
         | Fault::OriginUnchecked
         | Fault::CookieWithoutOrigin
         | Fault::ProofUnchecked
-        | Fault::ProofOfAnyCookie => Checker::Authentication,
+        | Fault::ProofOfAnyCookie
+        | Fault::HandledUnauthenticated
+        | Fault::FutureUnchecked => Checker::Authentication,
         Fault::CsrfUnchecked | Fault::CsrfOfAnySession => Checker::Csrf,
         Fault::RolesIgnored => Checker::Roles,
         Fault::KeysUnchecked => Checker::Hostile,
         Fault::IdForgotten | Fault::DeferredForgotten | Fault::DeferredAcknowledged => Checker::Once,
-        Fault::AnswerToWaitingLost | Fault::RefusedStaysUnderWay => Checker::Service,
+        Fault::AnswerToWaitingLost | Fault::RefusedStaysUnderWay | Fault::LeewayIgnored => Checker::Service,
         Fault::ReplaySkips | Fault::ReplayRepeats => Checker::Replay,
-        Fault::QuotaDoubled | Fault::HandshakesUncounted | Fault::TypeQuotaUncharged => Checker::Quota,
-        Fault::RecordLost | Fault::RecordTwice | Fault::RefusalToWaitingUnrecorded => Checker::References,
+        Fault::QuotaDoubled
+        | Fault::HandshakesUncounted
+        | Fault::TypeQuotaUncharged
+        | Fault::BytesUncharged
+        | Fault::SessionsUncounted => Checker::Quota,
+        Fault::RecordLost | Fault::RecordTwice | Fault::RefusalToGoneUnrecorded => Checker::References,
         Fault::RevocationForHandshakesAlone
         | Fault::RevocationWakesNobody
         | Fault::RevocationNotKept
         | Fault::RevocationSparesProof => Checker::Revocation,
         Fault::QueueUnbounded | Fault::ReplayUnbounded | Fault::DetachedUnbounded => Checker::Memory,
         Fault::VerdictOfThePast => Checker::Determinism,
+        Fault::Panic => Checker::Panic,
     }
 }
 
-/// Reads a trace with every checker but [`Checker::Determinism`], which needs two.
+/// Reads a trace with every checker but [`Checker::Determinism`], which needs two, and [`Checker::Panic`], which needs none.
 pub fn check(scenario: &Scenario, trace: &[Entry], gauges: &[Gauge]) -> Vec<Violation> {
     let sent = sent(trace);
     let mut found = Vec::new();

@@ -61,7 +61,8 @@ impl Kept {
 
     fn settle(self, world: &World) {
         let Self { tag, answer, incoming, .. } = self;
-        world.tell(Event::Settled { tag, acked: matches!(answer, Answer::Ack) });
+        let (acked, in_words) = (matches!(answer, Answer::Ack), !matches!(answer, Answer::Drop));
+        world.tell(Event::Settled { tag, acked, in_words });
         match answer {
             Answer::Ack => incoming.ack(),
             Answer::Refuse => incoming.refuse(ErrorCode::Forbidden, REFUSED_LATER),

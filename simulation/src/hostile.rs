@@ -33,6 +33,7 @@ pub async fn run(mut peer: Peer) {
             Kind::Deserter => desert(&mut peer).await,
             Kind::Hijacker => hijack(&mut peer).await,
             Kind::Leaver => leave(&mut peer).await,
+            Kind::Hoarder => hoard(&mut peer).await,
             Kind::Honest | Kind::SecondDevice | Kind::Stubborn => return,
         };
         sleep(Duration::from_millis(pause)).await;
@@ -154,7 +155,8 @@ async fn knock(peer: &mut Peer) -> u64 {
 
 /// Tokens that nobody issued, and messages behind them all the same.
 async fn forge(peer: &mut Peer) -> u64 {
-    let forgery = *peer.rng.pick(&[Forgery::OtherKey, Forgery::OtherSubject, Forgery::None, Forgery::Ended]);
+    let forgery =
+        *peer.rng.pick(&[Forgery::OtherKey, Forgery::OtherSubject, Forgery::None, Forgery::Ended, Forgery::Future]);
     let victim = peer.world.places().values().next().map_or_else(|| "s0".to_owned(), |place| place.subject.clone());
     let roles = ["admin".to_owned()];
     let token = peer.world.forge(Wish { subject: &victim, roles: &roles, life: Millis(60_000) }, forgery);
@@ -278,7 +280,10 @@ fn hostile(of: &str) -> &'static [Value] {
 async fn vectors(peer: &mut Peer) -> u64 {
     let case = peer.rng.pick(hostile("handshake"));
     let lines: Vec<_> = case["request"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let head = lines.join("\r\n").replace("$HOST", "world.example").replace("$TOKEN", "x").replace("$PORT", "80");
+    // With a token that is good: it is for what else is wrong that it must be refused.
+    let token = peer.token();
+    let head =
+        lines.join("\r\n").replace("$HOST", "world.example").replace("$TOKEN", &token.text).replace("$PORT", "80");
     // Its end comes from the case itself, where it has one.
     let _ = peer.knock(&head, b"").await;
     let Ok(mut joined) = join(peer).await else {
@@ -311,9 +316,11 @@ async fn loud(peer: &mut Peer) -> u64 {
     let Ok(mut joined) = join(peer).await else {
         return 900;
     };
+    // Some are within the quota of messages and far above that of bytes.
+    let length = if peer.rng.chance(30) { 2_900 } else { 1_300 };
     for id in 0..peer.rng.range(100, 500) {
         let (tag, text) = peer.text();
-        let message = joined.message("say", id, &format!("{text} {}", "la ".repeat(1_300)));
+        let message = joined.message("say", id, &format!("{text} {}", "la ".repeat(length)));
         if !peer.world.is_stormy() || !joined.connection.say(tag, Meant::Well, &message).await {
             break;
         }
@@ -434,8 +441,32 @@ async fn desert(peer: &mut Peer) -> u64 {
         let message = joined.message(kind, 1, &text);
         let _ = joined.connection.say(tag, Meant::Well, &message).await;
         let _ = joined.listen(Duration::from_millis(100)).await;
+        // Some go without a word, some say that they go, some that they are done.
+        if let Some(code) = *peer.rng.pick(&[None, Some(1001_u16), Some(1000)]) {
+            let goodbye = masked(8, &code.to_be_bytes(), peer.rng.mask());
+            let _ = joined.connection.raw(&goodbye).await;
+            let _ = joined.listen(Duration::from_millis(500)).await;
+        }
     }
     peer.rng.range(50, 900)
+}
+
+/// More connections under one name than a subject may have, and something said on each.
+async fn hoard(peer: &mut Peer) -> u64 {
+    let mut open = Vec::new();
+    for _ in 0..peer.rng.range(3, 8) {
+        if let Ok(joined) = join(peer).await {
+            open.push(joined);
+        }
+    }
+    for joined in &mut open {
+        let (tag, text) = peer.text();
+        let message = joined.message("echo", 1, &text);
+        let _ = joined.connection.say(tag, Meant::Well, &message).await;
+        let _ = joined.listen(Duration::from_millis(400)).await;
+    }
+    // So that its handshakes stay within their quota.
+    peer.rng.range(6_000, 12_000)
 }
 
 /// Pages that are not the cookie's.

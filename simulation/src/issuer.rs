@@ -38,6 +38,8 @@ pub enum Forgery {
     None,
     /// Its end is long past.
     Ended,
+    /// It was issued in a minute.
+    Future,
 }
 
 /// The keys of a world; the newest signs.
@@ -48,7 +50,13 @@ pub struct Issuer {
     forger: SigningKey,
     made: u32,
     rng: Rng,
+    /// How far its clock goes before the server's, in milliseconds.
+    ahead_ms: i64,
 }
+
+/// The most by which the clocks of issuer and server differ, in milliseconds. Less than the leeway of a token by the second
+/// that its times may be cut by.
+pub const SKEW_MS_MAX: i64 = 3_900;
 
 fn key(rng: &mut Rng, name: &str) -> (SigningKey, String) {
     let mut secret = [0; 32];
@@ -61,11 +69,11 @@ fn key(rng: &mut Rng, name: &str) -> (SigningKey, String) {
 
 impl Issuer {
     /// An issuer with one key.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, ahead_ms: i64) -> Self {
         let mut rng = Rng::of(seed, "issuer", 0);
         let (signing, file) = key(&mut rng, "k0");
         let (forger, _) = key(&mut rng, "k0");
-        Self { keys: vec![(0, signing, file)], next_key: 1, forger, made: 0, rng }
+        Self { keys: vec![(0, signing, file)], next_key: 1, forger, made: 0, rng, ahead_ms }
     }
 
     /// The keys that verify.
@@ -93,6 +101,7 @@ impl Issuer {
 
     /// A token, the number of the key that signed it, and its end.
     pub fn issue(&mut self, now: UnixMs, wish: Wish<'_>) -> (Token, u32, UnixMs) {
+        let now = UnixMs(now.0.saturating_add_signed(self.ahead_ms));
         let (number, signing, _) = self.keys.last().expect("there is always a key");
         let ends = now.after(wish.life);
         let text = self.text(signing, now, wish, ends);
@@ -124,6 +133,7 @@ impl Issuer {
         let text = match forgery {
             Forgery::OtherKey => self.text(&self.forger, now, wish, ends),
             Forgery::Ended => good(wish.subject),
+            Forgery::Future => self.text(signing, now.after(Millis(60_000)), wish, ends),
             Forgery::OtherSubject | Forgery::None => {
                 // The claims of one token behind the signature of another.
                 let (theirs, ours) = (good("mallory"), good(wish.subject));

@@ -17,6 +17,7 @@ pub mod hostile;
 pub mod issuer;
 pub mod net;
 pub mod node;
+pub mod panics;
 pub mod peer;
 pub mod rng;
 pub mod scenario;

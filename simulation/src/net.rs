@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::heap::outside;
 use crate::rng::Rng;
+use crate::scenario::Way;
 
 /// Which end of a link: the client's or the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ struct Pipe {
     bytes: usize,
     capacity: usize,
     latest: Instant,
+    /// Nothing arrives before.
+    held_until: Option<Instant>,
     /// The writer has nothing more to say.
     finished: bool,
     /// Nobody reads here any more: a write is answered with a reset.
@@ -45,6 +48,7 @@ impl Pipe {
             bytes: 0,
             capacity,
             latest: now,
+            held_until: None,
             finished: false,
             abandoned: false,
             reader: None,
@@ -69,8 +73,6 @@ struct Wire {
     reset: bool,
     /// Nothing arrives any more, and nobody learns it.
     is_half_open: bool,
-    /// Nothing arrives before.
-    held_until: Option<Instant>,
 }
 
 impl Wire {
@@ -117,7 +119,6 @@ impl Link {
                 to_client: Pipe::new(weather.client_window, now),
                 reset: false,
                 is_half_open: false,
-                held_until: None,
             })));
             let end = |side| End { link: link.clone(), side, sleep: None };
             let ends = (end(Side::Client), end(Side::Server));
@@ -144,12 +145,18 @@ impl Link {
         self.lock().is_half_open = true;
     }
 
-    /// Nothing arrives for `length`.
-    pub fn hold(&self, length: Duration) {
+    /// Nothing arrives before `until`.
+    pub fn hold(&self, until: Instant, way: Way) {
         let mut wire = self.lock();
-        wire.held_until = Some(Instant::now() + length);
-        wire.to_client.wake();
-        wire.to_server.wake();
+        let wire = &mut *wire;
+        for (pipe, is_open) in
+            [(&mut wire.to_server, way == Way::ToClient), (&mut wire.to_client, way == Way::ToServer)]
+        {
+            if !is_open {
+                pipe.held_until = Some(until);
+                pipe.wake();
+            }
+        }
     }
 
     /// Whether somebody may still hear something of it.
@@ -175,8 +182,9 @@ impl End {
                 if wire.reset {
                     return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
                 }
-                let (held, half_open) = (wire.held_until, wire.is_half_open);
+                let half_open = wire.is_half_open;
                 let pipe = wire.to(self.side);
+                let held = pipe.held_until;
                 let at = pipe.chunks.front().map(|(at, _)| held.map_or(*at, |held| held.max(*at)));
                 match at {
                     _ if half_open => {

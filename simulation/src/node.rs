@@ -1,5 +1,6 @@
 //! The server of a world: the real guard, driver and upgrade behind hyper, with an application that writes everything down.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +51,8 @@ pub const QUEUE: QueueLimits = QueueLimits { messages: 64, bytes: 16 * 1024 };
 pub const REPLAY: (usize, usize) = (8 * 1024, 64 * 1024);
 /// Sessions that wait: of a subject, of all.
 pub const DETACHED: (u32, u32) = (2, 12);
+/// Bytes of the messages of a session, in a second and at once.
+pub const BYTES: (u32, u32) = (96 * 1024, 96 * 1024);
 /// Sessions of a subject.
 pub const PER_SUBJECT: u32 = 4;
 /// Largest message.
@@ -148,7 +151,7 @@ fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
 fn policy_of(mut policy: Policy) -> Policy {
     policy.rate.handshakes = Quota::per(HANDSHAKES, Millis(10_000), HANDSHAKES);
     policy.rate.messages = Quota::new(MESSAGES.0, MESSAGES.1);
-    policy.rate.bytes = Quota::new(96 * 1024, 96 * 1024);
+    policy.rate.bytes = Quota::new(BYTES.0, BYTES.1);
     policy.rate.table_keys = 256;
     policy.penalty.table_keys = 256;
     policy.penalty.close_for = Millis(5_000);
@@ -327,6 +330,18 @@ impl Node {
         })
     }
 
+    /// Sessions of the subject that has most of them, at the server that is there.
+    pub fn sessions_of_one_subject(&self) -> usize {
+        let Some((_, handle)) = self.handle() else {
+            return 0;
+        };
+        let mut of = BTreeMap::<_, usize>::new();
+        for session in handle.sessions(None, usize::MAX) {
+            *of.entry(session.subject).or_default() += 1;
+        }
+        of.into_values().max().unwrap_or(0)
+    }
+
     /// Puts another policy in force.
     pub fn reload(&self, world: &World, admits: bool) {
         let admits = if admits { vec!["admin".to_owned()] } else { Vec::new() };
@@ -402,7 +417,7 @@ async fn serve_all(
             let (stream, reached) = Unread::new(stream, guard.clone(), address);
             let service = service_fn(move |request: Request<Incoming>| {
                 reached.set();
-                let app = App::new(Arc::clone(&world), generation, Arc::clone(&room));
+                let app = App::new(Arc::clone(&world), &guard, generation, Arc::clone(&room));
                 let (world, guard) = (Arc::clone(&world), guard.clone());
                 async move { Ok::<_, std::convert::Infallible>(answer(&world, &guard, request, address, app).await) }
             });

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::issuer::SKEW_MS_MAX;
 use crate::rng::Rng;
 
 /// Who takes part.
@@ -45,10 +46,12 @@ pub enum Kind {
     Hijacker,
     /// Logs out and goes on with its cookie.
     Leaver,
+    /// Has more connections than one subject may have.
+    Hoarder,
 }
 
 impl Kind {
-    const HOSTILE: [Self; 14] = [
+    const HOSTILE: [Self; 15] = [
         Self::Flood,
         Self::Knocker,
         Self::Forger,
@@ -63,6 +66,7 @@ impl Kind {
         Self::Deserter,
         Self::Hijacker,
         Self::Leaver,
+        Self::Hoarder,
     ];
 
     /// Whether it follows the protocol to the end.
@@ -87,8 +91,8 @@ pub enum What {
     Cut(u64),
     /// So many of a hundred connections swallow everything.
     HalfOpen(u64),
-    /// So many of a hundred connections bring nothing for a while.
-    Partition(u64),
+    /// So many of a hundred addresses cannot be heard for a while, or hear nothing, or both; new connections of theirs too.
+    Partition(u64, Way),
     /// The server ends without a word and begins anew after a while.
     Crash,
     /// The server ends as it should and begins anew.
@@ -105,6 +109,17 @@ pub enum What {
     Reload,
     /// A new signing key comes, or the old one leaves.
     Keys,
+}
+
+/// Which direction of a network is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing reaches the server.
+    ToServer,
+    /// Nothing reaches the clients.
+    ToClient,
+    /// Neither.
+    Both,
 }
 
 /// How something that the server depends on is.
@@ -140,6 +155,8 @@ pub struct Scenario {
     pub seed: u64,
     /// When hardships and hostility end, in milliseconds; what is alive then recovers.
     pub length: u64,
+    /// How far the issuer's clock goes before the server's, in milliseconds.
+    pub issuer_ahead_ms: i64,
     /// Who is there.
     pub peers: Vec<Peer>,
     /// What goes wrong.
@@ -185,7 +202,11 @@ impl Scenario {
             hardships.push(Hardship { number, at: rng.range(3_000, length), lasts: 0, what });
         }
         hardships.sort_by_key(|hardship| hardship.at);
-        Self { seed, length, peers, hardships }
+        let mut clocks = Rng::of(seed, "clocks", 0);
+        let most = SKEW_MS_MAX.unsigned_abs();
+        let skew = i64::try_from(clocks.below(2 * most + 1)).unwrap_or(0) - SKEW_MS_MAX;
+        let issuer_ahead_ms = if clocks.chance(70) { skew } else { 0 };
+        Self { seed, length, issuer_ahead_ms, peers, hardships }
     }
 
     /// The scenario with only what `cut` leaves.
@@ -221,7 +242,7 @@ impl What {
         match rng.below(16) {
             0..=2 => Self::Cut(rng.range(20, 101)),
             3 => Self::HalfOpen(rng.range(10, 60)),
-            4 => Self::Partition(rng.range(20, 101)),
+            4 => Self::Partition(rng.range(20, 101), *rng.pick(&[Way::ToServer, Way::ToClient, Way::Both])),
             5 => Self::Crash,
             6 => Self::Drain,
             7 | 8 => Self::Clock(i64::try_from(rng.below(60_000)).unwrap_or(0) - 30_000),

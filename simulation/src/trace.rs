@@ -74,8 +74,8 @@ pub enum Event {
         text: String,
         unix: u64,
     },
-    /// The application answered a message for which it took its time, or refused it.
-    Settled { tag: Tag, acked: bool },
+    /// The application answered a message for which it took its time, or refused it: in words, or by dropping it.
+    Settled { tag: Tag, acked: bool, in_words: bool },
     /// The application sent a frame to a session: to everybody in the room, or to it alone.
     Told { generation: u32, session: String, tag: Tag, alone: bool },
     /// A client received an application frame.
@@ -142,6 +142,8 @@ pub struct Gauge {
     pub empty: i64,
     /// Connections, of all servers that a crash left behind too.
     pub connections: u64,
+    /// Sessions of the subject that has most of them, of one server.
+    pub of_subject: usize,
     /// Sessions that wait for their clients.
     pub detached: usize,
     /// Bytes that are kept to be replayed.

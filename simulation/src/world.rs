@@ -1,6 +1,6 @@
 //! A world while it runs: what all its parts share, and its course from beginning to end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,14 +10,15 @@ use wsguard::simulation;
 use wsguard_core::fault::{self, Fault};
 use wsguard_core::time::UnixMs;
 
-use crate::checker::{self, Violation};
+use crate::checker::{self, Checker, Violation};
 use crate::heap::{self, Outside, outside};
 use crate::issuer::{Forgery, Issuer, Token, Wish};
 use crate::net::{End, Link, Weather};
 use crate::node::Node;
+use crate::panics;
 use crate::peer::{self, Peer};
 use crate::rng::Rng;
-use crate::scenario::{Hardship, Kind, Scenario, What};
+use crate::scenario::{Hardship, Kind, Scenario, Way, What};
 use crate::trace::{Entry, Event, Gauge, Target};
 
 /// The wall clock at the beginning of every world.
@@ -37,7 +38,9 @@ pub struct World {
     trace: Mutex<Vec<Entry>>,
     gauges: Mutex<Vec<Gauge>>,
     issuer: Mutex<Issuer>,
-    links: Mutex<Vec<(u32, Link)>>,
+    links: Mutex<Vec<(IpAddr, Link)>>,
+    /// Addresses that are cut off, and until when.
+    partitions: Mutex<Vec<(IpAddr, Instant, Way)>>,
     loot: Mutex<Loot>,
     /// Where each well-behaved peer is: its latest session and token.
     places: Mutex<BTreeMap<u32, Place>>,
@@ -172,7 +175,10 @@ impl World {
         if !self.node.accept(server, address) {
             return None;
         }
-        links.push((number, link));
+        for (_, until, way) in lock(&self.partitions).iter().filter(|(cut, ..)| *cut == address) {
+            link.hold(*until, *way);
+        }
+        links.push((address, link));
         Some((number, client))
     }
 
@@ -181,11 +187,26 @@ impl World {
         lock(&self.links).iter().map(|(_, link)| link.clone()).filter(Link::is_alive).collect()
     }
 
+    /// Cuts the network between the server and some addresses, for those connections that are open and those that come.
+    fn part(&self, length: Duration, way: Way, mut is_cut: impl FnMut() -> bool) {
+        let until = Instant::now() + length;
+        let links = lock(&self.links);
+        let addresses: BTreeSet<_> = links.iter().map(|(address, _)| *address).collect();
+        let cut: Vec<_> = addresses.into_iter().filter(|_| is_cut()).collect();
+        for (_, link) in links.iter().filter(|(address, _)| cut.contains(address)) {
+            link.hold(until, way);
+        }
+        let mut partitions = lock(&self.partitions);
+        partitions.retain(|(_, until, _)| *until > Instant::now());
+        partitions.extend(cut.into_iter().map(|address| (address, until, way)));
+    }
+
     fn gauge(&self, base: i64, empty: i64) {
         let heap = heap::of_server() - base;
         outside(|| {
             let (connections, detached, replay) = self.node.held();
-            lock(&self.gauges).push(Gauge { at: self.now(), heap, empty, connections, detached, replay });
+            let of_subject = self.node.sessions_of_one_subject();
+            lock(&self.gauges).push(Gauge { at: self.now(), heap, empty, connections, of_subject, detached, replay });
         });
     }
 }
@@ -203,12 +224,15 @@ pub struct Outcome {
 /// Runs a scenario with a fault, or without one, on this thread.
 pub fn run(scenario: &Scenario, fault: Option<Fault>) -> Outcome {
     fault::inject(fault);
+    panics::watch();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let (trace, gauges) = runtime.block_on(Outside::new(live(scenario)));
     drop(runtime);
     fault::inject(None);
-    let violations = checker::check(scenario, &trace, &gauges);
+    let mut violations = checker::check(scenario, &trace, &gauges);
+    let at = trace.last().map_or(0, |entry| entry.at);
+    violations.extend(panics::seen().into_iter().map(|what| Violation { checker: Checker::Panic, at, what }));
     Outcome { trace, gauges, violations }
 }
 
@@ -221,8 +245,9 @@ async fn live(scenario: &Scenario) -> (Vec<Entry>, Vec<Gauge>) {
         ends: began + Duration::from_millis(scenario.length),
         trace: Mutex::default(),
         gauges: Mutex::default(),
-        issuer: Mutex::new(Issuer::new(scenario.seed)),
+        issuer: Mutex::new(Issuer::new(scenario.seed, scenario.issuer_ahead_ms)),
         links: Mutex::default(),
+        partitions: Mutex::default(),
         loot: Mutex::default(),
         places: Mutex::default(),
         tickets: Mutex::default(),
@@ -287,7 +312,7 @@ async fn suffer(world: &Arc<World>, hardship: Hardship) {
     match what {
         What::Cut(share) => each(share, &mut rng, &Link::reset),
         What::HalfOpen(share) => each(share, &mut rng, &Link::half_open),
-        What::Partition(share) => each(share, &mut rng, &|link| link.hold(lasts)),
+        What::Partition(share, way) => world.part(lasts, way, || rng.chance(share)),
         What::Crash => {
             world.node.crash(world);
             sleep(lasts).await;

@@ -201,6 +201,28 @@ fn what_is_sent_behind_a_first_message_waits_for_the_session() {
 }
 
 #[test]
+fn what_is_refused_when_the_session_is_over_stands_in_the_log() {
+    let world = World::new();
+    let (mut peer, _) = world.open("wsguard.resume");
+    for number in 1..=3 {
+        peer.say("say", number, &json!(number));
+    }
+    let [one, two, three] = [1, 2, 3].map(|number| world.handed(number));
+    peer.leave();
+    let since = Instant::now();
+    while world.guard.handle().stats().connections_open() > 0 {
+        assert!(since.elapsed() < PATIENCE);
+        thread::yield_now();
+    }
+    assert_eq!(world.guard.handle().detached(), 0, "who says good-bye does not come back");
+    one.refuse(wsguard::protocol::ErrorCode::UpstreamUnavailable, "too_late");
+    two.ack();
+    // An application that stops is nothing to report.
+    drop(three);
+    assert_eq!(world.refused.try_iter().collect::<Vec<_>>(), ["too_late"]);
+}
+
+#[test]
 fn a_session_does_not_survive_its_server_and_does_not_wait_while_it_drains() {
     let (first, second) = (World::new(), World::new());
     let (lost, welcome) = first.open("wsguard.resume");

@@ -74,13 +74,25 @@ pub enum Fault {
     AnswerToWaitingLost,
     /// A message that was refused later counts as under way for good.
     RefusedStaysUnderWay,
-    /// What is refused while the session waits for its client is not recorded.
-    RefusalToWaitingUnrecorded,
+    /// What is refused while the session waits for its client, or when it is over, is not recorded.
+    RefusalToGoneUnrecorded,
+    /// A message passes before anybody is authenticated.
+    HandledUnauthenticated,
+    /// The clock of the issuer may not differ from the server's at all.
+    LeewayIgnored,
+    /// A token from the future is good.
+    FutureUnchecked,
+    /// The bytes of a session's messages are not charged.
+    BytesUncharged,
+    /// A subject has as many sessions as it likes.
+    SessionsUncounted,
+    /// Something panics that is not the application.
+    Panic,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 39] = [
         Self::SignatureUnchecked,
         Self::TokenNeverEnds,
         Self::CsrfUnchecked,
@@ -113,7 +125,13 @@ impl Fault {
         Self::DeferredAcknowledged,
         Self::AnswerToWaitingLost,
         Self::RefusedStaysUnderWay,
-        Self::RefusalToWaitingUnrecorded,
+        Self::RefusalToGoneUnrecorded,
+        Self::HandledUnauthenticated,
+        Self::LeewayIgnored,
+        Self::FutureUnchecked,
+        Self::BytesUncharged,
+        Self::SessionsUncounted,
+        Self::Panic,
     ];
 }
 

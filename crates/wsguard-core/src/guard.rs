@@ -40,6 +40,7 @@ use crate::control::session::{Seat, SessionId};
 use crate::control::shadow::ShadowSet;
 use crate::control::{content, schema};
 use crate::effect::{Effects, Message, Record, frame_into, write_number};
+use crate::fault::{self, Fault};
 use crate::frame::{self, FrameError};
 use crate::handshake::Judged;
 use crate::json::{self, Document, ScanError, Value};
@@ -330,6 +331,9 @@ impl Connection {
             self.discard(now, envelope, text.len())?;
         }
         let Phase::Open(session) = &mut self.phase else {
+            if fault::is_on(Fault::HandledUnauthenticated) {
+                return Ok(self.pass_unauthenticated(document, envelope, effects));
+            }
             return self.first(now, envelope);
         };
         session.settle();
@@ -448,6 +452,20 @@ impl Connection {
         Err(refused.in_excess(over.weight))
     }
 
+    /// What [`Fault::HandledUnauthenticated`] does.
+    #[cold]
+    fn pass_unauthenticated(&self, document: Document<'_>, envelope: Envelope<'_>, effects: &mut Effects) -> Passed {
+        let (accepted, scratch) = effects.accept();
+        if let Some((number, message)) = self.judged.policy.message(envelope.kind()) {
+            accepted.begin(number, envelope.id());
+            if let Some(payload) = envelope.payload_place() {
+                let default = self.judged.policy.content_default;
+                let _ = content::write_checked(default, message, document, payload, (accepted, scratch));
+            }
+        }
+        Passed::ToApplication
+    }
+
     /// Session and token still live; before there is a session, the message is small enough to be its first.
     #[inline]
     fn live<'t>(&mut self, now: Now, text: &str) -> Result<(), Refused<'t>> {
@@ -493,7 +511,11 @@ impl Connection {
             let reference = self.cx.reference();
             reply::write_error(&mut effects.out, None, refusal, reference.as_str());
             record.reference = Some(reference);
-            record.refusal = Some(refusal.clone());
+            let mut refusal = refusal.clone();
+            self.tell_untold(&mut refusal.reason);
+            record.refusal = Some(refusal);
+        } else {
+            record.note = self.untold_at_end();
         }
         effects.records.push(record);
         self.end(code, effects);
@@ -534,11 +556,13 @@ impl Connection {
     /// The peer sent a close frame: it is echoed, and the connection is over. With 1000 or without a code the client is
     /// done, and so is its session.
     pub fn on_peer_close(&mut self, code: Option<u16>, effects: &mut Effects) {
+        assert!(!fault::is_on(Fault::Panic), "a deliberate fault");
         if self.closing {
             return;
         }
         let mut record = self.about("connection_closed_by_peer");
         record.close_code = code;
+        record.note = self.untold_at_end();
         effects.records.push(record);
         frame::write_close(&mut effects.out, code.unwrap_or(CloseCode::Normal.number()), "");
         if code.is_some_and(|code| code != CloseCode::Normal.number()) {

@@ -13,6 +13,7 @@ mod peer;
 
 use wsguard_core::control::rate::Mode;
 use wsguard_core::handshake::{Entry, HandshakeRequest, Header, Step, StoreUnavailable, TicketGrant, admit};
+use wsguard_core::policy::MessageType;
 use wsguard_core::time::{Millis, Tick};
 use wsguard_core::token::fingerprint;
 use wsguard_core::verdict::Verdict;
@@ -85,6 +86,19 @@ fn markup_of_an_earlier_message_does_not_reappear() {
     );
     assert_eq!(peer.say(at(0), r#"{"type":"echo","csrfToken":"CSRF","payload":"<svg>"}"#), Verdict::Allow);
     assert_eq!(peer.payload(), r#""&lt;svg>""#);
+}
+
+#[test]
+fn the_cleaning_of_one_message_has_an_end() {
+    let schema = r#"{"type":"array","items":{"type":"string","wsguard:content":"html"}}"#;
+    let cx = context(|policy| policy.declare(MessageType::new("post", schema).unwrap()).unwrap());
+    let mut peer = Peer::with_token(&cx, "test_token");
+    for (strings, code) in [(256, None), (257, Some("unsafe_content"))] {
+        // Text without markup costs nothing and is not counted.
+        let items = [vec![r#""plain""#; 300], vec![r#""<b>x</b>""#; strings]].concat().join(",");
+        let text = format!(r#"{{"type":"post","csrfToken":"CSRF","payload":[{items}]}}"#);
+        assert_eq!(peer.refusal(at(0), &text).as_deref(), code, "{strings} strings");
+    }
 }
 
 #[test]

@@ -234,7 +234,33 @@ fn a_flood_is_warned_slowed_discarded_and_closed() {
     assert!(!peer.effects.untold.is_empty());
     let mut counted =
         peer.effects.records.iter().filter_map(|record| record.refusal.as_ref()?.reason.detail.as_deref());
-    assert!(counted.any(|detail| detail.ends_with("more since the last that was told")), "the others are counted");
+    assert!(
+        counted.any(|detail| detail.ends_with("refusals of limits before it were not told")),
+        "the others are counted"
+    );
+}
+
+/// What the operator reads of refusals that were not told: behind the next one of any kind, or at the end.
+#[test]
+fn what_was_not_told_is_counted_whatever_comes_next() {
+    let cx = context(5, 5);
+    for is_left in [false, true] {
+        let mut peer = Peer::open(&cx, at(0)).unwrap();
+        while peer.effects.untold.len() < 3 {
+            assert!(matches!(peer.say(at(1)), Verdict::Refuse(_) | Verdict::Allow));
+        }
+        peer.effects.records.clear();
+        if is_left {
+            peer.connection.on_peer_close(Some(1000), &mut peer.effects);
+        } else {
+            let _ = peer.connection.on_message(at(2_000), "{", &mut peer.effects, &mut NoProbe);
+        }
+        let said = peer.effects.records.iter().find_map(|record| {
+            let reason = record.refusal.as_ref().map(|refusal| &refusal.reason).or(record.note.as_ref());
+            reason?.detail.as_deref()?.contains("3 refusals of limits before it were not told").then_some(record.action)
+        });
+        assert_eq!(said, Some(if is_left { "connection_closed_by_peer" } else { "message_refused" }));
+    }
 }
 
 /// When a peer that sends `per_second` messages evenly is closed, in milliseconds; its quota is 20 a second.

@@ -69,7 +69,8 @@ impl GuardedUpgrade {
         In: DeserializeOwned + 'static,
         Out: Serialize + 'static,
     {
-        self.serve(to_socket(run))
+        let handler = to_socket(self.0.guard(), run);
+        self.serve(handler)
     }
 
     /// Answers 101 and calls `handler` on the connection's own task: without a channel in between.

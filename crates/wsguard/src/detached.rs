@@ -145,7 +145,7 @@ impl Shared {
         for (session, parked) in evicted {
             self.drop_session(now, session, parked, "too_many_detached");
         }
-        let kept = outbox.park(now.tick, suspended, self).is_ok();
+        let kept = outbox.park(now.tick, suspended).is_ok();
         if !kept {
             // Somebody may have taken it out as dead meanwhile.
             drop(self.detached.with(|inner| inner.remove(id)));

@@ -127,8 +127,6 @@ struct Driver<S, E> {
     stalled_since: Option<Tick>,
     /// The socket is not read before this tick.
     paused_until: Option<Tick>,
-    /// Time that pauses took from the message under way: it is not its sender's.
-    excused: Millis,
     armed: Tick,
     early: Option<Box<[u8]>>,
     /// The peer sent its close frame: it has nothing more to say.
@@ -166,7 +164,6 @@ where
         sent: 0,
         stalled_since: None,
         paused_until: None,
-        excused: Millis(0),
         armed: Tick::NEVER,
         early,
         peer_done: false,
@@ -315,6 +312,7 @@ where
                 {
                     self.endpoint.command(now, command, effects);
                 }
+                self.pause(now, effects);
                 // What came behind the end is for the session, where that lives on.
                 if !commands.is_empty() {
                     self.outbox.outbox.give_back(commands);
@@ -353,7 +351,6 @@ where
                 Ok(()) if !space.filled().is_empty() => {
                     let now = clock::now();
                     self.digest(now, space.filled_mut(), effects);
-                    self.pause(now, effects);
                 }
                 // The peer is gone without a close frame, or the socket is broken: nobody is left to tell.
                 Ok(()) | Err(_) => {
@@ -382,17 +379,16 @@ where
         self.sent < self.unsent.len()
     }
 
-    /// Stops reading for as long as the endpoint asked, [`PAUSE_MAX`] at most. What was read already is not put back.
+    /// Stops reading for as long as the endpoint asked, [`PAUSE_MAX`] at most. What was read already is not put back, and
+    /// the time is not that of the sender of a message which is under way.
+    ///
+    /// To be called behind whatever the endpoint does: `effects` belongs to the thread, and what is left in it would hold up
+    /// another connection.
     fn pause(&mut self, now: Now, effects: &mut Effects) {
-        if self.decoder.in_progress_since().is_none() {
-            self.excused = Millis(0);
-        }
         if let Some(length) = effects.pause.take() {
             let length = length.min(PAUSE_MAX);
             self.paused_until = Some(now.tick.after(length));
-            if self.decoder.in_progress_since().is_some() {
-                self.excused = Millis(self.excused.0.saturating_add(length.0));
-            }
+            self.decoder.excuse(length);
         }
     }
 
@@ -400,6 +396,7 @@ where
     fn digest(&mut self, now: Now, bytes: &mut [u8], effects: &mut Effects) {
         self.hand_on(now, bytes, effects);
         self.endpoint.digested();
+        self.pause(now, effects);
     }
 
     fn hand_on(&mut self, now: Now, bytes: &mut [u8], effects: &mut Effects) {
@@ -500,13 +497,14 @@ where
             } else {
                 self.endpoint.due(now, effects);
             }
+            self.pause(now, effects);
             self.unsent.extend_from_slice(&effects.out);
         });
     }
 
     fn message_deadline(&self) -> Tick {
         let began = self.decoder.in_progress_since();
-        began.map_or(Tick::NEVER, |since| since.after(self.endpoint.message_time_max()).after(self.excused))
+        began.map_or(Tick::NEVER, |since| since.after(self.endpoint.message_time_max()))
     }
 
     fn next_deadline(&self) -> Tick {
@@ -523,5 +521,129 @@ where
         let far = Instant::now().checked_add(FAR).unwrap_or_else(Instant::now);
         self.armed = deadline;
         sleep.reset(at.unwrap_or(far).min(far));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use testing::{Scripted, frame};
+    use tokio::io::{AsyncWriteExt as _, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::QueueLimits;
+
+    mod testing {
+        use super::*;
+
+        /// Does what it is told: `wait` and `pause`, and everything that it gets it remembers.
+        pub(super) struct Scripted {
+            pub(super) heard: Arc<Mutex<Vec<String>>>,
+            pub(super) limits: FrameLimits,
+            pub(super) is_waiting: bool,
+        }
+
+        impl Endpoint for Scripted {
+            fn limits(&self) -> &FrameLimits {
+                &self.limits
+            }
+            fn opened(&mut self, _: Now, _: &mut Effects) {}
+            fn text(&mut self, _: Now, text: &str, effects: &mut Effects) {
+                match text {
+                    "wait" => self.is_waiting = true,
+                    "pause" => effects.pause = Some(Millis(400)),
+                    _ => {}
+                }
+                self.heard.lock().unwrap().push(text.to_owned());
+            }
+            fn binary(&mut self, _: Now, _: &[u8], _: &mut Effects) {}
+            fn pinged(&mut self, _: Now) {}
+            fn ponged(&mut self, _: Now) {}
+            fn peer_closed(&mut self, _: Option<u16>, _: &mut Effects) {}
+            fn broken(&mut self, _: FrameError, _: &mut Effects) {}
+            fn overdue(&mut self, _: &mut Effects) {}
+            fn stalled(&mut self, _: &mut Effects) {}
+            fn command(&mut self, _: Now, command: Command, effects: &mut Effects) {
+                match command {
+                    Command::Continue => self.is_waiting = false,
+                    // As something that is charged to a connection which says nothing.
+                    Command::State => effects.pause = Some(Millis(400)),
+                    _ => {}
+                }
+            }
+            fn deadline(&self) -> Tick {
+                Tick::NEVER
+            }
+            fn due(&mut self, _: Now, _: &mut Effects) {}
+            fn message_time_max(&self) -> Millis {
+                Millis(60_000)
+            }
+            fn is_over(&self) -> bool {
+                false
+            }
+            fn is_waiting(&self) -> bool {
+                self.is_waiting
+            }
+        }
+
+        /// A text frame whose mask changes nothing.
+        pub(super) fn frame(text: &str) -> Vec<u8> {
+            let length = u8::try_from(text.len()).unwrap();
+            [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+        }
+    }
+
+    struct Peer {
+        stream: tokio::io::DuplexStream,
+        outbox: Outbox,
+        heard: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Peer {
+        fn open() -> Self {
+            let (stream, server) = duplex(4_096);
+            let (outbox, heard) = (Outbox::new(QueueLimits::default()), Arc::default());
+            let limits = FrameLimits::default();
+            let endpoint = Scripted { heard: Arc::clone(&heard), limits, is_waiting: false };
+            tokio::spawn(run(server, None, outbox.clone(), endpoint));
+            Self { stream, outbox, heard }
+        }
+
+        async fn say(&mut self, texts: &[&str]) {
+            let bytes: Vec<u8> = texts.iter().flat_map(|text| frame(text)).collect();
+            self.stream.write_all(&bytes).await.unwrap();
+        }
+
+        fn heard(&self) -> Vec<String> {
+            self.heard.lock().unwrap().clone()
+        }
+    }
+
+    /// Both connections are of one thread, which lends them the same buffers.
+    #[tokio::test]
+    async fn a_pause_is_that_of_its_connection_whatever_asked_for_it() {
+        for is_command in [false, true] {
+            let (mut slowed, mut other) = (Peer::open(), Peer::open());
+            if is_command {
+                slowed.outbox.command(Command::State).unwrap();
+            } else {
+                // What came behind a message that has to wait is looked at when the wait is over.
+                slowed.say(&["wait", "pause"]).await;
+                sleep(Duration::from_millis(20)).await;
+                slowed.outbox.command(Command::Continue).unwrap();
+            }
+            sleep(Duration::from_millis(20)).await;
+            slowed.say(&["late"]).await;
+            other.say(&["one"]).await;
+            sleep(Duration::from_millis(20)).await;
+            other.say(&["two"]).await;
+            sleep(Duration::from_millis(60)).await;
+            assert_eq!(other.heard(), ["one", "two"], "command: {is_command}");
+            assert!(!slowed.heard().contains(&"late".to_owned()), "command: {is_command}");
+            sleep(Duration::from_millis(500)).await;
+            assert!(slowed.heard().contains(&"late".to_owned()), "command: {is_command}");
+        }
     }
 }

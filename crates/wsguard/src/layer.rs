@@ -99,7 +99,8 @@ impl GuardLayer {
         In: DeserializeOwned + 'static,
         Out: Serialize + 'static,
     {
-        Self::serve(guard, path, move || to_socket(run.clone()))
+        let of = guard.clone();
+        Self::serve(guard, path, move || to_socket(&of, run.clone()))
     }
 
     /// Guards `path`; `handler` makes the handler of each connection, which is called on the connection's own task.

@@ -77,7 +77,7 @@ pub use ledger::{Change, Ledger, LedgerError, MemoryLedger, Row, Shelf};
 pub use mailbox::{Closed, Command, Outbox, QueueLimits, Summons, Watched};
 pub use registry::SessionInfo;
 pub use revoke::{REASON_CHARS_MAX, RevocationDone, RevocationInfo, RevokeError};
-pub use socket::{GuardedSocket, Incoming, SendError};
+pub use socket::{GuardedSocket, Incoming, LateRefusal, SendError};
 pub use stats::{HANDSHAKE_STATUS, ROUND_TRIP_MS, Stats};
 pub use wsguard_core as core;
 pub use wsguard_core::control::delivery::{Encoded, Opening, ResumeRequest};

@@ -5,13 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 use tokio::sync::broadcast;
 use wsguard_core::control::delivery::{Claim, Encoded};
-use wsguard_core::effect::Record;
 use wsguard_core::fault::{self, Fault};
 use wsguard_core::guard::Suspended;
 use wsguard_core::time::{Millis, Tick};
@@ -20,7 +19,7 @@ use wsguard_protocol::CloseCode;
 
 use crate::clock;
 use crate::connections::{Asked, Inquiry};
-use crate::guard::Shared;
+use crate::socket::LateRefusal;
 
 /// Limits of a send queue.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +43,8 @@ pub enum Command {
     Send(Encoded),
     /// Acknowledge the message of this `id` (JSON text).
     Ack(Box<str>),
-    /// Answer the message of this `id` with an error.
-    Refuse(Option<Box<str>>, Refusal),
+    /// Answer a message with an error.
+    Refuse(LateRefusal),
     /// Close.
     Close(CloseCode, Option<Refusal>),
     /// Tell the client that the server goes away, and when to come back.
@@ -104,50 +103,12 @@ struct Queue {
     closing: bool,
     closed: bool,
     /// The connection is lost and its session waits: what is sent is kept in it.
-    parked: Option<Box<Suspension>>,
-}
-
-/// A session that waits, and who has a log for what is refused in it meanwhile.
-struct Suspension {
-    suspended: Suspended,
-    shared: Weak<Shared>,
-}
-
-impl Suspension {
-    /// The refusal of a message, which its peer does not hear: it may send the message again, and that is a new try.
-    fn refuse(&mut self, id: Option<&str>, refusal: Refusal) -> Unheard {
-        if let Some(id) = id {
-            self.suspended.refuse(id);
-        }
-        let mut record = Record::new("message_refused");
-        record.refusal = Some(refusal);
-        record.session = Some(self.suspended.session().to_string());
-        record.subject = Some(self.suspended.identity().claims.subject.clone());
-        Unheard { shared: Weak::clone(&self.shared), record }
-    }
-}
-
-/// A refusal for the log alone.
-struct Unheard {
-    shared: Weak<Shared>,
-    record: Record,
-}
-
-impl Unheard {
-    /// Writes it down; not under the lock of a queue, since others write the log.
-    fn record(mut self) {
-        if let Some(shared) = self.shared.upgrade()
-            && !fault::is_on(Fault::RefusalToWaitingUnrecorded)
-        {
-            self.record.reference = Some(shared.cx.reference());
-            shared.record(clock::now().unix, self.record);
-        }
-    }
+    parked: Option<Box<Suspended>>,
 }
 
 impl Queue {
     /// Nobody can go on with the session. What was in it is dropped by the caller, outside of the lock.
-    fn die(&mut self) -> (VecDeque<Command>, Option<Box<Suspension>>) {
+    fn die(&mut self) -> (VecDeque<Command>, Option<Box<Suspended>>) {
         self.closed = true;
         self.inquiries = Vec::new();
         (std::mem::take(&mut self.commands), self.parked.take())
@@ -159,14 +120,20 @@ impl Queue {
             return Kept::Other(command);
         };
         match command {
-            Command::Ack(_) | Command::Refuse(..) if fault::is_on(Fault::AnswerToWaitingLost) => Kept::Done,
-            Command::Send(frame) if parked.suspended.send(now, &frame).is_err() => Kept::Over,
+            Command::Ack(_) | Command::Refuse(_) if fault::is_on(Fault::AnswerToWaitingLost) => Kept::Done,
+            Command::Send(frame) if parked.send(now, &frame).is_err() => Kept::Over,
             Command::Close(..) => Kept::Over,
             Command::Ack(id) => {
-                parked.suspended.acknowledge(now, &id);
+                parked.acknowledge(now, &id);
                 Kept::Done
             }
-            Command::Refuse(id, refusal) => Kept::Refused(Box::new(parked.refuse(id.as_deref(), refusal))),
+            // Its peer does not hear of it: it may send the message again, and that is a new try.
+            Command::Refuse(late) => {
+                if let Some(id) = late.id() {
+                    parked.refuse(id);
+                }
+                Kept::Other(Command::Refuse(late))
+            }
             Command::Send(_) => Kept::Done,
             other => Kept::Other(other),
         }
@@ -176,9 +143,8 @@ impl Queue {
 /// What became of a command to a session that waits.
 enum Kept {
     Done,
-    /// To be recorded outside of the lock.
-    Refused(Box<Unheard>),
-    /// It says nothing to a session without a connection, and is dropped outside of the lock.
+    /// It is dropped outside of the lock: it says nothing to a session without a connection, or has something for the log,
+    /// which others write as well.
     Other(#[expect(dead_code, reason = "held to be dropped")] Command),
     /// The session is over.
     Over,
@@ -307,7 +273,7 @@ impl Outbox {
                 return;
             }
             if let Some(parked) = &mut queue.parked {
-                let dead = (!parked.suspended.reconsider(clock::now())).then(|| queue.die());
+                let dead = (!parked.reconsider(clock::now())).then(|| queue.die());
                 drop(queue);
                 drop(dead);
                 return;
@@ -354,10 +320,7 @@ impl Outbox {
                 let kept = queue.keep(clock::tick(), command());
                 let dead = matches!(kept, Kept::Over).then(|| queue.die());
                 drop(queue);
-                drop(dead);
-                if let Kept::Refused(unheard) = kept {
-                    unheard.record();
-                }
+                drop((dead, kept));
                 return Ok(Wake::No);
             }
             let bytes = queue.bytes.saturating_add(u32::try_from(size).unwrap_or(u32::MAX));
@@ -433,19 +396,18 @@ impl Outbox {
 
     /// From now on what is sent is kept in `suspended`, what waits first. `Err` when that is impossible: something was lost
     /// already, or the session is to be closed.
-    pub(crate) fn park(&self, now: Tick, suspended: Suspended, shared: &Arc<Shared>) -> Result<(), ()> {
-        let (mut others, mut refused) = (Vec::new(), Vec::new());
+    pub(crate) fn park(&self, now: Tick, suspended: Suspended) -> Result<(), ()> {
+        let mut others = Vec::new();
         let mut queue = self.lock();
         let mut alive = !queue.closed && !queue.overflowed;
-        let mut suspension = Box::new(Suspension { suspended, shared: Arc::downgrade(shared) });
+        let mut suspended = Box::new(suspended);
         // It may have been told to look again and not have come to it.
-        alive &= suspension.suspended.reconsider(clock::now());
-        queue.parked = Some(suspension);
+        alive &= suspended.reconsider(clock::now());
+        queue.parked = Some(suspended);
         for command in std::mem::take(&mut queue.commands) {
             match queue.keep(now, command) {
                 Kept::Done => {}
                 Kept::Over => alive = false,
-                Kept::Refused(unheard) => refused.push(unheard),
                 other @ Kept::Other(_) => others.push(other),
             }
         }
@@ -454,17 +416,14 @@ impl Outbox {
         let dead = (!alive).then(|| queue.die());
         drop(queue);
         drop((others, dead));
-        for unheard in refused {
-            unheard.record();
-        }
         if alive { Ok(()) } else { Err(()) }
     }
 
     /// Takes the session that waits out, where `claim` is good for it. What is sent from now on waits in the queue again.
     pub(crate) fn unpark(&self, claim: &Claim) -> Option<Suspended> {
         let mut queue = self.lock();
-        let good = queue.parked.as_ref().is_some_and(|parked| parked.suspended.is_claimed_by(claim));
-        if good { queue.parked.take().map(|parked| parked.suspended) } else { None }
+        let good = queue.parked.as_ref().is_some_and(|parked| parked.is_claimed_by(claim));
+        if good { queue.parked.take().map(|parked| *parked) } else { None }
     }
 
     /// Watches what the guard does with this connection.

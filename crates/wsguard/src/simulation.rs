@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use wsguard_core::policy::Random;
 use wsguard_core::time::{Tick, UnixMs};
 
-use crate::{GuardedSocket, Handler};
+use crate::{Guard, GuardedSocket, Handler};
 
 /// The tick at which every world begins.
 const FIRST_TICK_MS: u64 = 3_600_000;
@@ -81,14 +81,14 @@ pub(crate) async fn off_the_thread<T>(act: impl FnOnce() -> T) -> T {
 }
 
 /// The handler behind a [`GuardedSocket`], for an application that has a loop for a part of its messages.
-pub fn to_socket<In, Out, Run, Done>(run: Run) -> impl Handler
+pub fn to_socket<In, Out, Run, Done>(guard: &Guard, run: Run) -> impl Handler + use<In, Out, Run, Done>
 where
     Run: FnOnce(GuardedSocket<In, Out>) -> Done + Send + 'static,
     Done: Future<Output = ()> + Send + 'static,
     In: DeserializeOwned + 'static,
     Out: Serialize + 'static,
 {
-    crate::socket::to_socket(run)
+    crate::socket::to_socket(guard, run)
 }
 
 /// SplitMix64 from the world's seed.

@@ -107,6 +107,12 @@ pub async fn handshake(guard: &Guard, parts: &mut Parts, client: IpAddr) -> Resu
 }
 
 impl Upgrade {
+    /// Who admitted it.
+    #[cfg(feature = "axum")]
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     /// The 101, and the connection behind it, which runs on a task of its own: `handler` is the application.
     pub fn into_response(self, handler: impl Handler) -> SmallResponse {
         let (response, opening) = self.answer(handler);

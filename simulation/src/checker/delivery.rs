@@ -63,11 +63,11 @@ fn once(trace: &[Entry], found: &mut Vec<Violation>) {
                     wrong(format!("id {id} of session {session} is handled twice"));
                 }
             }
-            Event::Settled { tag, acked: true } => {
+            Event::Settled { tag, acked: true, .. } => {
                 messages.insert(*tag, true);
             }
             // What the application refused is not remembered: sent again it is a new try.
-            Event::Settled { tag, acked: false } => {
+            Event::Settled { tag, acked: false, .. } => {
                 messages.remove(tag);
                 ids.retain(|_, of| of != tag);
             }

@@ -53,27 +53,60 @@ fn references(trace: &[Entry], found: &mut Vec<Violation>) {
 /// What the application refuses of one session.
 #[derive(Default)]
 struct Refusals {
-    settled: usize,
     recorded: usize,
+    /// In words, and when.
+    in_words: Vec<u64>,
+    /// By dropping messages. That is a refusal for as long as the session lives.
+    dropped: usize,
+    /// When its server crashed, which may have had refusals under way to the log.
+    crashed: Option<u64>,
     /// Its connection is gone, and it does not wait for another.
     is_lost: bool,
-    /// It was closed or dropped: what is refused behind that, nobody could have heard of.
+    /// It was closed or dropped.
     is_over: bool,
 }
 
-/// Each refusal of the application has its record for as long as the session lives, whether its client is there or not.
+impl Refusals {
+    /// How many must stand in the log at least, `ended` being the world's last moment.
+    fn least(&self, ended: u64) -> usize {
+        let until = self.crashed.unwrap_or(ended).saturating_sub(UNDER_WAY_MS);
+        let in_words = self.in_words.iter().filter(|at| **at <= until).count();
+        if self.is_lost || self.is_over || self.crashed.is_some() { in_words } else { in_words + self.dropped }
+    }
+
+    fn most(&self) -> usize {
+        self.in_words.len() + self.dropped
+    }
+}
+
+/// Time that a refusal may be under way to its connection, which writes it down. A slow one has reads before it.
+const UNDER_WAY_MS: u64 = 1_000;
+
+/// Each refusal of the application has its record, whether its client is there, is awaited, or is gone for good.
 fn refusals_of_application(trace: &[Entry], found: &mut Vec<Violation>) {
     let (mut sessions, mut of_message) = (BTreeMap::<&str, Refusals>::new(), BTreeMap::new());
+    let mut of_generation = BTreeMap::<u32, Vec<&str>>::new();
     for entry in trace {
         match &entry.event {
-            Event::Handled { session, text, .. } => {
+            Event::Handled { generation, session, text, .. } => {
                 if let Some(tag) = Tag::of(text) {
                     of_message.insert(tag, session);
+                    of_generation.entry(*generation).or_default().push(session);
                 }
             }
-            Event::Settled { tag, acked: false } => {
+            Event::Crashed { generation } => {
+                for session in of_generation.remove(generation).unwrap_or_default() {
+                    sessions.entry(session).or_default().crashed = Some(entry.at);
+                }
+            }
+            Event::Settled { tag, acked: false, in_words } => {
                 if let Some(session) = of_message.get(tag) {
-                    sessions.entry(session).or_default().settled += 1;
+                    let refusals = sessions.entry(session).or_default();
+                    if *in_words {
+                        refusals.in_words.push(entry.at);
+                    } else {
+                        refusals.dropped += 1;
+                    }
                 }
             }
             Event::Record { session: Some(session), action, reason, close_code, .. } => {
@@ -92,9 +125,11 @@ fn refusals_of_application(trace: &[Entry], found: &mut Vec<Violation>) {
         }
     }
     let at = trace.last().map_or(0, |entry| entry.at);
-    for (session, Refusals { settled, recorded, is_lost, is_over }) in sessions {
-        if recorded > settled || (recorded < settled && !is_lost && !is_over) {
-            let what = format!("{settled} refusals of the application in session {session} have {recorded} records");
+    for (session, refusals) in sessions {
+        let (least, recorded, most) = (refusals.least(at), refusals.recorded, refusals.most());
+        if recorded < least || recorded > most {
+            let what =
+                format!("{least} to {most} refusals of the application in session {session}: {recorded} records");
             found.push(Violation { checker: Checker::References, at, what });
         }
     }

@@ -13,6 +13,10 @@ use crate::policy::MessageType;
 use crate::schema::ContentClass;
 use crate::verdict::Reason;
 
+/// Strings of class `html` with markup that one message may hold. 256: each is parsed twice, some 3 us at least, so that a
+/// message costs 2 ms beside what the limits of each string allow.
+pub(crate) const HTML_STRINGS_MAX: usize = 256;
+
 /// Writes a payload that its schema's classes would have refused, every string with markup neutralised as `text`: what a
 /// content control in shadow lets pass. Markup in a key cannot be made harmless and is refused even so.
 pub(crate) fn write_neutralised(
@@ -75,6 +79,7 @@ fn write_clean(
     scratch.classes.clear();
     message.schema().content_classes(payload, default, &mut scratch.classes);
     let mut replaced: Vec<(NodeId, String)> = Vec::new();
+    let mut cleaned = 0_usize;
     for (node, class) in &scratch.classes {
         let Some(value) = document.value(*node) else {
             return Err(Reason::from("markup_unplaced"));
@@ -92,9 +97,15 @@ fn write_clean(
                     replaced.push((*node, scratch.cleaned.clone()));
                 }
             }
+            ContentClass::Html if cleaned >= HTML_STRINGS_MAX => {
+                return Err(Reason::with("html_too_complex", format!("more than {HTML_STRINGS_MAX} strings")));
+            }
             ContentClass::Html => match markup::clean_html(&scratch.text, &mut scratch.cleaned) {
-                Ok(Cleaned::Untouched) => {}
-                Ok(Cleaned::Changed) => replaced.push((*node, scratch.cleaned.clone())),
+                Ok(Cleaned::Untouched) => cleaned = cleaned.saturating_add(1),
+                Ok(Cleaned::Changed) => {
+                    cleaned = cleaned.saturating_add(1);
+                    replaced.push((*node, scratch.cleaned.clone()));
+                }
                 Err(_) => return Err(Reason::with("html_too_complex", payload.pointer_to(*node))),
             },
         }

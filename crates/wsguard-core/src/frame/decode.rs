@@ -7,7 +7,7 @@ use std::mem;
 use super::header::{HEADER_BYTES_MAX, Header, OpenMessage};
 use super::utf8::{TextBuffer, room};
 use super::{FrameError, FrameLimits, Opcode, is_wire_close_code, rotate_key, unmask};
-use crate::time::Tick;
+use crate::time::{Millis, Tick};
 
 /// Reads the frames of one client; one per connection.
 ///
@@ -181,6 +181,13 @@ impl Decoder {
     #[must_use]
     pub fn in_progress_since(&self) -> Option<Tick> {
         self.carried.as_ref().map(|carried| carried.since)
+    }
+
+    /// Nothing was read for `length`, which what is unfinished is not to be blamed for.
+    pub fn excuse(&mut self, length: Millis) {
+        if let Some(carried) = &mut self.carried {
+            carried.since = carried.since.after(length);
+        }
     }
 
     /// Bytes of heap memory owned now: 0 between messages.

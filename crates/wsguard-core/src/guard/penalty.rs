@@ -8,6 +8,7 @@ use crate::control::order::Order;
 use crate::control::penalty::{Answer, ERROR_EVERY, Payer, Rung, Standing, Step, Weight, never_limited};
 use crate::control::rate::{Ahead, Charged, Load, Mode};
 use crate::effect::Effects;
+use crate::fault::{self, Fault};
 use crate::json::{Value, canonical_text};
 use crate::time::{Millis, Now, Tick};
 use crate::verdict::{Closure, ControlId, Reason, Refusal, Verdict};
@@ -30,6 +31,12 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(ordered: bool) -> Self {
         Self { order: ordered.then(Order::default), ..Self::default() }
+    }
+
+    /// The session brings its own, all but the order, which each connection is asked for anew.
+    pub(super) fn go_on_with(&mut self, before: Self) {
+        let order = self.order.take();
+        *self = Self { order, ..before };
     }
 
     /// A message goes no further that would overtake one that was refused for a quota and is to be sent again.
@@ -81,7 +88,9 @@ impl Connection {
         let (policy, subject) = (&self.judged.policy, Some(session.identity.print));
         let load = Load { messages: messages.into(), bytes };
         // Whoever has no room for all of them is charged for none.
-        if policy.rate.bytes.charge(&mut self.bytes, now.tick, load.bytes).is_err() {
+        if policy.rate.bytes.charge(&mut self.bytes, now.tick, load.bytes).is_err()
+            && !fault::is_on(Fault::BytesUncharged)
+        {
             return;
         }
         let mut charged = Charged::default();
@@ -116,6 +125,7 @@ impl Connection {
         };
         let of_session = match charged {
             Some(_) => Ok(()),
+            None if fault::is_on(Fault::BytesUncharged) => Ok(()),
             None => policy.rate.bytes.charge(&mut self.bytes, now.tick, size),
         };
         let load = Load { messages: 1, bytes: size };
@@ -216,10 +226,7 @@ impl Connection {
             }
             self.held.quiet_until = now.tick.after(ERROR_EVERY);
         }
-        let untold = std::mem::take(&mut self.held.untold);
-        if untold > 0 && refusal.reason.detail.is_none() {
-            refusal.reason.detail = Some(format!("{untold} more since the last that was told").into());
-        }
+        self.tell_untold(&mut refusal.reason);
         let reference = self.cx.reference();
         let id = id.map(canonical_text);
         reply::write_error(&mut effects.out, id.as_deref(), &refusal, reference.as_str());
@@ -238,6 +245,23 @@ impl Connection {
                 Verdict::Close(Closure { code, refusal: Some(*refusal) })
             }
         }
+    }
+
+    /// Adds to what the operator is told how many refusals of limits were not told since the last one.
+    pub(super) fn tell_untold(&mut self, reason: &mut Reason) {
+        let untold = std::mem::take(&mut self.held.untold);
+        if untold > 0 {
+            let more = format!("{untold} refusals of limits before it were not told");
+            let told = reason.detail.take();
+            reason.detail = Some(told.map_or_else(|| more.clone(), |told| format!("{told}; {more}")).into());
+        }
+    }
+
+    /// The same at the end of a connection that needs no reason.
+    pub(super) fn untold_at_end(&mut self) -> Option<Reason> {
+        let mut reason = Reason::from("refusals_untold");
+        self.tell_untold(&mut reason);
+        reason.detail.is_some().then_some(reason)
     }
 
     /// Charges `weight` to the identity, or to the address while there is none, does what the ladder asks for within the

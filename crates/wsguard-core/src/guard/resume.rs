@@ -328,7 +328,8 @@ impl Connection {
             reply::write_application(&mut effects.out, kept.seq, &kept.frame);
             replayed = replayed.saturating_add(1);
         }
-        (self.bytes, self.held) = (bytes, held);
+        self.bytes = bytes;
+        self.held.go_on_with(held);
         let mut record = self.about("session_resumed");
         record.control = Some(ControlId::Delivery);
         record.note = Some(Reason::with("session_resumed", format!("{replayed} frames replayed, {purged} purged")));
@@ -360,7 +361,8 @@ impl Connection {
         if self.closing {
             return;
         }
-        let record = self.about("connection_closed_by_peer");
+        let mut record = self.about("connection_closed_by_peer");
+        record.note = self.untold_at_end();
         effects.records.push(record);
         self.aftermath = Aftermath::Kept;
         self.finish();

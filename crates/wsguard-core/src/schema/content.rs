@@ -56,6 +56,11 @@ impl Notes {
         self.any_number.push(id);
     }
 
+    /// Not everything that the subschemas say could be found out.
+    pub(super) fn incomplete() -> Self {
+        Self { incomplete: true, ..Self::default() }
+    }
+
     /// To be called once, before anything is asked.
     pub(super) fn sorted(mut self) -> Self {
         self.classes.sort_unstable();

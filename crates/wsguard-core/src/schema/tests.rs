@@ -273,6 +273,49 @@ fn content_classes_come_from_the_subschemas_that_apply() {
 }
 
 #[test]
+fn what_the_other_engine_cannot_find_out_is_of_the_strictest_class() {
+    let classes_of = |source: &str, instance: &str| {
+        let schema = compiled(source);
+        assert_ne!(schema.engine(), Engine::Own, "{source}");
+        let mut tape = Tape::new();
+        let document = crate::json::scan(instance, &ScanLimits::default(), &mut tape).unwrap();
+        let mut classes = Vec::new();
+        schema.content_classes(document.root(), ContentClass::Raw, &mut classes);
+        (
+            schema.check(document, document.root()).is_ok(),
+            classes.into_iter().map(|(_, class)| class).collect::<Vec<_>>(),
+        )
+    };
+    let pattern = r#"{"properties":{"title":{"wsguard:content":"text"},
+        "body":{"if":{"pattern":"^(?:(?!```).)*$"},"then":{"maxLength":60000},"else":{"wsguard:content":"text"}}}}"#;
+    for (letters, class) in [(9_000, ContentClass::Text), (10_001, ContentClass::Reject)] {
+        let instance = format!(r#"{{"title":"<b>","body":"{}"}}"#, "a".repeat(letters));
+        assert_eq!(classes_of(pattern, &instance), (true, vec![class]), "a pattern over {letters} letters");
+    }
+    // Where the schema control is in shadow, what does not fit is asked for as well.
+    let closed = r#"{"properties":{"a":{"wsguard:content":"text"}},"unevaluatedProperties":false}"#;
+    assert_eq!(classes_of(closed, r#"{"a":"<"}"#), (true, vec![ContentClass::Text]));
+    assert_eq!(classes_of(closed, r#"{"a":"<","b":1}"#), (false, vec![ContentClass::Reject]));
+}
+
+#[test]
+fn annotations_of_the_other_engine_are_found_where_they_stand() {
+    let source = r##"{"properties":{"a~/b":{"$ref":"#/$defs/deep"}},"additionalProperties":{"$ref":"#/$defs/deep"},"unevaluatedItems":false,
+        "$defs":{"deep":{"type":["array","string"],"items":{"$ref":"#/$defs/deep"},"wsguard:content":"html"}}}"##;
+    let schema = compiled(source);
+    assert_ne!(schema.engine(), Engine::Own);
+    let many = vec![r#"[["<"],"<"]"#; 1_000].join(",");
+    let instance = format!(r#"{{"a~/b":["<",["<","<"]],"many":[{many}],"last":"<"}}"#);
+    let mut tape = Tape::new();
+    let document = crate::json::scan(&instance, &ScanLimits::default(), &mut tape).unwrap();
+    schema.check(document, document.root()).unwrap();
+    let mut classes = Vec::new();
+    schema.content_classes(document.root(), ContentClass::Reject, &mut classes);
+    assert_eq!(classes.len(), 3 + 2_000 + 1);
+    assert!(classes.iter().all(|(_, class)| *class == ContentClass::Html), "each has its own");
+}
+
+#[test]
 fn exponential_schemas_end() {
     let source = r##"{"$ref":"#/$defs/a","$defs":{"a":{"anyOf":[
         {"type":"array","items":{"$ref":"#/$defs/a"},"minItems":1},{"type":"array","maxItems":9,"items":{"$ref":"#/$defs/a"},"minItems":1}]}}}"##;

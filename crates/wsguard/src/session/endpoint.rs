@@ -130,7 +130,11 @@ impl<H: Handler> Endpoint for Guarded<H> {
             match command {
                 Command::Send(message) => connection.write_application(now, &message, &mut effects.out),
                 Command::Ack(id) => connection.acknowledge(now, &id, &mut effects.out),
-                Command::Refuse(id, refusal) => connection.refuse_handled(id.as_deref(), &refusal, effects),
+                Command::Refuse(late) => {
+                    if let (id, Some(refusal)) = late.take() {
+                        connection.refuse_handled(id.as_deref(), &refusal, effects);
+                    }
+                }
                 Command::Drain(after) => connection.write_draining(after, &mut effects.out),
                 Command::State => {
                     if let Some(snapshot) = connection.snapshot(now) {

@@ -51,7 +51,7 @@ struct Args {
     #[arg(long)]
     quick: bool,
     /// Measure only these servers.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Raw, Kind::Wsguard, Kind::Node])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Bare, Kind::Raw, Kind::Wsguard, Kind::Node])]
     servers: Vec<Kind>,
     /// Print JSON instead of tables.
     #[arg(long)]
@@ -158,7 +158,7 @@ impl<'a> Bench<'a> {
             eprintln!("messages: round {round} of {}", self.args.rounds);
             for case in CASES {
                 for server in &servers {
-                    if case.with_id && server.kind() == Kind::Raw {
+                    if case.with_id && !server.kind().is_guarded() {
                         continue;
                     }
                     let count = self.count(server.kind(), case);
@@ -169,13 +169,13 @@ impl<'a> Bench<'a> {
         }
         for _ in 0..3 {
             eprintln!("handshakes");
-            for server in servers.iter().filter(|server| server.kind() != Kind::Raw) {
+            for server in servers.iter().filter(|server| server.kind().is_guarded()) {
                 let count = self.scaled(self.args.handshakes).to_string();
                 report.handshakes(server.kind(), self.load(server, &["--handshakes", &count, "--connections", "16"]));
             }
         }
         drop(servers);
-        for kind in &self.args.servers {
+        for kind in self.args.servers.iter().filter(|kind| **kind != Kind::Bare) {
             eprintln!("idle connections: {}", kind.name());
             // A fresh process: memory that a loaded one has kept would be handed to the new connections.
             let mut server = self.start(*kind)?;
@@ -192,7 +192,7 @@ impl<'a> Bench<'a> {
             report.idle_tls(self.load(&server, &["--idle", &count]));
         }
         if !self.args.no_instructions {
-            for kind in self.args.servers.iter().filter(|kind| **kind != Kind::Node) {
+            for kind in self.args.servers.iter().filter(|kind| matches!(kind, Kind::Raw | Kind::Wsguard)) {
                 eprintln!("instructions: {}", kind.name());
                 // How many messages a read brings, which its cost is shared by, differs from run to run.
                 for _ in 0..self.args.rounds.max(1) {
@@ -224,7 +224,7 @@ impl<'a> Bench<'a> {
     fn messages(&self, server: &Server, case: Case, count: u32, warm_up: u32) -> Result<Value, String> {
         let (in_flight, count, warm_up) = (case.in_flight.to_string(), count.to_string(), warm_up.to_string());
         let (connections, payload_bytes) = (self.args.connections.to_string(), self.args.payload_bytes.to_string());
-        let mode = if server.kind() == Kind::Raw { "raw" } else { "chat" };
+        let mode = if server.kind().is_guarded() { "chat" } else { "raw" };
         let mut words = vec!["--mode", mode, "--in-flight", &in_flight, "--messages", &count];
         words.extend(["--connections", &connections, "--warm-up", &warm_up, "--payload-bytes", &payload_bytes]);
         if !case.with_id {
@@ -236,7 +236,7 @@ impl<'a> Bench<'a> {
     fn load(&self, server: &Server, words: &[&str]) -> Result<Value, String> {
         let mut load = Command::new(self.programs.join("load"));
         load.args(["--url", server.url(), "--pid", &server.pid().to_string()]).args(words);
-        if server.kind() == Kind::Raw && !words.contains(&"--mode") {
+        if !server.kind().is_guarded() && !words.contains(&"--mode") {
             load.args(["--mode", "raw"]);
         }
         if let Some(certificate) = server.certificate() {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::Case;
 use crate::server::Kind;
+use crate::{CASES, Case};
 
 /// Everything measured so far: samples by quantity and server.
 #[derive(Debug, Default)]
@@ -128,12 +128,12 @@ impl Report {
         let mut quantities = Map::new();
         for quantity in self.quantities() {
             let mut row = Map::new();
-            for kind in [Kind::Raw, Kind::Wsguard, Kind::Node] {
+            for kind in [Kind::Bare, Kind::Raw, Kind::Wsguard, Kind::Node] {
                 if let Some(median) = self.median(quantity, kind) {
                     row.insert(kind.name().to_owned(), json!(median));
                 }
             }
-            for (name, other) in [("vsRaw", Kind::Raw), ("vsNode", Kind::Node)] {
+            for (name, other) in [("vsBare", Kind::Bare), ("vsRaw", Kind::Raw), ("vsNode", Kind::Node)] {
                 if let Some(ratio) = self.ratio(quantity, other) {
                     row.insert(name.to_owned(), json!(ratio));
                 }
@@ -142,19 +142,27 @@ impl Report {
         }
         let message_bytes: Map<_, _> =
             self.message_bytes.iter().map(|(kind, bytes)| (kind.name().to_owned(), json!(bytes))).collect();
-        json!({ "messageBytes": message_bytes, "quantities": quantities, "failures": self.failures })
+        let ceilings: Map<_, _> = self
+            .ceilings()
+            .map(|(in_flight, ratio)| (format!("acknowledged_in_flight_{in_flight}"), json!(ratio)))
+            .collect();
+        json!({
+            "messageBytes": message_bytes, "quantities": quantities, "bareVsNode": ceilings, "failures": self.failures,
+        })
     }
 
     /// The same as a Markdown table.
     pub(crate) fn to_tables(&self) -> String {
-        let mut text = String::from("| | raw | wsguard | node | vs raw | vs node |\n|---|--:|--:|--:|--:|--:|\n");
+        let mut text =
+            String::from("| | bare | raw | wsguard | node | vs raw | vs node |\n|---|--:|--:|--:|--:|--:|--:|\n");
         for quantity in self.quantities() {
             let cell = |kind| self.median(quantity, kind).map_or(String::new(), figure);
             let times = |kind| self.ratio(quantity, kind).map_or(String::new(), |ratio| format!("{ratio:.2}x"));
             let _infallible = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} |",
                 quantity.title(),
+                cell(Kind::Bare),
                 cell(Kind::Raw),
                 cell(Kind::Wsguard),
                 cell(Kind::Node),
@@ -167,10 +175,24 @@ impl Report {
             let _infallible = write!(text, " {} {bytes}", kind.name());
         }
         text.push('.');
+        for (in_flight, ratio) in self.ceilings() {
+            let _infallible =
+                write!(text, "\nbare against node, CPU / message, {in_flight} in flight, acknowledged: {ratio:.2}x");
+        }
         for failure in &self.failures {
             let _infallible = write!(text, "\nnot measured: {failure}");
         }
         text
+    }
+
+    /// How much cheaper than in the acknowledged Node stack a message can be at all: by this factor it is in the bare loop,
+    /// which writes once for it too.
+    fn ceilings(&self) -> impl Iterator<Item = (u32, f64)> {
+        CASES.iter().filter(|case| case.with_id).filter_map(|Case { in_flight, .. }| {
+            let of = |kind, with_id| self.median(Quantity::CpuUsPerMessage { with_id, in_flight: *in_flight }, kind);
+            let ratio = of(Kind::Node, true)? / of(Kind::Bare, false)?;
+            Some((*in_flight, ratio))
+        })
     }
 
     fn kept<T>(&mut self, kind: Kind, outcome: Result<T, String>) -> Option<T> {
@@ -263,9 +285,19 @@ mod tests {
         assert_eq!(at("cpu_us_per_message_in_flight_8/vsRaw"), Some(0.5));
         assert_eq!(at("messages_per_second_in_flight_8/vsNode"), Some(20.0));
         assert!(
-            report.to_tables().contains("| CPU us / message, 8 in flight | 1.00 | 2.00 | 30.00 | 0.50x | 15.00x |")
+            report.to_tables().contains("| CPU us / message, 8 in flight |  | 1.00 | 2.00 | 30.00 | 0.50x | 15.00x |")
         );
         assert!(report.failures().is_empty());
+    }
+
+    #[test]
+    fn the_bare_loop_says_what_is_possible() {
+        let mut report = Report::default();
+        report.messages(Kind::Bare, Case { in_flight: 1, with_id: false }, Ok(run(5.0, 200.0)));
+        report.messages(Kind::Node, Case { in_flight: 1, with_id: true }, Ok(run(27.0, 30.0)));
+        assert!(report.to_tables().contains("bare against node, CPU / message, 1 in flight, acknowledged: 5.40x"));
+        let json = report.to_json();
+        assert_eq!(json.pointer("/bareVsNode/acknowledged_in_flight_1"), Some(&json!(5.4)));
     }
 
     #[test]

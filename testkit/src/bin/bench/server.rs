@@ -39,6 +39,8 @@ const SUBJECTS: u32 = 8;
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Kind {
+    /// `bare-loop`: waits, reads, unmasks and writes, and checks nothing.
+    Bare,
     /// `conformance-echo`: the driver of wsguard with a policy that passes everything.
     Raw,
     /// `wsguard serve --dev`.
@@ -50,10 +52,16 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Bare => "bare",
             Self::Raw => "raw",
             Self::Wsguard => "wsguard",
             Self::Node => "node",
         }
+    }
+
+    /// Whether it speaks wsguard.v1, judges messages and sends frames of its own. The others send back what they got.
+    pub(crate) fn is_guarded(self) -> bool {
+        matches!(self, Self::Wsguard | Self::Node)
     }
 }
 
@@ -78,7 +86,7 @@ impl Server {
     pub(crate) fn start(kind: Kind, programs: &Path, repository: &Path, counted: bool) -> Result<Self, String> {
         let mut server = Self::start_with(kind, programs, repository, counted, None)?;
         server.tokens = match kind {
-            Kind::Raw => Vec::new(),
+            Kind::Bare | Kind::Raw => Vec::new(),
             Kind::Wsguard => {
                 (0..SUBJECTS).map(|subject| development_token(server.address, subject)).collect::<Result<_, _>>()?
             }
@@ -113,6 +121,7 @@ impl Server {
         }
         let program = |name: &str| programs.join(name).to_string_lossy().into_owned();
         match kind {
+            Kind::Bare => words.extend([program("bare-loop"), listen.to_string()]),
             Kind::Raw => words.extend([program("conformance-echo"), listen.to_string()]),
             Kind::Wsguard => {
                 words.extend([program("wsguard"), "serve".to_owned(), "--dev".to_owned()]);
@@ -137,7 +146,7 @@ impl Server {
         command.envs(WSGUARD_ENVIRONMENT).stdin(Stdio::null()).stderr(stderr);
         command.stdout(if kind == Kind::Node { Stdio::piped() } else { Stdio::null() });
         let child = command.spawn().map_err(|e| format!("{}: {e}", kind.name()))?;
-        let path = if kind == Kind::Raw { "" } else { "ws" };
+        let path = if kind.is_guarded() { "ws" } else { "" };
         let scheme = if certificate.is_some() { "wss" } else { "ws" };
         let url = format!("{scheme}://{listen}/{path}");
         let mut server = Self { kind, child, url, address: listen, tokens: Vec::new(), log, certificate };

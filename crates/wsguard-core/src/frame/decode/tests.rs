@@ -220,6 +220,26 @@ fn whole_frames_are_lent_and_idle_connections_own_nothing() {
 }
 
 #[test]
+fn only_the_message_under_way_is_excused() {
+    let limits = FrameLimits::default();
+    let mut decoder = Decoder::new();
+    decoder.excuse(Millis(500));
+    let (mut first, mut second) = (frame(0x81, b"first"), frame(0x81, b"second"));
+    let end = first.split_off(4);
+    let mut end = [end, second.drain(..5).collect()].concat();
+    drop(decoder.decode(&limits, Tick(1_000), &mut first).unwrap().event);
+    decoder.excuse(Millis(2_000));
+    assert_eq!(decoder.in_progress_since(), Some(Tick(3_000)));
+    // A read that ends the one message and begins the other.
+    let decoded = decoder.decode(&limits, Tick(3_000), &mut end).unwrap();
+    assert!(matches!(decoded.event, Event::Text(_)));
+    let rest = decoded.rest.len();
+    let mut begun = end.split_off(end.len() - rest);
+    drop(decoder.decode(&limits, Tick(3_000), &mut begun).unwrap().event);
+    assert_eq!(decoder.in_progress_since(), Some(Tick(3_000)), "what was excused was the other's");
+}
+
+#[test]
 fn controls_and_fragments_do_not_move_the_start_of_a_message() {
     let limits = FrameLimits::default();
     let mut decoder = Decoder::new();
