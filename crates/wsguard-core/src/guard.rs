@@ -556,7 +556,6 @@ impl Connection {
     /// The peer sent a close frame: it is echoed, and the connection is over. With 1000 or without a code the client is
     /// done, and so is its session.
     pub fn on_peer_close(&mut self, code: Option<u16>, effects: &mut Effects) {
-        assert!(!fault::is_on(Fault::Panic), "a deliberate fault");
         if self.closing {
             return;
         }

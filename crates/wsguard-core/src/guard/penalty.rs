@@ -34,9 +34,9 @@ impl Held {
     }
 
     /// The session brings its own, all but the order, which each connection is asked for anew.
-    pub(super) fn go_on_with(&mut self, before: Self) {
-        let order = self.order.take();
-        *self = Self { order, ..before };
+    pub(super) fn go_on_with(&mut self, mut before: Self) {
+        before.order = self.order.take();
+        *self = before;
     }
 
     /// A message goes no further that would overtake one that was refused for a quota and is to be sent again.

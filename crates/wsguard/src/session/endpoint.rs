@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wsguard_core::effect::Effects;
+use wsguard_core::fault::{self, Fault};
 use wsguard_core::frame::{FrameError, FrameLimits};
 use wsguard_core::guard::{Connection, Resumption};
 use wsguard_core::time::{Millis, Now, Tick};
@@ -77,6 +78,7 @@ impl<H: Handler> Endpoint for Guarded<H> {
     }
 
     fn peer_closed(&mut self, code: Option<u16>, effects: &mut Effects) {
+        assert!(!fault::is_on(Fault::Panic), "a deliberate fault");
         if let Some(connection) = self.connection() {
             connection.on_peer_close(code, effects);
         }
