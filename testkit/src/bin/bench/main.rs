@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::growth::Growth;
 use crate::report::Report;
-use crate::server::{Kind, Server, TLS_CONNECTIONS_MAX};
+use crate::server::{Algorithm, Kind, SUBJECTS, Server, TLS_CONNECTIONS_MAX};
 
 /// Measures wsguard against the raw echo of its driver and against the Node stack, and prints ratios.
 #[derive(Parser, Debug)]
@@ -69,6 +69,23 @@ struct Case {
     with_id: bool,
 }
 
+/// What the counted messages are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Counted {
+    /// All of one length.
+    Alike,
+    /// Each of another length than the one before.
+    Varied,
+    /// All of one length, with an id.
+    Acknowledged,
+}
+
+impl Counted {
+    fn case(self) -> Case {
+        Case { in_flight: 8, with_id: self == Self::Acknowledged }
+    }
+}
+
 const CASES: [Case; 4] = [
     Case { in_flight: 8, with_id: false },
     Case { in_flight: 1, with_id: false },
@@ -76,8 +93,8 @@ const CASES: [Case; 4] = [
     Case { in_flight: 1, with_id: true },
 ];
 
-/// What is counted under callgrind.
-const COUNTED: Case = Case { in_flight: 8, with_id: false };
+/// What is counted under callgrind, with eight messages in flight.
+const COUNTED: [Counted; 3] = [Counted::Alike, Counted::Varied, Counted::Acknowledged];
 
 /// Messages per connection of the two runs under callgrind. What start, handshake and end cost is in both and falls
 /// out of the difference.
@@ -175,6 +192,9 @@ impl<'a> Bench<'a> {
             }
         }
         drop(servers);
+        if self.args.servers.contains(&Kind::Wsguard) {
+            self.signed_handshakes(report)?;
+        }
         for kind in self.args.servers.iter().filter(|kind| **kind != Kind::Bare) {
             eprintln!("idle connections: {}", kind.name());
             // A fresh process: memory that a loaded one has kept would be handed to the new connections.
@@ -195,8 +215,34 @@ impl<'a> Bench<'a> {
             for kind in self.args.servers.iter().filter(|kind| matches!(kind, Kind::Raw | Kind::Wsguard)) {
                 eprintln!("instructions: {}", kind.name());
                 // How many messages a read brings, which its cost is shared by, differs from run to run.
-                for _ in 0..self.args.rounds.max(1) {
-                    report.instructions(*kind, self.instructions(*kind));
+                for counted in COUNTED.into_iter().filter(|counted| kind.is_guarded() || *counted == Counted::Alike) {
+                    for _ in 0..self.args.rounds.max(1) {
+                        report.instructions(*kind, counted, self.instructions(*kind, counted));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Handshakes whose tokens were never seen before (HS256), and whose tokens were verified before (EdDSA).
+    fn signed_handshakes(&self, report: &mut Report) -> Result<(), String> {
+        let mut servers = Vec::new();
+        for algorithm in [Algorithm::Hs256, Algorithm::EdDsa] {
+            servers.push((algorithm, Server::start_with_key(&self.programs, &self.repository, algorithm)?));
+        }
+        let count = self.scaled(self.args.handshakes);
+        // The first turn warms both up.
+        for turn in 0..4 {
+            for (algorithm, server) in &mut servers {
+                eprintln!("handshakes with {}", algorithm.name());
+                if turn == 0 || *algorithm == Algorithm::Hs256 {
+                    server.sign(if *algorithm == Algorithm::Hs256 { count } else { SUBJECTS })?;
+                }
+                let words = ["--handshakes", &count.to_string(), "--connections", "16", "--warm-up", "0"];
+                let outcome = self.load(server, &words);
+                if turn > 0 {
+                    report.signed_handshakes(*algorithm, outcome);
                 }
             }
         }
@@ -222,6 +268,17 @@ impl<'a> Bench<'a> {
     }
 
     fn messages(&self, server: &Server, case: Case, count: u32, warm_up: u32) -> Result<Value, String> {
+        self.messages_with(server, case, count, warm_up, false)
+    }
+
+    fn messages_with(
+        &self,
+        server: &Server,
+        case: Case,
+        count: u32,
+        warm_up: u32,
+        varied: bool,
+    ) -> Result<Value, String> {
         let (in_flight, count, warm_up) = (case.in_flight.to_string(), count.to_string(), warm_up.to_string());
         let (connections, payload_bytes) = (self.args.connections.to_string(), self.args.payload_bytes.to_string());
         let mode = if server.kind().is_guarded() { "chat" } else { "raw" };
@@ -229,6 +286,9 @@ impl<'a> Bench<'a> {
         words.extend(["--connections", &connections, "--warm-up", &warm_up, "--payload-bytes", &payload_bytes]);
         if !case.with_id {
             words.push("--no-id");
+        }
+        if varied {
+            words.push("--varied");
         }
         self.load(server, &words)
     }
@@ -252,11 +312,11 @@ impl<'a> Bench<'a> {
         serde_json::from_slice(&output.stdout).map_err(|e| format!("load printed no JSON: {e}"))
     }
 
-    /// User-space instructions of one message at eight in flight, without an id.
-    fn instructions(&self, kind: Kind) -> Result<f64, String> {
+    /// User-space instructions of one message.
+    fn instructions(&self, kind: Kind, counted: Counted) -> Result<f64, String> {
         let of_run = |count: u32| -> Result<u64, String> {
             let server = Server::start(kind, &self.programs, &self.repository, true)?;
-            self.messages(&server, COUNTED, count, 0)?;
+            self.messages_with(&server, counted.case(), count, 0, counted == Counted::Varied)?;
             server.stop_and_count()
         };
         let (few, many) = CALLGRIND_MESSAGES;

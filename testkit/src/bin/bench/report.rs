@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::server::Kind;
-use crate::{CASES, Case};
+use crate::server::{Algorithm, Kind};
+use crate::{CASES, Case, Counted};
 
 /// Everything measured so far: samples by quantity and server.
 #[derive(Debug, Default)]
@@ -23,8 +23,9 @@ enum Quantity {
     MessagesPerSecond { with_id: bool, in_flight: u32 },
     LatencyP50Us { with_id: bool, in_flight: u32 },
     LatencyP99Us { with_id: bool, in_flight: u32 },
-    InstructionsPerMessage,
+    InstructionsPerMessage(Counted),
     CpuUsPerHandshake,
+    CpuUsPerSignedHandshake(Algorithm),
     ResidentBytesPerIdleConnection,
     ResidentBytesPerIdleTlsConnection,
 }
@@ -40,8 +41,12 @@ impl Quantity {
             Self::MessagesPerSecond { with_id, in_flight } => case("messages_per_second", with_id, in_flight),
             Self::LatencyP50Us { with_id, in_flight } => case("latency_us_p50", with_id, in_flight),
             Self::LatencyP99Us { with_id, in_flight } => case("latency_us_p99", with_id, in_flight),
-            Self::InstructionsPerMessage => "instructions_per_message".to_owned(),
+            Self::InstructionsPerMessage(Counted::Alike) => "instructions_per_message".to_owned(),
+            Self::InstructionsPerMessage(Counted::Varied) => "instructions_per_message_of_varied_length".to_owned(),
+            Self::InstructionsPerMessage(Counted::Acknowledged) => "instructions_per_acknowledged_message".to_owned(),
             Self::CpuUsPerHandshake => "cpu_us_per_handshake".to_owned(),
+            Self::CpuUsPerSignedHandshake(Algorithm::Hs256) => "cpu_us_per_handshake_hs256_new".to_owned(),
+            Self::CpuUsPerSignedHandshake(Algorithm::EdDsa) => "cpu_us_per_handshake_eddsa_known".to_owned(),
             Self::ResidentBytesPerIdleConnection => "resident_bytes_per_idle_connection".to_owned(),
             Self::ResidentBytesPerIdleTlsConnection => "resident_bytes_per_idle_tls_connection".to_owned(),
         }
@@ -57,8 +62,16 @@ impl Quantity {
             Self::MessagesPerSecond { with_id, in_flight } => case("messages / s", with_id, in_flight),
             Self::LatencyP50Us { with_id, in_flight } => case("latency us, median", with_id, in_flight),
             Self::LatencyP99Us { with_id, in_flight } => case("latency us, 99 %", with_id, in_flight),
-            Self::InstructionsPerMessage => "user-space instructions / message".to_owned(),
+            Self::InstructionsPerMessage(Counted::Alike) => "user-space instructions / message".to_owned(),
+            Self::InstructionsPerMessage(Counted::Varied) => {
+                "user-space instructions / message, lengths vary".to_owned()
+            }
+            Self::InstructionsPerMessage(Counted::Acknowledged) => {
+                "user-space instructions / message, acknowledged".to_owned()
+            }
             Self::CpuUsPerHandshake => "CPU us / handshake".to_owned(),
+            Self::CpuUsPerSignedHandshake(Algorithm::Hs256) => "CPU us / handshake, HS256, new tokens".to_owned(),
+            Self::CpuUsPerSignedHandshake(Algorithm::EdDsa) => "CPU us / handshake, EdDSA, known tokens".to_owned(),
             Self::ResidentBytesPerIdleConnection => "resident bytes / idle connection".to_owned(),
             Self::ResidentBytesPerIdleTlsConnection => "resident bytes / idle connection, TLS".to_owned(),
         }
@@ -94,6 +107,14 @@ impl Report {
         self.add(kind, Quantity::CpuUsPerHandshake, value.get("serverCpuUsPerHandshake"));
     }
 
+    /// Takes what `load --handshakes` printed of wsguard with tokens of one algorithm.
+    pub(crate) fn signed_handshakes(&mut self, algorithm: Algorithm, outcome: Result<Value, String>) {
+        if let Some(value) = self.kept(Kind::Wsguard, outcome) {
+            let cost = value.get("serverCpuUsPerHandshake");
+            self.add(Kind::Wsguard, Quantity::CpuUsPerSignedHandshake(algorithm), cost);
+        }
+    }
+
     /// Takes what `load --idle` printed.
     pub(crate) fn idle(&mut self, kind: Kind, outcome: Result<Value, String>) {
         let Some(value) = self.kept(kind, outcome) else {
@@ -111,11 +132,11 @@ impl Report {
     }
 
     /// Takes the instructions of one message.
-    pub(crate) fn instructions(&mut self, kind: Kind, outcome: Result<f64, String>) {
+    pub(crate) fn instructions(&mut self, kind: Kind, counted: Counted, outcome: Result<f64, String>) {
         let Some(value) = self.kept(kind, outcome) else {
             return;
         };
-        self.add(kind, Quantity::InstructionsPerMessage, Some(&json!(value)));
+        self.add(kind, Quantity::InstructionsPerMessage(counted), Some(&json!(value)));
     }
 
     /// What could not be measured, and why.

@@ -6,11 +6,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::ValueEnum;
 use serde_json::Value;
 use testkit::world::Scratch;
+use wsguard_core::time::{Millis, UnixMs};
+use wsguard_core::token::{MintClaims, SigningKey, mint};
 
 /// How long a server may take to listen; under valgrind it takes a while.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -34,7 +36,7 @@ const WSGUARD_ENVIRONMENT: [(&str, &str); 8] = [
 ];
 
 /// Subjects that the connections of a run with messages take in turn: one each, or a few would share a quota.
-const SUBJECTS: u32 = 8;
+pub(crate) const SUBJECTS: u32 = 8;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -77,8 +79,34 @@ pub(crate) struct Server {
     address: SocketAddr,
     tokens: Vec<String>,
     log: PathBuf,
-    /// Of a server with TLS: the folder of its certificate.
-    certificate: Option<Scratch>,
+    place: Option<Place>,
+    /// What signs tokens, where the server was given a key of its own.
+    signing: Option<SigningKey>,
+    /// How often tokens were signed: no subject comes twice.
+    signed: u32,
+}
+
+/// The folder of a server's own certificate, or else of its own key.
+#[derive(Debug)]
+struct Place {
+    folder: Scratch,
+    is_certificate: bool,
+}
+
+/// What signs tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Algorithm {
+    Hs256,
+    EdDsa,
+}
+
+impl Algorithm {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
 }
 
 impl Server {
@@ -102,9 +130,43 @@ impl Server {
         for (name, pem) in [("cert.pem", certified.cert.pem()), ("key.pem", certified.signing_key.serialize_pem())] {
             fs::write(folder.path().join(name), pem).map_err(|e| e.to_string())?;
         }
-        let mut server = Self::start_with(Kind::Wsguard, programs, repository, false, Some(folder))?;
+        let place = Place { folder, is_certificate: true };
+        let mut server = Self::start_with(Kind::Wsguard, programs, repository, false, Some(place))?;
         server.tokens = vec!["test_token".to_owned()];
         Ok(server)
+    }
+
+    /// Starts wsguard with a key of `algorithm` for tokens that the benchmark signs itself.
+    pub(crate) fn start_with_key(programs: &Path, repository: &Path, algorithm: Algorithm) -> Result<Self, String> {
+        let folder = Scratch::new();
+        let key = folder.path().join("app.key");
+        let made = Command::new(programs.join("wsguard"))
+            .args(["keygen", "--alg", algorithm.name(), "--out"])
+            .arg(&key)
+            .stdout(Stdio::null())
+            .status();
+        if !made.is_ok_and(|status| status.success()) {
+            return Err(format!("wsguard keygen made no {} key", algorithm.name()));
+        }
+        let file = fs::read(&key).map_err(|e| format!("{}: {e}", key.display()))?;
+        let signing = SigningKey::parse("app.key", &file).map_err(|e| e.to_string())?;
+        let place = Place { folder, is_certificate: false };
+        let mut server = Self::start_with(Kind::Wsguard, programs, repository, false, Some(place))?;
+        server.signing = Some(signing);
+        Ok(server)
+    }
+
+    /// Signs new tokens, of as many subjects.
+    pub(crate) fn sign(&mut self, count: u32) -> Result<(), String> {
+        let signing = self.signing.as_ref().ok_or("the server was started without a key of its own")?;
+        let since = SystemTime::UNIX_EPOCH.elapsed().map_err(|e| e.to_string())?;
+        let ends = UnixMs(u64::try_from(since.as_millis()).map_err(|e| e.to_string())?).after(Millis(3_600_000));
+        self.signed += 1;
+        let name = |number: u32| format!("bench-{}-{number}", self.signed);
+        self.tokens = (0..count)
+            .map(|number| mint(signing, &MintClaims::new(&name(number), ends)).map_err(|e| e.to_string()))
+            .collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     fn start_with(
@@ -112,7 +174,7 @@ impl Server {
         programs: &Path,
         repository: &Path,
         counted: bool,
-        certificate: Option<Scratch>,
+        place: Option<Place>,
     ) -> Result<Self, String> {
         let listen = free_address()?;
         let mut words: Vec<String> = Vec::new();
@@ -138,18 +200,25 @@ impl Server {
         // Ten thousand connections need more files than a shell allows by default.
         let mut command = Command::new("sh");
         command.args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$@""#, "sh"]).args(&words);
-        if let Some(folder) = &certificate {
-            command.env("WSGUARD_TLS__CERT", folder.path().join("cert.pem"));
-            command.env("WSGUARD_TLS__KEY", folder.path().join("key.pem"));
-            command.env("WSGUARD_SESSION__PER_SUBJECT", TLS_CONNECTIONS_MAX.to_string());
+        match &place {
+            Some(Place { folder, is_certificate: true }) => {
+                command.env("WSGUARD_TLS__CERT", folder.path().join("cert.pem"));
+                command.env("WSGUARD_TLS__KEY", folder.path().join("key.pem"));
+                command.env("WSGUARD_SESSION__PER_SUBJECT", TLS_CONNECTIONS_MAX.to_string());
+            }
+            Some(Place { folder, is_certificate: false }) => {
+                command.env("WSGUARD_AUTH__KEYS", folder.path().join("app.key"));
+            }
+            None => {}
         }
         command.envs(WSGUARD_ENVIRONMENT).stdin(Stdio::null()).stderr(stderr);
         command.stdout(if kind == Kind::Node { Stdio::piped() } else { Stdio::null() });
         let child = command.spawn().map_err(|e| format!("{}: {e}", kind.name()))?;
         let path = if kind.is_guarded() { "ws" } else { "" };
-        let scheme = if certificate.is_some() { "wss" } else { "ws" };
+        let scheme = if place.as_ref().is_some_and(|place| place.is_certificate) { "wss" } else { "ws" };
         let url = format!("{scheme}://{listen}/{path}");
-        let mut server = Self { kind, child, url, address: listen, tokens: Vec::new(), log, certificate };
+        let mut server =
+            Self { kind, child, url, address: listen, tokens: Vec::new(), log, place, signing: None, signed: 0 };
         server.wait_until_it_listens(listen)?;
         Ok(server)
     }
@@ -164,7 +233,7 @@ impl Server {
 
     /// The certificate of a server with TLS.
     pub(crate) fn certificate(&self) -> Option<PathBuf> {
-        self.certificate.as_ref().map(|folder| folder.path().join("cert.pem"))
+        self.place.as_ref().filter(|place| place.is_certificate).map(|place| place.folder.path().join("cert.pem"))
     }
 
     pub(crate) fn pid(&self) -> u32 {

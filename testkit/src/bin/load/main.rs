@@ -68,6 +68,9 @@ struct Args {
     /// Length of a whole message as it travels in its frame. The text in it is as long as the rest leaves room for.
     #[arg(long, default_value_t = 200)]
     payload_bytes: usize,
+    /// Each message is longer or shorter than the one before, `--payload-bytes` long on average.
+    #[arg(long)]
+    varied: bool,
     /// Send messages without an id, which asks for no acknowledgement.
     #[arg(long)]
     no_id: bool,
@@ -125,8 +128,12 @@ async fn main() -> ExitCode {
 
 /// Sends messages over all connections at once and reports rate, latency and cost.
 async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
-    let shape =
-        Shape { mode: args.mode, with_id: !args.no_id && args.mode != Mode::Raw, message_bytes: args.payload_bytes };
+    let shape = Shape {
+        mode: args.mode,
+        with_id: !args.no_id && args.mode != Mode::Raw,
+        message_bytes: args.payload_bytes,
+        varied: args.varied,
+    };
     let in_flight = args.in_flight.max(1);
     let warm_up = args.warm_up.unwrap_or(args.messages / 10);
     let total = args.messages;
@@ -189,7 +196,7 @@ async fn messages(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
 
 /// One member of a room of `--connections` talks, all hear it. Reports what each delivered message cost the server.
 async fn room(args: &Args, target: &Arc<Target>) -> Result<Value, Failure> {
-    let shape = Shape { mode: Mode::Chat, with_id: false, message_bytes: args.payload_bytes };
+    let shape = Shape { mode: Mode::Chat, with_id: false, message_bytes: args.payload_bytes, varied: args.varied };
     let warm_up = args.warm_up.unwrap_or(args.messages / 10);
     let (total, in_flight) = (args.messages, args.in_flight.max(1));
     let name = format!("load-{}", std::process::id());

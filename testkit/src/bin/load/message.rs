@@ -26,15 +26,38 @@ pub(crate) struct Shape {
     pub(crate) with_id: bool,
     /// Length of the whole message.
     pub(crate) message_bytes: usize,
+    /// Each message is longer or shorter than the one before, by up to 28 bytes about that length.
+    pub(crate) varied: bool,
+}
+
+/// How far the messages of varied length are from the mean, in their turn.
+const OFFSETS: [isize; 8] = [-28, 12, -4, 28, -20, 4, -12, 20];
+
+/// A message, encoded once, with the places of its number.
+struct Form {
+    frame: MaskedFrame,
+    plain: Vec<u8>,
+    number_places: Vec<usize>,
+    text_bytes: usize,
+}
+
+impl Form {
+    fn new(shape: Shape, message_bytes: usize, room: &str, csrf_token: &str) -> Self {
+        let bare = render(shape, room, csrf_token, NUMBER_PLACE).len();
+        let text_bytes = TEXT_BYTES_MIN.max((message_bytes + NUMBER_DIGITS).saturating_sub(bare));
+        let text: String = NUMBER_PLACE.chars().chain(PROSE.chars().cycle()).take(text_bytes).collect();
+        let plain = render(shape, room, csrf_token, &text).into_bytes();
+        let number_places =
+            memchr::memmem::find_iter(&plain, NUMBER_PLACE).take(if shape.with_id { 2 } else { 1 }).collect();
+        Self { frame: MaskedFrame::new(opcode::TEXT, &plain), plain, number_places, text_bytes }
+    }
 }
 
 /// The messages of one connection: encoded once, numbered in place, their replies checked in order.
 pub(crate) struct Script {
     shape: Shape,
-    frame: MaskedFrame,
-    plain: Vec<u8>,
-    number_places: Vec<usize>,
-    text_bytes: usize,
+    /// Taken in turn.
+    forms: Vec<Form>,
     sent: u32,
     replied: u32,
     acknowledged: u32,
@@ -47,18 +70,12 @@ pub(crate) struct Script {
 impl Script {
     /// `csrf_token` goes into every message of a guarded mode.
     pub(crate) fn new(shape: Shape, room: &str, csrf_token: &str) -> Self {
-        let bare = render(shape, room, csrf_token, NUMBER_PLACE).len();
-        let text_bytes = TEXT_BYTES_MIN.max((shape.message_bytes + NUMBER_DIGITS).saturating_sub(bare));
-        let text: String = NUMBER_PLACE.chars().chain(PROSE.chars().cycle()).take(text_bytes).collect();
-        let plain = render(shape, room, csrf_token, &text).into_bytes();
-        let number_places =
-            memchr::memmem::find_iter(&plain, NUMBER_PLACE).take(if shape.with_id { 2 } else { 1 }).collect();
+        let offsets: &[isize] = if shape.varied { &OFFSETS } else { &[0] };
+        let form =
+            |offset: &isize| Form::new(shape, shape.message_bytes.saturating_add_signed(*offset), room, csrf_token);
         Self {
             shape,
-            frame: MaskedFrame::new(opcode::TEXT, &plain),
-            plain,
-            number_places,
-            text_bytes,
+            forms: offsets.iter().map(form).collect(),
             sent: 0,
             replied: 0,
             acknowledged: 0,
@@ -69,18 +86,26 @@ impl Script {
         }
     }
 
-    /// Length of each message in bytes.
+    /// Length of a message in bytes, on average.
     pub(crate) fn message_bytes(&self) -> usize {
-        self.plain.len()
+        self.forms.iter().map(|form| form.plain.len()).sum::<usize>() / self.forms.len().max(1)
+    }
+
+    /// The place of the form of message `number`.
+    fn turn(&self, number: u32) -> usize {
+        usize::try_from(number).unwrap_or_default() % self.forms.len().max(1)
     }
 
     /// Appends the frame of the next message to `out`.
     pub(crate) fn send_next(&mut self, out: &mut Vec<u8>, now: Instant) {
         let number = numbered(self.sent);
-        for place in &self.number_places {
-            self.frame.patch(*place, &number);
+        let turn = self.turn(self.sent);
+        if let Some(form) = self.forms.get_mut(turn) {
+            for place in &form.number_places {
+                form.frame.patch(*place, &number);
+            }
+            out.extend_from_slice(form.frame.as_bytes());
         }
-        out.extend_from_slice(self.frame.as_bytes());
         self.sent += 1;
         self.sent_at.push_back(now);
     }
@@ -134,22 +159,25 @@ impl Script {
 
     /// Whether `payload` carries the text of the message that has no reply yet: its number and its prose.
     fn is_due(&self, payload: &[u8]) -> bool {
-        let text_of = |message: &'_ [u8], at: usize| message.get(at..at + self.text_bytes).map(<[u8]>::to_vec);
-        let place =
-            |message: &[u8]| self.message_member.find(message).map(|at| at + self.message_member.needle().len());
-        let (Some(sent_at), Some(got_at)) = (place(&self.plain), place(payload)) else {
+        let Some(Form { plain, text_bytes, .. }) = self.forms.get(self.turn(self.replied)) else {
             return false;
         };
-        if self.shape.mode == Mode::Raw && payload.len() != self.plain.len() {
+        let text_of = |message: &'_ [u8], at: usize| message.get(at..at + text_bytes).map(<[u8]>::to_vec);
+        let place =
+            |message: &[u8]| self.message_member.find(message).map(|at| at + self.message_member.needle().len());
+        let (Some(sent_at), Some(got_at)) = (place(plain), place(payload)) else {
+            return false;
+        };
+        if self.shape.mode == Mode::Raw && payload.len() != plain.len() {
             return false;
         }
-        let (Some(want), Some(got)) = (text_of(&self.plain, sent_at), text_of(payload, got_at)) else {
+        let (Some(want), Some(got)) = (text_of(plain, sent_at), text_of(payload, got_at)) else {
             return false;
         };
         let (number, prose) = got.split_at(NUMBER_DIGITS.min(got.len()));
         number == numbered(self.replied)
             && want.get(NUMBER_DIGITS..) == Some(prose)
-            && payload.get(got_at + self.text_bytes) == Some(&b'"')
+            && payload.get(got_at + text_bytes) == Some(&b'"')
     }
 
     fn acknowledges(&self, payload: &[u8], number: u32) -> bool {
@@ -193,7 +221,7 @@ mod tests {
     use super::*;
 
     fn script(mode: Mode, with_id: bool) -> Script {
-        let mut script = Script::new(Shape { mode, with_id, message_bytes: 200 }, "r", "token");
+        let mut script = Script::new(Shape { mode, with_id, message_bytes: 200, varied: false }, "r", "token");
         for _ in 0..3 {
             script.send_next(&mut Vec::new(), Instant::now());
         }
@@ -201,9 +229,10 @@ mod tests {
     }
 
     fn text(number: u32, script: &Script) -> String {
-        let plain = String::from_utf8(script.plain.clone()).unwrap();
+        let form = &script.forms[script.turn(number)];
+        let plain = String::from_utf8(form.plain.clone()).unwrap();
         let at = plain.find(r#""message":""#).unwrap() + 11;
-        format!("{number:08}{}", plain.get(at + 8..at + script.text_bytes).unwrap())
+        format!("{number:08}{}", plain.get(at + 8..at + form.text_bytes).unwrap())
     }
 
     #[test]
@@ -211,11 +240,12 @@ mod tests {
         for (mode, with_id) in [(Mode::Chat, true), (Mode::Chat, false), (Mode::Echo, true), (Mode::Raw, false)] {
             let script = script(mode, with_id);
             assert_eq!(script.message_bytes(), 200, "{mode:?}");
-            assert_eq!(script.number_places.len(), if with_id { 2 } else { 1 }, "{mode:?}");
-            assert!(serde_json::from_slice::<serde_json::Value>(&script.plain).is_ok(), "{mode:?}");
+            assert_eq!(script.forms[0].number_places.len(), if with_id { 2 } else { 1 }, "{mode:?}");
+            assert!(serde_json::from_slice::<serde_json::Value>(&script.forms[0].plain).is_ok(), "{mode:?}");
         }
-        let long = Script::new(Shape { mode: Mode::Chat, with_id: true, message_bytes: 10 }, "r", "token");
-        assert_eq!(long.text_bytes, TEXT_BYTES_MIN);
+        let long =
+            Script::new(Shape { mode: Mode::Chat, with_id: true, message_bytes: 10, varied: false }, "r", "token");
+        assert_eq!(long.forms[0].text_bytes, TEXT_BYTES_MIN);
     }
 
     #[test]
@@ -227,6 +257,23 @@ mod tests {
         assert_eq!(complete, 0);
         script.receive(br#"{"id":"00000000","type":"ack","payload":{}}"#, &mut |_| complete += 1).unwrap();
         assert_eq!(complete, 1);
+    }
+
+    #[test]
+    fn messages_of_varied_length_are_told_apart() {
+        let shape = Shape { mode: Mode::Raw, with_id: false, message_bytes: 200, varied: true };
+        let mut script = Script::new(shape, "r", "token");
+        let lengths: Vec<_> = script.forms.iter().map(|form| form.plain.len()).collect();
+        assert_eq!(lengths, [172, 212, 196, 228, 180, 204, 188, 220]);
+        assert_eq!(script.message_bytes(), 200);
+        for number in 0..16 {
+            script.send_next(&mut Vec::new(), Instant::now());
+            let reply = |of: u32| format!(r#"{{"type":"echo","payload":{{"message":"{}"}}}}"#, text(of, &script));
+            let (wrong, right) = (reply(number + 1), reply(number));
+            assert!(script.receive(wrong.as_bytes(), &mut |_| ()).is_err(), "{number}");
+            script.receive(right.as_bytes(), &mut |_| ()).unwrap();
+        }
+        assert_eq!(script.completed(), 16);
     }
 
     #[test]
