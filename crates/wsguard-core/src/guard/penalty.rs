@@ -190,42 +190,74 @@ impl Connection {
     }
 
     /// Answers a message that goes no further, and climbs.
-    pub(super) fn refuse(&mut self, now: Now, refused: Refused<'_>, bytes: usize, effects: &mut Effects) -> Verdict {
-        let Refused { mut refusal, id, kind, close, weight, quiet } = refused;
+    pub(super) fn refuse(
+        &mut self,
+        now: Now,
+        mut refused: Refused<'_>,
+        bytes: usize,
+        effects: &mut Effects,
+    ) -> Verdict {
+        self.remember_refused(now, &refused);
+        let weight = refused.weight.unwrap_or(Weight::of(refused.refusal.control));
+        let step = self.penalize(now, weight, refused.refusal.control, effects);
+        refused.close = self.ends_with(&mut refused, step);
+        if refused.quiet && self.judged.policy.penalty.mode == Mode::Enforce {
+            if refused.close.is_none() && !self.may_be_told(now) {
+                self.held.untold = self.held.untold.saturating_add(1);
+                effects.untold.push(refused.refusal.control);
+                return Verdict::Refuse(*refused.refusal);
+            }
+        } else {
+            self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+            let in_a_row = self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX;
+            refused.close = refused.close.or(in_a_row.then_some(CloseCode::PolicyViolation));
+        }
+        self.tell_refused(refused, bytes, effects)
+    }
+
+    /// What others are asked about later: wrong credentials of an address, and where a peer's order was broken.
+    fn remember_refused(&mut self, now: Now, refused: &Refused<'_>) {
+        let refusal = &refused.refusal;
         if refusal.control == ControlId::Credential && !matches!(self.phase, Phase::Open(_)) {
             self.cx.anomalies.credential_refused(now.tick, self.prefixes);
         }
         if let (Some(order), ErrorCode::RateLimited, Some(id)) =
-            (&mut self.held.order, refusal.code, id.and_then(Value::as_u64_exact))
+            (&mut self.held.order, refusal.code, refused.id.and_then(Value::as_u64_exact))
         {
             order.refuse(id);
         }
-        let weight = weight.unwrap_or(Weight::of(refusal.control));
-        let step = self.penalize(now, weight, refusal.control, effects);
-        let enforced = self.judged.policy.penalty.mode == Mode::Enforce;
+    }
+
+    /// The code with which the connection ends, by what was refused or by the `step` of the ladder that it led to.
+    fn ends_with(&self, refused: &mut Refused<'_>, step: Step) -> Option<CloseCode> {
+        let refusal = &mut refused.refusal;
         // One try: a first message that cannot be read is no better than a wrong one.
         let unread = refusal.control == ControlId::Scan && !matches!(self.phase, Phase::Open(_));
-        let mut close = close.or(unread.then_some(CloseCode::Unauthenticated));
+        let close = refused.close.or(unread.then_some(CloseCode::Unauthenticated));
         if let (None, Some(length)) = (close, step.kept_out()) {
-            close = Some(CloseCode::RateLimited);
             let reason = Reason::with("penalties_used_up", format!("last: {}", refusal.reason.word));
-            *refusal = Refusal::new(ControlId::Penalty, ErrorCode::RateLimited, reason).retry_after(length);
-        } else if let (Step::Slow(pause) | Step::Drop(_, pause), Some(wait)) = (step, refusal.retry_after) {
+            **refusal = Refusal::new(ControlId::Penalty, ErrorCode::RateLimited, reason).retry_after(length);
+            return Some(CloseCode::RateLimited);
+        }
+        if let (Step::Slow(pause) | Step::Drop(_, pause), Some(wait)) = (step, refusal.retry_after) {
             // Earlier than the socket is read again no message can pass.
             refusal.retry_after = Some(wait.max(pause));
         }
-        if !(quiet && enforced) {
-            self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-            let in_a_row = self.refused_in_a_row >= REFUSALS_IN_A_ROW_MAX;
-            close = close.or(in_a_row.then_some(CloseCode::PolicyViolation));
-        } else if close.is_none() {
-            if now.tick < self.held.quiet_until {
-                self.held.untold = self.held.untold.saturating_add(1);
-                effects.untold.push(refusal.control);
-                return Verdict::Refuse(*refusal);
-            }
+        close
+    }
+
+    /// Whether it is time for another `error` about a limit.
+    fn may_be_told(&mut self, now: Now) -> bool {
+        let is_time = now.tick >= self.held.quiet_until;
+        if is_time {
             self.held.quiet_until = now.tick.after(ERROR_EVERY);
         }
+        is_time
+    }
+
+    /// The peer learns a code and a reference, the operator everything else.
+    fn tell_refused(&mut self, refused: Refused<'_>, bytes: usize, effects: &mut Effects) -> Verdict {
+        let Refused { mut refusal, id, kind, close, .. } = refused;
         self.tell_untold(&mut refusal.reason);
         let reference = self.cx.reference();
         let id = id.map(canonical_text);

@@ -231,9 +231,9 @@ fn only_the_message_under_way_is_excused() {
     decoder.excuse(Millis(2_000));
     assert_eq!(decoder.in_progress_since(), Some(Tick(3_000)));
     // A read that ends the one message and begins the other.
-    let decoded = decoder.decode(&limits, Tick(3_000), &mut end).unwrap();
-    assert!(matches!(decoded.event, Event::Text(_)));
-    let rest = decoded.rest.len();
+    let Decoded { event, rest } = decoder.decode(&limits, Tick(3_000), &mut end).unwrap();
+    assert!(matches!(event, Event::Text(_)));
+    let rest = rest.len();
     let mut begun = end.split_off(end.len() - rest);
     drop(decoder.decode(&limits, Tick(3_000), &mut begun).unwrap().event);
     assert_eq!(decoder.in_progress_since(), Some(Tick(3_000)), "what was excused was the other's");
