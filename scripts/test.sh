@@ -40,8 +40,10 @@ done
 page="$(sed -n 's/^demo page *//p' "$log")"
 node testkit/browser/demo.mjs "$page"
 
-step "markup: what passed the judge does nothing in Chromium"
-# The script is resolved from where playwright-core is installed.
+step "markup: what passed the judge does nothing in Chromium, as text and as cleaned HTML"
+# The script is resolved from where playwright-core is installed. That it sees, with either flag, is a test of
+# testkit/tests/hostile.rs: it is given the hostile markup as it was sent.
 cp testkit/browser/markup-judge.mjs packages/demo/node_modules/.markup-judge.mjs
-"${CARGO_TARGET_DIR:-target}/debug/examples/markup_mutations" 7 1500 <vectors/markup.json |
-  node packages/demo/node_modules/.markup-judge.mjs
+mutations() { "${CARGO_TARGET_DIR:-target}/debug/examples/markup_mutations" 7 1500 "$1" <vectors/markup.json; }
+mutations text | node packages/demo/node_modules/.markup-judge.mjs
+mutations html | node packages/demo/node_modules/.markup-judge.mjs --html

@@ -6,7 +6,8 @@
 //   cargo run -p wsguard-core --example markup_mutations -- 1 5000 < vectors/markup.json |
 //     CHROMIUM=/usr/bin/chromium node testkit/browser/markup-judge.mjs
 //
-// With `--allow a,p,…` those elements, `href` and `rel` pass too, for what the `html` class lets through.
+// With `--html` it judges what the `html` class lets through: structure and emphasis of text pass too, and links to other
+// pages, which nobody follows here. `--each` judges every string in a page of its own batch, for strings that all do something.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,11 +19,18 @@ const SETTLE_MS = 250;
 const ORIGIN = "http://judge.invalid/";
 const PLAIN = ["b", "code", "em", "i", "s", "strong", "sub", "sup", "u"];
 
-const allowAt = process.argv.indexOf("--allow");
-const extra = allowAt > 0 ? process.argv[allowAt + 1].split(",") : [];
+// Written down here for itself: a list shared with the guard would share its gaps.
+const STRUCTURE = [
+  "a", "blockquote", "br", "dd", "del", "dl", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "ins", "kbd", "li", "mark",
+  "ol", "p", "pre", "q", "samp", "small", "ul", "var",
+];
+
+const isHtml = process.argv.includes("--html");
+// Where every string does something, halving a batch again and again takes longest.
+const batchSize = process.argv.includes("--each") ? 1 : BATCH;
 
 /** Runs in the page: installs traps that strings fall into. */
-function installJudge({ plain, linkAttributes }) {
+function installJudge({ plain, links }) {
   const ran = [];
   for (const name of ["alert", "confirm", "prompt", "print", "open"]) window[name] = () => ran.push(name);
   document.addEventListener("securitypolicyviolation", (event) => ran.push(`csp ${event.blockedURI}`));
@@ -36,6 +44,18 @@ function installJudge({ plain, linkAttributes }) {
     if (node instanceof MathMLElement) return MATHML.test(node.localName);
     return Object.getPrototypeOf(node) !== SVGElement.prototype;
   };
+  /** Whether it is all that a link of the `html` class has: an absolute address, and no way back to the page. */
+  const isOfLink = (node, { name, value }) =>
+    links && node.localName === "a" &&
+    (name === "href" ? /^(https?:\/\/|mailto:)/i.test(value) : name === "rel" && value === "noopener noreferrer nofollow");
+  if (links) {
+    // Following a link is what it is for. A link to anywhere else still goes there, and is found.
+    document.addEventListener("click", (event) => {
+      const link = event.composedPath().find((node) => node.localName === "a");
+      const address = link?.getAttribute("href") ?? "";
+      if (link && isOfLink(link, { name: "href", value: address })) event.preventDefault();
+    }, { capture: true });
+  }
   const parsers = {
     div: () => document.createElement("div"),
     p: () => document.createElement("p"),
@@ -56,8 +76,7 @@ function installJudge({ plain, linkAttributes }) {
         if (isKnown(node)) found.push(`${where}: element ${node.localName}`);
         if (node.shadowRoot) found.push(`${where}: shadow root`);
         for (const attribute of node.attributes) {
-          const expected = linkAttributes.includes(attribute.name);
-          if (!expected && (attribute.value !== "" || KNOWN_ATTRIBUTES.test(attribute.name))) {
+          if (!isOfLink(node, attribute) && (attribute.value !== "" || KNOWN_ATTRIBUTES.test(attribute.name))) {
             found.push(`${where}: attribute ${attribute.name} of ${node.localName}`);
           }
         }
@@ -76,7 +95,7 @@ function installJudge({ plain, linkAttributes }) {
       const root = document.body.appendChild(create());
       root.innerHTML = text;
       inspect(root, found, where);
-      for (const node of root.querySelectorAll("*")) node.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+      for (const node of root.querySelectorAll("*")) node.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true }));
     }
     const host = document.body.appendChild(document.createElement("div"));
     host.insertAdjacentHTML("afterbegin", text);
@@ -124,7 +143,7 @@ async function main() {
   const open = async () => {
     ready = false;
     await page.goto(ORIGIN);
-    await page.evaluate(installJudge, { plain: PLAIN.concat(extra), linkAttributes: extra.length ? ["href", "rel"] : [] });
+    await page.evaluate(installJudge, { plain: isHtml ? PLAIN.concat(STRUCTURE) : PLAIN, links: isHtml });
     ready = true;
   };
 
@@ -172,7 +191,7 @@ async function main() {
     for await (const line of createInterface({ input: process.stdin })) {
       if (line === "") continue;
       batch.push(JSON.parse(line));
-      if (batch.length === BATCH) await flush();
+      if (batch.length === batchSize) await flush();
     }
     if (batch.length > 0) await flush();
   } finally {
