@@ -269,6 +269,11 @@ impl World {
         self.log.lines.lock().unwrap().0.iter().map(String::capacity).sum()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that was written to standard error until now.
     pub fn log(&self) -> String {
         self.log.lines.lock().unwrap().0.join("\n")

@@ -33,8 +33,40 @@ fn who_asks_for_nothing_gives_way_before_the_files_run_out() {
     assert_eq!(world.ask_admin("/health").status, 200);
     assert!(metric(&world, "wsguard_handshakes_unfinished_total{reason=\"displaced\"}") >= 300);
     assert_eq!(world.logged("\"displaced\"")["event.action"], "handshake_unfinished");
-    assert!(!world.log().contains("could not accept"), "{}", world.log());
+    assert!(!world.log().contains("accept_failed"), "{}", world.log());
     drop(silent);
+}
+
+/// `prlimit` is of util-linux: every system with a shell has it.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_is_in_goes_on_without_file_descriptors_and_the_log_tells_of_it_twice() {
+    let world = World::dev(&[]);
+    let mut ann = world.join("ann");
+    let limit = |files: &str| {
+        let pid = world.pid().to_string();
+        let files = format!("--nofile={files}:");
+        assert!(std::process::Command::new("prlimit").args(["--pid", &pid, &files]).status().unwrap().success());
+    };
+    limit("3");
+    let waiting = TcpStream::connect(world.endpoint).unwrap();
+    for number in 0..20 {
+        ann.say("echo", number, &json!({ "n": number }));
+        while ann.read()["type"] != "ack" {}
+        thread::sleep(Duration::from_millis(10));
+    }
+    let failed = world.logged("accept_failed");
+    assert!(failed["message"].as_str().unwrap().contains("files"), "{failed}");
+    limit("1024");
+    let mut bob = world.join("bob");
+    bob.say("echo", 1, &json!("here"));
+    while bob.read()["type"] != "ack" {}
+    let resumed = world.logged("accept_resumed");
+    assert!(resumed["message"].as_str().unwrap().contains("tries failed in"), "{resumed}");
+    let tries = metric(&world, "wsguard_accept_failures_total");
+    assert!((2..1_000).contains(&tries), "it tries again, and not as fast as it can: {tries}");
+    assert_eq!(world.log().matches("\"accept_failed\"").count(), 1, "told once");
+    drop(waiting);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use wsguard::FirstFlight;
 use wsguard::unread::Unread;
 
-use crate::pending::{Pending, Place, Unfinished};
+use crate::pending::{Pending, Place, Shortage, Unfinished};
 use crate::public::Public;
 
 /// Connections that the kernel completes before they are accepted.
@@ -75,15 +75,19 @@ pub(crate) async fn accept(
 ) {
     let tls = tls.map(TlsAcceptor::from);
     let mut accepted = 0_u32;
+    let mut shortage = Shortage::new(&pending);
     loop {
         accepted = accepted.wrapping_add(1);
         if accepted.is_multiple_of(ACCEPTS_IN_A_ROW) {
             tokio::task::yield_now().await;
         }
         let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                shortage.is_over();
+                accepted
+            }
             Err(error) => {
-                tracing::warn!(%error, "could not accept a connection");
+                shortage.goes_on(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

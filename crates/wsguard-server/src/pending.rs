@@ -8,10 +8,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -97,6 +98,47 @@ pub(crate) struct Pending {
     waiting: Mutex<Waiting>,
     journal: Arc<Journal>,
     unfinished: [AtomicU64; Unfinished::ALL.len()],
+    not_accepted: AtomicU64,
+}
+
+/// What the operator is told of a time in which no connection could be accepted: that it began and why, and that it is
+/// over. What is tried in between is counted.
+#[derive(Debug)]
+pub(crate) struct Shortage {
+    pending: Arc<Pending>,
+    since: Option<Instant>,
+    tries: u64,
+}
+
+impl Shortage {
+    pub(crate) fn new(pending: &Arc<Pending>) -> Self {
+        Self { pending: Arc::clone(pending), since: None, tries: 0 }
+    }
+
+    /// Another connection could not be accepted.
+    pub(crate) fn goes_on(&mut self, error: &io::Error) {
+        self.pending.not_accepted.fetch_add(1, Ordering::Relaxed);
+        self.tries = self.tries.saturating_add(1);
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            tracing::warn!(%error, "connections cannot be accepted");
+            self.tell("accept_failed", Outcome::Failure, error.to_string());
+        }
+    }
+
+    /// A connection was accepted.
+    pub(crate) fn is_over(&mut self) {
+        if let Some(since) = self.since.take() {
+            let (tries, ms) = (std::mem::take(&mut self.tries), since.elapsed().as_millis());
+            tracing::info!(tries, ms, "connections are accepted again");
+            self.tell("accept_resumed", Outcome::Success, format!("{tries} tries failed in {ms} ms"));
+        }
+    }
+
+    fn tell(&self, action: &'static str, outcome: Outcome, detail: String) {
+        let entry = Entry::new(wsguard::now().unix.0, action, outcome);
+        self.pending.journal.record(Entry { detail: Some(detail), ..entry });
+    }
 }
 
 #[derive(Debug, Default)]
@@ -171,6 +213,7 @@ impl Pending {
             waiting: Mutex::default(),
             journal,
             unfinished: Default::default(),
+            not_accepted: AtomicU64::new(0),
         })
     }
 
@@ -182,6 +225,11 @@ impl Pending {
     /// Connections since the start that ended so.
     pub(crate) fn unfinished(&self, how: Unfinished) -> u64 {
         self.unfinished.get(how as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// How often since the start the system had no connection to give although one waited, as without descriptors.
+    pub(crate) fn not_accepted(&self) -> u64 {
+        self.not_accepted.load(Ordering::Relaxed)
     }
 
     /// Gives a connection from `peer`, which was accepted, a place: somebody else's, where none is free. `start` spawns

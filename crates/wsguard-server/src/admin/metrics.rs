@@ -105,6 +105,11 @@ impl Collector for Snapshot {
             ("duplicates", "Messages with a known id: answered, not handled", stats.duplicates()),
             ("replayed_frames", "Frames sent again behind a resume", stats.replayed()),
             ("panics", "Connection tasks that panicked", stats.panics()),
+            (
+                "accept_failures",
+                "Connections that the system could not give: no descriptors",
+                self.pending.not_accepted(),
+            ),
             ("policy_reloads", "Policies that came into force while the server ran", stats.reloads()),
             ("log_dropped", "Security log entries that found the queue full", self.log_dropped),
             (

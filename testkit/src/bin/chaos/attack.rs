@@ -31,12 +31,12 @@ impl Field {
 
     /// `count`, or a tenth of it.
     pub(crate) fn scaled(&self, count: u32) -> u32 {
-        if self.quick { (count / 10).max(1) } else { count }
+        scaled(self.quick, count)
     }
 
     /// `length`, or a third of it.
     pub(crate) fn time(&self, length: Duration) -> Duration {
-        if self.quick { length / 3 } else { length }
+        shortened(self.quick, length)
     }
 
     /// Attacker `index` comes from a /24 of its own.
@@ -75,6 +75,22 @@ impl Field {
     pub(crate) fn take(&self) -> Tally {
         std::mem::take(&mut self.tally())
     }
+}
+
+/// `count`, or a tenth of it in a quick run.
+pub(crate) fn scaled(quick: bool, count: u32) -> u32 {
+    if quick { (count / 10).max(1) } else { count }
+}
+
+/// `length`, or a third of it in a quick run.
+pub(crate) fn shortened(quick: bool, length: Duration) -> Duration {
+    if quick { length / 3 } else { length }
+}
+
+/// How often the attackers counted what begins with `what`.
+pub(crate) fn seen(tally: &Tally, what: &str) -> u64 {
+    let held = tally.iter().filter(|(held, _)| held.starts_with(what) && !held.starts_with("most: "));
+    held.map(|(_, count)| count).sum()
 }
 
 /// Adds up what was counted, and keeps the larger of what is `most: …`.

@@ -295,13 +295,19 @@ impl Issuer {
 }
 
 /// Reads what comes and throws it away, and says how the connection ended. For who writes at the same time.
-pub(crate) async fn swallow(mut half: tokio::net::tcp::OwnedReadHalf) -> Ended {
+pub(crate) async fn swallow(half: tokio::net::tcp::OwnedReadHalf) -> Ended {
+    read_on(half, |_| {}).await
+}
+
+/// Hands on each payload that comes, and says how the connection ended.
+pub(crate) async fn read_on(mut half: tokio::net::tcp::OwnedReadHalf, mut each: impl FnMut(&[u8])) -> Ended {
     let mut inbox = BytesMut::new();
     loop {
         while let Ok(Some(frame)) = first_frame(&inbox) {
             if frame.opcode == opcode::CLOSE {
                 return Ended::Closed(frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code)));
             }
+            each(frame.payload);
             let length = frame.length;
             inbox.advance(length);
         }

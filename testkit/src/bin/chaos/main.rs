@@ -35,10 +35,10 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::attack::{Attack, Field, Tally};
-use crate::crowd::{Crowd, Phase};
+use crate::crowd::{Crowd, Excuse, Phase};
 use crate::link::Issuer;
-use crate::outcome::{Calendar, Figures, Log, Outcome};
-use crate::scenario::{Scenario, Stage};
+use crate::outcome::{Calendar, Figures, Log, Outcome, Sources};
+use crate::scenario::{Known, Newcomers, Scenario, Stage};
 use crate::server::{Server, Setting};
 use crate::watch::Watch;
 
@@ -46,6 +46,9 @@ use crate::watch::Watch;
 const PEOPLE: u32 = 64;
 /// After the honest clients are in, and after an attack: what began or ended then wears off.
 const SETTLE: Duration = Duration::from_secs(3);
+
+/// A flood of the log is summed up when its ten seconds are over: so long after the last attack the log has all of it.
+const SUMMED_UP: Duration = Duration::from_secs(12);
 
 /// Attacks a real server while honest clients chat, and says what they noticed.
 #[derive(Parser, Debug)]
@@ -72,6 +75,9 @@ struct Args {
     /// Run nothing: write docs/resilience.md anew from what was measured last.
     #[arg(long)]
     report: bool,
+    /// Write the page and its plot beside what was measured (target/chaos), and leave docs/ as it is.
+    #[arg(long)]
+    scratch: bool,
     /// For the process of the attackers.
     #[arg(long, hide = true, requires_all = ["server", "key"])]
     attack: Option<String>,
@@ -123,7 +129,7 @@ fn chaos(args: &Args) -> Result<bool, String> {
     let kept = programs.parent().unwrap_or(&programs).join("chaos");
     fs::create_dir_all(&kept).map_err(|e| format!("{}: {e}", kept.display()))?;
     if args.report {
-        return report::write(repository, &kept).map(|()| true);
+        return report::write(repository, &kept, args.scratch).map(|()| true);
     }
     if !args.no_build {
         build(repository)?;
@@ -154,7 +160,7 @@ fn chaos(args: &Args) -> Result<bool, String> {
         }
     }
     if !args.quick {
-        report::write(repository, &kept)?;
+        report::write(repository, &kept, args.scratch)?;
     }
     if unmeasured.is_empty() { Ok(good) } else { Err(format!("not measured: {}", unmeasured.join(", "))) }
 }
@@ -209,15 +215,15 @@ fn run(scenario: &Scenario, args: &Args, programs: &Path, theirs: &str) -> Resul
             && scenario.setting.is_ordinary()
             && scenario.rounds > 1
         {
-            let attack = Attack::start(scenario, neighbour.listen, &neighbour.issuer_key(), theirs, args.quick)?;
             enter(Phase::Beside, Duration::ZERO);
+            let attack = Attack::start(scenario, neighbour.listen, &neighbour.issuer_key(), theirs, args.quick)?;
             attack.wait()?;
             enter(Phase::Rest, SETTLE);
             enter(Phase::Quiet, quiet);
         }
         let key = server.issuer_key();
-        let attack = Attack::start(scenario, server.listen, &key, theirs, args.quick)?;
         enter(Phase::Attack, Duration::ZERO);
+        let attack = Attack::start(scenario, server.listen, &key, theirs, args.quick)?;
         let mut stage = Stage {
             server: &mut server,
             crowd: &crowd,
@@ -231,11 +237,11 @@ fn run(scenario: &Scenario, args: &Args, programs: &Path, theirs: &str) -> Resul
         (scenario.act)(&mut stage)?;
         let more = std::mem::take(&mut stage.tally);
         attack::merge(&mut tally, more);
-        enter(Phase::Rest, SETTLE);
+        enter(Phase::After, SETTLE);
     }
     enter(Phase::Quiet, quiet);
-    enter(Phase::Rest, Duration::ZERO);
-    crowd.excuse(false);
+    enter(Phase::Rest, SUMMED_UP.saturating_sub(quiet + SETTLE));
+    crowd.excuse(Excuse::Nobody);
     let noted = crowd.end();
     let looks = watch.end();
 
@@ -244,7 +250,7 @@ fn run(scenario: &Scenario, args: &Args, programs: &Path, theirs: &str) -> Resul
         fault.get_or_insert(error);
         std::collections::BTreeMap::new()
     });
-    if metrics.get("wsguard_panics_total").copied().unwrap_or_default() > 0.0 || server.said("panicked") > 0 {
+    if server.panics(&metrics) > 0.0 || server.said("panicked") > 0 {
         fault.get_or_insert(format!("a panic: {}", server.last_words()));
     }
     let log = Log::read(&server.logs()?)?;
@@ -256,10 +262,11 @@ fn run(scenario: &Scenario, args: &Args, programs: &Path, theirs: &str) -> Resul
         });
     }
     let (log_verdict, _) = server.verify_log()?;
-    let resident = |until: std::time::Instant| {
-        let within = looks.iter().filter(|look| look.at < until);
-        outcome::mib(within.map(|look| look.resident_bytes).max().unwrap_or_default())
-    };
+    let settled = looks.iter().filter(|look| look.at < began + SETTLE).map(|look| look.resident_bytes).max();
+    let peak = looks.iter().map(|look| look.peak_bytes).max();
+    let known = Known { rounds, quick: args.quick, tally: &tally, chats: noted.chats };
+    let words = server.words();
+    let told = outcome::told(scenario.told, Sources { log: &log, metrics: &metrics, stderr: &words }, &known);
     let with_beside = Figures::of(&noted.messages, Phase::Beside);
     Ok(Outcome {
         name: scenario.name.to_owned(),
@@ -267,17 +274,21 @@ fn run(scenario: &Scenario, args: &Args, programs: &Path, theirs: &str) -> Resul
         quiet: Figures::of(&noted.messages, Phase::Quiet),
         beside: (with_beside.count > 0).then_some(with_beside),
         attack: Figures::of(&noted.messages, Phase::Attack),
+        attacks: (1..=rounds).map(|round| Figures::of_round(&noted.messages, round)).collect(),
         entry_quiet: Figures::of(&noted.entries, Phase::Quiet),
         entry_attack: Figures::of(&noted.entries, Phase::Attack),
-        suffered_quiet: outcome::counted(&noted.suffered, Phase::Quiet),
-        suffered_attack: outcome::counted(&noted.suffered, Phase::Attack),
+        entries_exempt: noted.exempt.len(),
+        may_exempt: matches!(scenario.newcomers, Newcomers::Exempt(_)),
+        suffered_quiet: outcome::counted(&noted.suffered, |phase| matches!(phase, Phase::Rest | Phase::Quiet)),
+        suffered_beside: outcome::counted(&noted.suffered, |phase| phase == Phase::Beside),
+        suffered_attack: outcome::counted(&noted.suffered, Phase::is_attacked),
         lost_with_the_process: noted.lost,
-        rest_mib: resident(began + SETTLE),
-        peak_mib: resident(std::time::Instant::now()),
+        rest_mib: outcome::mib(settled.unwrap_or_default()),
+        peak_mib: outcome::mib(peak.unwrap_or_default()),
         bound_mib: scenario.bound.mib(),
         cpu_quiet: calendar.cores(&looks, Phase::Quiet),
         cpu_attack: calendar.cores(&looks, Phase::Attack),
-        told: outcome::told(scenario.told, &log, &metrics, &tally),
+        told,
         tally,
         findings,
         log_lines: log.lines,

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::outcome::{Figures, Outcome, TIMES_MAX};
-use crate::scenario::{BASE_MIB, Scenario};
+use crate::outcome::{ENTRY_MS_MAX, Figures, Outcome, TIMES_MAX};
+use crate::scenario::{Newcomers, Scenario};
 use crate::{plot, scenarios};
 
 /// Between these lines of the page stands what was measured.
@@ -17,19 +17,26 @@ const END: &str = "<!-- end of what was measured -->\n";
 pub(crate) fn line(outcome: &Outcome) -> String {
     let mut text = String::new();
     let beside = outcome.beside.map(|beside| format!(", beside {:.1}", beside.p99_ms)).unwrap_or_default();
+    let worst = if outcome.rounds > 1 { format!(", worst {:.1}", outcome.worst_p99_ms()) } else { String::new() };
+    let exempt = match outcome.entries_exempt {
+        0 => String::new(),
+        exempt => format!(", {exempt} exempt"),
+    };
     let _ = write!(
         text,
-        "  p99 quiet {:.1} ms ({}){beside}, attacked {:.1} ms ({}), {:.1} times; p50 {:.2} -> {:.2} ms; newcomers {:.1} -> {:.1} ms\n  \
+        "  p99 quiet {:.1} ms ({}){beside}, attacked {:.1} ms{worst} ({}), {:.1} times; p50 {:.2} -> {:.2} ms; newcomers {:.1} ({}) -> {:.1} ms ({}{exempt})\n  \
          memory {:.0} -> {:.0} MiB of {}; cores {:.2} -> {:.2}; log {} lines, {:.1} MiB\n  peers: {}\n",
         outcome.quiet.p99_ms,
         outcome.quiet.count,
-        outcome.attack.p99_ms,
+        outcome.attack_p99_ms(),
         outcome.attack.count,
         outcome.times(),
         outcome.quiet.p50_ms,
         outcome.attack.p50_ms,
         outcome.entry_quiet.p99_ms,
+        outcome.entry_quiet.count,
         outcome.entry_attack.p99_ms,
+        outcome.entry_attack.count,
         outcome.rest_mib,
         outcome.peak_mib,
         outcome.bound_mib,
@@ -39,15 +46,18 @@ pub(crate) fn line(outcome: &Outcome) -> String {
         outcome.log_bytes as f64 / 1_048_576.0,
         counts(&outcome.tally),
     );
-    if !outcome.suffered_quiet.is_empty() {
-        let _ = writeln!(text, "  while it was quiet: {}", counts(&outcome.suffered_quiet));
-    }
+    let _ = writeln!(text, "  told: {}", tellings(outcome));
     for finding in &outcome.findings {
         let _ =
             writeln!(text, "  {} {}: {}", if finding.holds { "yes:" } else { "NO: " }, finding.claim, finding.evidence);
     }
     let _ = write!(text, "  {}", outcome.verdict());
     text
+}
+
+fn tellings(outcome: &Outcome) -> String {
+    let told = outcome.told.iter().map(|told| format!("{}: {} (at least {})", told.what, told.count, told.least));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn counts(counts: &BTreeMap<String, u64>) -> String {
@@ -58,8 +68,9 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// Writes `docs/resilience.md` and its plot from everything that was measured last.
-pub(crate) fn write(repository: &Path, kept: &Path) -> Result<(), String> {
+/// Writes `docs/resilience.md` and its plot from everything that was measured last; where it is only tried out (`scratch`),
+/// beside what was measured.
+pub(crate) fn write(repository: &Path, kept: &Path, scratch: bool) -> Result<(), String> {
     let mut outcomes = Vec::new();
     for scenario in scenarios::ALL {
         if let Ok(text) = fs::read_to_string(kept.join(format!("{}.json", scenario.name))) {
@@ -82,25 +93,31 @@ pub(crate) fn write(repository: &Path, kept: &Path) -> Result<(), String> {
         Some(format!("{before}{BEGIN}\n{}\n{END}{after}", measured(&outcomes)))
     });
     let whole = whole.ok_or("docs/resilience.md has not the two lines between which the figures stand")?;
-    fs::write(&path, whole).map_err(|e| e.to_string())?;
-    fs::write(repository.join("docs/resilience.svg"), plot::svg(&outcomes)).map_err(|e| e.to_string())
+    let folder = if scratch { kept.to_owned() } else { repository.join("docs") };
+    fs::write(folder.join("resilience.md"), whole).map_err(|e| e.to_string())?;
+    fs::write(folder.join("resilience.svg"), plot::svg(&outcomes)).map_err(|e| e.to_string())
 }
 
 fn measured(outcomes: &[(&Scenario, Outcome)]) -> String {
-    let mut text = format!("Measured on {}.\n\n", machine());
+    let mut text = format!("Measured on {}.\n\n{}\n\n", machine(), grounds(outcomes));
     text.push_str(
         "| scenario | honest p99, quiet | beside | attacked | times | newcomers p99, quiet; attacked | memory, MiB: rest; most; bound | cores, quiet; attacked | |\n\
          | --- | --: | --: | --: | --: | --: | --: | --: | --- |\n",
     );
     for (scenario, outcome) in outcomes {
         let beside = outcome.beside.map_or_else(String::new, |beside| ms(beside.p99_ms));
+        let worst = if outcome.rounds > 1 { format!("; worst {}", ms(outcome.worst_p99_ms())) } else { String::new() };
+        let exempt = match scenario.newcomers {
+            Newcomers::Served => "",
+            Newcomers::Exempt(_) => " *",
+        };
         let _ = writeln!(
             text,
-            "| [{}](#{}) | {} | {beside} | {} | {:.1} | {}; {} | {:.0}; {:.0}; {} | {:.2}; {:.2} | {} |",
+            "| [{}](#{}) | {} | {beside} | {}{worst} | {:.1} | {}; {}{exempt} | {:.0}; {:.0}; {} | {:.2}; {:.2} | {} |",
             scenario.title,
             anchor(scenario.title),
             ms(outcome.quiet.p99_ms),
-            ms(outcome.attack.p99_ms),
+            ms(outcome.attack_p99_ms()),
             outcome.times(),
             ms(outcome.entry_quiet.p99_ms),
             ms(outcome.entry_attack.p99_ms),
@@ -113,8 +130,42 @@ fn measured(outcomes: &[(&Scenario, Outcome)]) -> String {
         );
     }
     for (scenario, outcome) in outcomes {
+        if let Newcomers::Exempt(why) = scenario.newcomers {
+            let (title, count) = (scenario.title, outcome.entries_exempt);
+            let _ = writeln!(
+                text,
+                "\n\\* {title}: {count} newcomers are exempt, {why}; those before and after are judged."
+            );
+        }
+    }
+    for (scenario, outcome) in outcomes {
         section(&mut text, scenario, outcome);
     }
+    text
+}
+
+/// How many times the figures rest on.
+fn grounds(outcomes: &[(&Scenario, Outcome)]) -> String {
+    let span = |of: &dyn Fn(&Outcome) -> Vec<usize>| {
+        let counts: Vec<_> = outcomes.iter().flat_map(|(_, outcome)| of(outcome)).collect();
+        let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());
+        format!("{} to {}", least.unwrap_or_default(), most.unwrap_or_default())
+    };
+    let mut text = format!(
+        "A p99 of honest messages rests on {} of them in quiet times and on {} in an attack, one of newcomers on {} of \
+         them in quiet times and on {} under attack: a hundredth of these are slower. Newcomers' p99 under attack may be \
+         {ENTRY_MS_MAX:.0} ms at most.",
+        span(&|outcome| vec![outcome.quiet.count]),
+        span(&|outcome| outcome.attacks.iter().map(|attack| attack.count).collect()),
+        span(&|outcome| vec![outcome.entry_quiet.count]),
+        span(&|outcome| vec![outcome.entry_attack.count]),
+    );
+    let most = outcomes.iter().map(|(_, outcome)| outcome.rounds).max().unwrap_or_default();
+    text.push_str(if most > 1 {
+        " Of several attacks the table has the median of their p99, and their worst beside it."
+    } else {
+        " Each scenario attacked once."
+    });
     text
 }
 
@@ -122,6 +173,21 @@ fn section(text: &mut String, scenario: &Scenario, outcome: &Outcome) {
     let _ = writeln!(text, "\n### {}\n\n{}.\n", capital(scenario.title), capital(scenario.what));
     let times = if outcome.rounds > 1 { format!(" in {} attacks", outcome.rounds) } else { String::new() };
     let _ = writeln!(text, "- honest messages: quiet {}; attacked {}", figures(outcome.quiet), figures(outcome.attack));
+    if outcome.rounds > 1 {
+        let each: Vec<_> =
+            outcome.attacks.iter().map(|attack| format!("{} of {}", ms(attack.p99_ms), attack.count)).collect();
+        let _ = writeln!(text, "- p99 of each attack: {}", each.join(", "));
+    }
+    let exempt = match (outcome.entries_exempt, scenario.newcomers) {
+        (exempt @ 1.., Newcomers::Exempt(why)) => format!("; {exempt} exempt, {why}"),
+        _ => String::new(),
+    };
+    let _ = writeln!(
+        text,
+        "- newcomers: quiet {}; attacked {}{exempt}",
+        figures(outcome.entry_quiet),
+        figures(outcome.entry_attack)
+    );
     let suffered = if outcome.suffered_attack.is_empty() {
         "nothing refused, nothing lost".to_owned()
     } else {
@@ -135,18 +201,16 @@ fn section(text: &mut String, scenario: &Scenario, outcome: &Outcome) {
     if !outcome.suffered_quiet.is_empty() {
         let _ = writeln!(text, "- while nobody attacked: {}", counts(&outcome.suffered_quiet));
     }
+    if !outcome.suffered_beside.is_empty() {
+        let _ = writeln!(text, "- while another server was attacked: {}", counts(&outcome.suffered_beside));
+    }
     let _ = writeln!(text, "- the attackers saw{times}: {}", counts(&outcome.tally));
-    let _ = writeln!(
-        text,
-        "- memory: {BASE_MIB} MiB and {} connections x {} KiB ({})",
-        scenario.bound.connections, scenario.bound.kib_each, scenario.bound.why
-    );
-    let told: Vec<_> = outcome.told.iter().map(|(what, count)| format!("{what}: {count}")).collect();
+    let _ = writeln!(text, "- memory: {}", scenario.bound);
     let verdict = if outcome.log_verdict == 0 { "whole" } else { "broken" };
     let _ = writeln!(
         text,
         "- told: {}; the log has {} lines ({:.1} MiB) and `wsguard log verify` finds it {verdict}",
-        told.join(", "),
+        tellings(outcome),
         outcome.log_lines,
         outcome.log_bytes as f64 / 1_048_576.0
     );
@@ -200,6 +264,7 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::tests::good;
 
     #[test]
     fn every_scenario_has_a_name_of_its_own_and_is_linked() {
@@ -207,7 +272,33 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), scenarios::ALL.len());
+        let exempt = scenarios::ALL.iter().filter(|scenario| matches!(scenario.newcomers, Newcomers::Exempt(_)));
+        assert_eq!(exempt.map(|scenario| scenario.name).collect::<Vec<_>>(), ["descriptors", "kill"]);
         assert_eq!(anchor("kill -9 under load"), "kill--9-under-load");
         assert_eq!(anchor("the log's disk is full"), "the-logs-disk-is-full");
+    }
+    #[test]
+    fn the_page_says_on_how_much_it_rests_and_who_is_exempt() {
+        let attack = Figures { count: 70, p50_ms: 1.0, p99_ms: 3.0, max_ms: 9.0 };
+        let twice = Outcome { rounds: 2, attacks: vec![Figures { p99_ms: 2.0, ..attack }, attack], ..good() };
+        let outcomes: Vec<_> = scenarios::ALL
+            .into_iter()
+            .map(|scenario| {
+                let exempt = matches!(scenario.newcomers, Newcomers::Exempt(_));
+                (scenario, Outcome { entries_exempt: usize::from(exempt) * 31, may_exempt: exempt, ..twice.clone() })
+            })
+            .collect();
+        let page = measured(&outcomes);
+        for part in [
+            "on 100 to 100 of them in quiet times and on 70 to 70 in an attack",
+            "| 2.50 ms; worst 3.00 ms | 1.2 |",
+            "- p99 of each attack: 2.00 ms of 70, 3.00 ms of 70",
+            "\\* file descriptors run out: 31 newcomers are exempt, ",
+            "\\* kill -9 under load: 31 newcomers are exempt, ",
+        ] {
+            assert!(page.contains(part), "{part} is not in\n{page}");
+        }
+        let once = measured(&[(scenarios::ALL[0], good())]);
+        assert!(once.contains("Each scenario attacked once.") && !once.contains("worst"), "{once}");
     }
 }

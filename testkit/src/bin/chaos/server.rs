@@ -54,6 +54,8 @@ pub(crate) struct Server {
     setting: Setting,
     pub(crate) listen: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Tasks that panicked in processes that were killed since.
+    panics_before: f64,
 }
 
 impl Server {
@@ -74,8 +76,8 @@ impl Server {
             fs::write(directory.join("clock"), 0_i64.to_ne_bytes()).map_err(|e| e.to_string())?;
         }
         let child = spawn(&program, &directory, setting)?;
-        let mut server = Self { child, program, directory, setting, listen, admin };
-        server.wait_until_ready()?;
+        let mut server = Self { child, program, directory, setting, listen, admin, panics_before: 0.0 };
+        server.wait_until_ready(0)?;
         Ok(server)
     }
 
@@ -99,9 +101,14 @@ impl Server {
         Some(format!("the process ended: {how}; {}", self.last_words()))
     }
 
+    /// What it said on standard error, and what processes before it said there.
+    pub(crate) fn words(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.directory.join("stderr")).unwrap_or_default()).into_owned()
+    }
+
     /// The last lines of its standard error.
     pub(crate) fn last_words(&self) -> String {
-        let said = fs::read_to_string(self.directory.join("stderr")).unwrap_or_default();
+        let said = self.words();
         let mut last: Vec<_> = said.lines().rev().take(3).collect();
         last.reverse();
         last.join(" / ")
@@ -109,19 +116,26 @@ impl Server {
 
     /// Lines of its standard error that mention `text`.
     pub(crate) fn said(&self, text: &str) -> u64 {
-        let said = fs::read_to_string(self.directory.join("stderr")).unwrap_or_default();
-        said.lines().filter(|line| line.contains(text)).count() as u64
+        lines_with(&self.words(), text)
     }
 
-    /// SIGKILL, as by a crash.
+    /// What panicked so far, with the processes that were killed.
+    pub(crate) fn panics(&self, metrics: &BTreeMap<String, f64>) -> f64 {
+        let now: f64 = metrics.iter().filter(|(name, _)| name.starts_with("wsguard_panics_total")).map(|of| of.1).sum();
+        self.panics_before + now
+    }
+
+    /// SIGKILL, as by a crash. What it counted is looked at before: the next process begins at zero.
     pub(crate) fn kill(&mut self) -> Result<(), String> {
+        self.panics_before = self.panics(&self.metrics()?);
         self.child.kill().and_then(|()| self.child.wait()).map(|_| ()).map_err(|e| e.to_string())
     }
 
     /// Starts again in the same directory and on the same addresses.
     pub(crate) fn restart(&mut self) -> Result<(), String> {
+        let before = self.said("ready");
         self.child = spawn(&self.program, &self.directory, self.setting)?;
-        self.wait_until_ready()
+        self.wait_until_ready(before)
     }
 
     /// What stands behind the last whole line of the log of a process that is dead, in bytes. Where that is
@@ -141,9 +155,10 @@ impl Server {
         Ok((left - last) as u64)
     }
 
-    fn wait_until_ready(&mut self) -> Result<(), String> {
+    /// `before`: how often those before it said so.
+    fn wait_until_ready(&mut self, before: u64) -> Result<(), String> {
         let began = Instant::now();
-        while self.said("ready") == 0 {
+        while self.said("ready") <= before {
             if let Some(fault) = self.fault() {
                 return Err(fault);
             }
@@ -161,6 +176,31 @@ impl Server {
         let nanos = seconds * 1_000_000_000;
         let file = File::options().write(true).open(self.directory.join("clock")).map_err(|e| e.to_string())?;
         file.write_all_at(&nanos.to_ne_bytes(), 0).map_err(|e| e.to_string())
+    }
+
+    /// Files that the process may have open.
+    pub(crate) fn files_max(&self) -> Result<u64, String> {
+        let path = format!("/proc/{}/limits", self.pid());
+        let limits = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .ok_or_else(|| format!("{path}: no limit of files"))
+    }
+
+    /// Files that it has open.
+    pub(crate) fn files_open(&self) -> Result<usize, String> {
+        let path = format!("/proc/{}/fd", self.pid());
+        fs::read_dir(&path).map(Iterator::count).map_err(|e| format!("{path}: {e}"))
+    }
+
+    /// Sets how many files the running process may have open, also below what it has.
+    pub(crate) fn limit_files(&self, files: u64) -> Result<(), String> {
+        let mut prlimit = Command::new("prlimit");
+        run(prlimit.args(["--pid", &self.pid().to_string(), &format!("--nofile={files}:")]))?;
+        match self.files_max()? {
+            now if now == files => Ok(()),
+            now => Err(format!("prlimit left the limit of files at {now}, not {files}")),
+        }
     }
 
     /// Removes what takes up most of the small disk.
@@ -260,7 +300,8 @@ fn configuration(listen: SocketAddr, admin: SocketAddr) -> String {
 }
 
 fn spawn(program: &Path, directory: &Path, setting: Setting) -> Result<Child, String> {
-    let stderr = File::create(directory.join("stderr")).map_err(|e| e.to_string())?;
+    // Appended: what a process said before it was killed must not be lost.
+    let stderr = File::options().create(true).append(true).open(directory.join("stderr")).map_err(|e| e.to_string())?;
     let files = setting.open_files.map_or_else(|| "$(ulimit -H -n)".to_owned(), |files| files.to_string());
     let mut script = format!("ulimit -n \"{files}\"; ");
     let mut command = if setting.small_disk {
@@ -288,6 +329,11 @@ fn spawn(program: &Path, directory: &Path, setting: Setting) -> Result<Child, St
     command.spawn().map_err(|e| format!("start wsguard: {e}"))
 }
 
+/// Lines that mention `what`.
+pub(crate) fn lines_with(text: &str, what: &str) -> u64 {
+    text.lines().filter(|line| line.contains(what)).count() as u64
+}
+
 fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|e| format!("{program}: {e}"))?;
@@ -300,4 +346,36 @@ fn run(command: &mut Command) -> Result<(), String> {
 
 fn free_address() -> Result<SocketAddr, String> {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|probe| probe.local_addr()).map_err(|e| format!("no free port: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_said_and_counted_is_kept() {
+        let programs = std::env::temp_dir().join(format!("wsguard-chaos-fake-{}", std::process::id()));
+        fs::create_dir_all(&programs).unwrap();
+        let fake = programs.join("wsguard");
+        fs::write(&fake, "#!/bin/sh\n[ \"$1\" = serve ] || exit 0\necho panicked >&2\necho ready >&2\nexec sleep 60\n")
+            .unwrap();
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o700)).unwrap();
+        let mut server = Server::start(&programs, Setting::default()).unwrap();
+        assert_eq!((server.said("panicked"), server.fault()), (1, None));
+        assert!(server.kill().is_err(), "what it counted cannot be looked at");
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+        server.restart().unwrap();
+        assert_eq!((server.said("panicked"), server.fault()), (2, None));
+        server.panics_before = 2.0;
+        let metrics = BTreeMap::from([("wsguard_panics_total{task=\"a\"}".to_owned(), 1.0), ("other".to_owned(), 9.0)]);
+        assert!((server.panics(&metrics) - 3.0).abs() < f64::EPSILON);
+        let files = server.files_max().unwrap();
+        server.limit_files(3).unwrap();
+        assert!(server.files_max() == Ok(3) && server.files_open().is_ok_and(|open| open >= 3));
+        server.limit_files(files).unwrap();
+        fs::remove_dir_all(&programs).unwrap();
+    }
 }

@@ -10,13 +10,15 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::attack::Field;
 use crate::link::{Ended, Link, swallow};
-use crate::scenario::{Bound, Scenario, Told, over};
+use crate::scenario::{Bound, By, Newcomers, Scenario, Told, over};
 use crate::server::Setting;
 
 const PEERS: u32 = 100;
 const LENGTH: Duration = Duration::from_secs(10);
 /// Who was cut off comes back after so long: below the quota of handshakes.
 const BACK: Duration = Duration::from_millis(400);
+/// Who floods is cut off and back within so long, or the flood goes on for longer than it may.
+const TURN_MAX: Duration = Duration::from_secs(1);
 /// Frames of one write.
 const BATCH: usize = 64;
 
@@ -29,11 +31,12 @@ const BASE: Scenario = Scenario {
     longest: Duration::from_mins(1),
     attack: |field| Box::pin(flood(field, Vec::new(), Vec::new())),
     act: over,
-    bound: Bound {
+    bound: Bound::Limits {
         connections: 100,
         kib_each: 160,
         why: "an unfinished message each, 64 KiB, and the answers of one read",
     },
+    newcomers: Newcomers::Served,
     told: &[],
 };
 
@@ -46,9 +49,15 @@ pub(crate) const FRAGMENTS: Scenario = Scenario {
         Box::pin(flood(field, begin, MaskedFrame::begun(opcode::CONTINUATION, b"").as_bytes().repeat(BATCH)))
     },
     told: &[
-        Told::Log("connection_closed", "message_too_many_fragments"),
-        Told::Metric("wsguard_refusals_total{control=\"frame\"}"),
-        Told::Peers("closed with 1008"),
+        Told {
+            by: By::Log("connection_closed", "message_too_many_fragments"),
+            least: |known| known.seen("closed with 1008"),
+        },
+        Told {
+            by: By::Metric("wsguard_refusals_total{control=\"frame\"}"),
+            least: |known| known.seen("closed with 1008"),
+        },
+        Told { by: By::Peers("closed with 1008"), least: |known| known.turns(PEERS, LENGTH, TURN_MAX) },
     ],
     ..BASE
 };
@@ -61,9 +70,12 @@ pub(crate) const PINGS: Scenario = Scenario {
         Box::pin(flood(field, Vec::new(), MaskedFrame::new(opcode::PING, &[b'p'; 125]).as_bytes().repeat(BATCH)))
     },
     told: &[
-        Told::Log("connection_closed", "frame_control_flood"),
-        Told::Metric("wsguard_refusals_total{control=\"frame\"}"),
-        Told::Peers("closed with 1008"),
+        Told { by: By::Log("connection_closed", "frame_control_flood"), least: |known| known.seen("closed with 1008") },
+        Told {
+            by: By::Metric("wsguard_refusals_total{control=\"frame\"}"),
+            least: |known| known.seen("closed with 1008"),
+        },
+        Told { by: By::Peers("closed with 1008"), least: |known| known.turns(PEERS, LENGTH, TURN_MAX) },
     ],
     ..BASE
 };
@@ -76,9 +88,12 @@ pub(crate) const PONGS: Scenario = Scenario {
         Box::pin(flood(field, Vec::new(), MaskedFrame::new(opcode::PONG, &[b'p'; 125]).as_bytes().repeat(BATCH)))
     },
     told: &[
-        Told::Log("connection_closed", "frame_control_flood"),
-        Told::Metric("wsguard_refusals_total{control=\"frame\"}"),
-        Told::Peers("closed with 1008"),
+        Told { by: By::Log("connection_closed", "frame_control_flood"), least: |known| known.seen("closed with 1008") },
+        Told {
+            by: By::Metric("wsguard_refusals_total{control=\"frame\"}"),
+            least: |known| known.seen("closed with 1008"),
+        },
+        Told { by: By::Peers("closed with 1008"), least: |known| known.turns(PEERS, LENGTH, TURN_MAX) },
     ],
     ..BASE
 };

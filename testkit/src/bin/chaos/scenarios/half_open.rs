@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::attack::Field;
 use crate::link::{Link, swallow};
-use crate::scenario::{Bound, Scenario, Told, over};
+use crate::scenario::{Bound, By, Newcomers, Scenario, Told, over};
 use crate::server::Setting;
 
 const PEERS: u32 = 1_000;
@@ -24,11 +24,12 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     longest: Duration::from_secs(90),
     attack: |field| Box::pin(attack(field)),
     act: over,
-    bound: Bound { connections: 1_000, kib_each: 8, why: "an idle connection and a session" },
+    bound: Bound::Limits { connections: 1_000, kib_each: 8, why: "an idle connection and a session" },
+    newcomers: Newcomers::Served,
     told: &[
-        Told::Log("connection_closed", "peer_silent"),
-        Told::Metric("wsguard_refusals_total{control=\"heartbeat\"}"),
-        Told::Peers("closed with 4408"),
+        Told { by: By::Log("connection_closed", "peer_silent"), least: |known| known.scaled(PEERS) },
+        Told { by: By::Metric("wsguard_refusals_total{control=\"heartbeat\"}"), least: |known| known.scaled(PEERS) },
+        Told { by: By::Peers("closed with 4408"), least: |known| known.scaled(PEERS) },
     ],
 };
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::attack::Field;
 use crate::link::{Ended, Link, Way};
-use crate::scenario::{Bound, Scenario, Told, over};
+use crate::scenario::{Bound, By, Newcomers, Scenario, Told, over};
 use crate::server::Setting;
 
 const HANDSHAKES: u32 = 10_000;
@@ -26,16 +26,37 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     longest: Duration::from_mins(1),
     attack: |field| Box::pin(attack(field)),
     act: over,
-    bound: Bound { connections: 6_000, kib_each: 8, why: "5 s of handshakes that may still send their first message" },
+    bound: Bound::Limits {
+        connections: 6_000,
+        kib_each: 8,
+        why: "5 s of handshakes that may still send their first message",
+    },
+    newcomers: Newcomers::Served,
     told: &[
-        Told::Log("handshake_refused", "handshakes_of_prefix"),
-        Told::Log("connection_closed", "first_message_missing"),
-        Told::Log("log_flood", ""),
-        Told::Metric("wsguard_handshakes_total{status=\"429\"}"),
-        Told::Peers("refused with 429"),
-        Told::Peers("closed with 4408"),
+        // By the quota, and where that was not enough by the ladder.
+        Told { by: By::Log("handshake_refused", ""), least: |known| known.seen("refused with 429") },
+        Told {
+            by: By::Log("connection_closed", "first_message_missing"),
+            least: |known| known.seen("closed with 4408"),
+        },
+        Told { by: By::Log("log_flood", "handshakes_of_prefix"), least: |known| known.each(1) },
+        Told {
+            by: By::Metric("wsguard_handshakes_total{status=\"429\"}"),
+            least: |known| known.seen("refused with 429"),
+        },
+        Told {
+            by: By::Peers("refused with 429"),
+            least: |known| known.scaled(HANDSHAKES / OF_ONE_ADDRESS).saturating_sub(known.each(LET_IN_MAX)),
+        },
+        Told {
+            by: By::Peers("closed with 4408"),
+            least: |known| known.scaled(HANDSHAKES - HANDSHAKES / OF_ONE_ADDRESS),
+        },
     ],
 };
+
+/// Of one address: three times the quota of ten seconds, 30, which it has at the beginning and again while they last.
+const LET_IN_MAX: u32 = 90;
 
 fn address(index: u32) -> IpAddr {
     if index.is_multiple_of(OF_ONE_ADDRESS) {

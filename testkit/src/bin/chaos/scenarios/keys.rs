@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::attack::Field;
 use crate::link::{Link, Way};
-use crate::scenario::{Bound, Scenario, Told, over};
+use crate::scenario::{Bound, By, Newcomers, Scenario, Told, over};
 use crate::server::Setting;
 
 /// Each from a /48 of its own: a narrow and a wide prefix, two keys.
@@ -28,12 +28,20 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     longest: Duration::from_mins(8),
     attack: |field| Box::pin(attack(field)),
     act: over,
-    bound: Bound { connections: 64, kib_each: 64, why: "tables of a fixed size; connections before their upgrade" },
+    bound: Bound::Measured { peak_mib: 33, why: "tables of a fixed size, all of them full" },
+    newcomers: Newcomers::Served,
     told: &[
-        Told::Log("handshake_refused", ""),
-        Told::Metric("wsguard_handshakes_total{status=\"401\"}"),
-        Told::Metric("wsguard_refusals_total{control=\"credential\"}"),
-        Told::Peers("refused with 401"),
+        Told { by: By::Log("handshake_refused", ""), least: |known| known.seen("refused with 401") },
+        Told {
+            by: By::Metric("wsguard_handshakes_total{status=\"401\"}"),
+            least: |known| known.seen("refused with 401"),
+        },
+        Told {
+            by: By::Metric("wsguard_refusals_total{control=\"credential\"}"),
+            least: |known| known.seen("refused with 401"),
+        },
+        // All of them: who stopped early has not filled the tables.
+        Told { by: By::Peers("refused with 401"), least: |known| known.scaled(HANDSHAKES) },
     ],
 };
 

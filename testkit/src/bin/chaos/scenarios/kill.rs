@@ -10,14 +10,18 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
 use crate::attack::Field;
+use crate::crowd::Excuse;
 use crate::link::{Ended, Link, Way};
-use crate::scenario::{Bound, Scenario, Stage, Told};
+use crate::scenario::{Bound, By, Newcomers, Scenario, Stage, Told};
 use crate::server::Setting;
 
 const KILLS: u32 = 3;
 const SENDERS: u32 = 100;
 /// A bad token each, from many addresses: lines for the log.
 const GUESSERS: u32 = 16;
+/// Entries that the log's writer may not have written yet.
+const QUEUE: u32 = 8_192;
+const SAID_EACH: Duration = Duration::from_millis(100);
 const LENGTH: Duration = Duration::from_secs(16);
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -29,12 +33,21 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     longest: Duration::from_secs(90),
     attack: |field| Box::pin(attack(field)),
     act,
-    bound: Bound { connections: 200, kib_each: 64, why: "what those who come back hold" },
+    bound: Bound::Measured { peak_mib: 34, why: "what those who come back hold" },
+    newcomers: Newcomers::Exempt("who came while the process was gone"),
     told: &[
-        Told::Log("log_opened", ""),
-        Told::Log("revocation_added", ""),
-        Told::Log("handshake_refused", ""),
-        Told::Peers("messages sent"),
+        // The first start, and one behind each kill.
+        Told { by: By::Log("log_opened", ""), least: |known| known.each(KILLS) + 1 },
+        Told { by: By::Log("revocation_added", ""), least: |known| known.each(1) },
+        Told { by: By::Log("ban_made", ""), least: |known| known.each(1) },
+        // What a kill may take with it: the queue. Twice that must have been guessed, or the log's least says little.
+        Told {
+            by: By::LogOrDropped("handshake_refused", ""),
+            least: |known| known.seen("guesses refused with 401").saturating_sub(known.each(KILLS * QUEUE)),
+        },
+        Told { by: By::Peers("guesses refused with 401"), least: |known| known.scaled(KILLS * QUEUE * 2) },
+        // Half of what their pace gives: they are away for a while behind each kill.
+        Told { by: By::Peers("messages sent"), least: |known| known.turns(SENDERS, LENGTH, SAID_EACH * 2) },
     ],
 };
 
@@ -71,7 +84,7 @@ async fn attack(field: Arc<Field>) {
 
 async fn send(field: &Field, index: u32, until: Instant) -> Result<(), Ended> {
     let mut link = Link::open(field.way(index), &field.token(index)).await?;
-    let mut ticks = interval(Duration::from_millis(100));
+    let mut ticks = interval(SAID_EACH);
     let mut number = 0_u32;
     while Instant::now() < until {
         tokio::select! {
@@ -98,7 +111,8 @@ fn act(stage: &mut Stage<'_>) -> Result<(), String> {
     let pause = Duration::from_millis(if stage.quick { 800 } else { 4_000 });
     for round in 1..=KILLS {
         thread::sleep(pause);
-        stage.crowd.excuse(true);
+        stage.crowd.excuse(Excuse::All);
+        stage.watch.look();
         stage.server.kill()?;
         let (torn, cut) = (stage.server.torn_bytes(false)?, round == KILLS);
         let left = stage.server.torn_bytes(cut)?;
@@ -107,7 +121,7 @@ fn act(stage: &mut Stage<'_>) -> Result<(), String> {
         let ready = restarting.elapsed();
         stage.watch.follow(stage.server.pid());
         let back = stage.crowd.gathered(Duration::from_secs(20))?;
-        stage.crowd.excuse(false);
+        stage.crowd.excuse(Excuse::Nobody);
         let open = |token: &str, last: u32| {
             let way = Way::of(server, Ipv4Addr::new(90, 0, 0, 1), round * 8 + last);
             runtime.block_on(Link::open(way, token)).map(|_| ())

@@ -9,9 +9,9 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
-use crate::attack::Field;
+use crate::attack::{Field, scaled};
 use crate::link::{Ended, Link};
-use crate::scenario::{Bound, Scenario, Told, over};
+use crate::scenario::{Bound, By, Newcomers, Scenario, Told, over};
 use crate::server::Setting;
 
 const PEERS: u32 = 500;
@@ -28,17 +28,27 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     longest: Duration::from_secs(90),
     attack: |field| Box::pin(attack(field)),
     act: over,
-    bound: Bound {
+    bound: Bound::Limits {
         connections: 500,
         kib_each: 256,
         why: "an unfinished message of 64 KiB in a buffer that may have doubled, and its echo while it is written",
     },
+    newcomers: Newcomers::Served,
     told: &[
-        Told::Metric("wsguard_messages_total{type=\"echo\",verdict=\"allow\"}"),
-        Told::Metric("wsguard_message_bytes_total"),
-        Told::Peers("echoes"),
+        Told {
+            by: By::Metric("wsguard_messages_total{type=\"echo\",verdict=\"allow\"}"),
+            least: |known| known.seen("echoes"),
+        },
+        Told { by: By::Metric("wsguard_message_bytes_total"), least: |known| known.seen("echoes") * BYTES as u64 },
+        // All of them: within the quotas nothing may be refused.
+        Told { by: By::Peers("echoes"), least: |known| known.scaled(PEERS) * volleys_of(known.quick) },
     ],
 };
+
+/// Two at least in a quick run.
+fn volleys_of(quick: bool) -> u64 {
+    u64::from(scaled(quick, VOLLEYS).max(2))
+}
 
 async fn attack(field: Arc<Field>) {
     let peers = field.scaled(PEERS);
@@ -67,7 +77,7 @@ async fn volleys(field: &Field, mut link: Link) -> Result<(), Ended> {
     let payload = json!({ "text": "large ".repeat(BYTES / 6) });
     let second = Duration::from_secs(1);
     let mut ticks = interval_at(Instant::now() + second, second);
-    for number in 0..field.scaled(VOLLEYS).max(2) {
+    for number in 0..volleys_of(field.quick) {
         // A known id would be acknowledged, and not handled again.
         let text = link.text("echo", &number.to_string(), &payload);
         let frame = MaskedFrame::new(opcode::TEXT, text.as_bytes());

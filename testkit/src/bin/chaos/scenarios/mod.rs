@@ -3,6 +3,7 @@
 mod clock;
 mod descriptors;
 mod disk;
+mod few_files;
 mod floods;
 mod half_open;
 mod handshakes;
@@ -15,7 +16,7 @@ mod slow;
 
 use crate::scenario::Scenario;
 
-pub(crate) const ALL: [&Scenario; 14] = [
+pub(crate) const ALL: [&Scenario; 15] = [
     &handshakes::SCENARIO,
     &slow::SCENARIO,
     &pieces::SCENARIO,
@@ -27,6 +28,7 @@ pub(crate) const ALL: [&Scenario; 14] = [
     &large::SCENARIO,
     &keys::SCENARIO,
     &disk::SCENARIO,
+    &few_files::SCENARIO,
     &descriptors::SCENARIO,
     &clock::SCENARIO,
     &kill::SCENARIO,

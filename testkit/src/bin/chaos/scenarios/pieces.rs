@@ -10,11 +10,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::attack::Field;
-use crate::link::{Link, swallow};
-use crate::scenario::{Bound, Scenario, Told, over};
+use crate::link::{Link, read_on};
+use crate::scenario::{Bound, By, Newcomers, Scenario, Told, over};
 use crate::server::Setting;
 
 const PEERS: u32 = 64;
+/// Between two segments of a peer.
+const PACE: Duration = Duration::from_millis(1);
+/// Stands for the id of a message.
+const NUMBER: &str = "(number)";
 const LENGTH: Duration = Duration::from_secs(10);
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -26,8 +30,20 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     longest: Duration::from_mins(1),
     attack: |field| Box::pin(attack(field)),
     act: over,
-    bound: Bound { connections: 64, kib_each: 160, why: "an unfinished message each, 64 KiB" },
-    told: &[Told::Metric("wsguard_messages_total{type=\"chat\",verdict=\"allow\"}"), Told::Peers("segments")],
+    bound: Bound::Limits { connections: 64, kib_each: 160, why: "an unfinished message each, 64 KiB" },
+    newcomers: Newcomers::Served,
+    told: &[
+        Told {
+            by: By::Metric("wsguard_messages_total{type=\"chat\",verdict=\"allow\"}"),
+            least: |known| known.chats + known.seen("messages acknowledged"),
+        },
+        // Half of what their pace gives, and a message a second of each: one has some 300 bytes.
+        Told { by: By::Peers("segments"), least: |known| known.turns(PEERS, LENGTH, PACE * 2) },
+        Told {
+            by: By::Peers("messages acknowledged"),
+            least: |known| known.turns(PEERS, LENGTH, Duration::from_secs(1)),
+        },
+    ],
 };
 
 async fn attack(field: Arc<Field>) {
@@ -47,16 +63,24 @@ async fn attack(field: Arc<Field>) {
             }
             let text = link.text(
                 "chat",
-                "1",
+                NUMBER,
                 &json!({"message": "a message as people write them, no more than that", "room": room}),
             );
-            let frame = MaskedFrame::new(opcode::TEXT, text.as_bytes());
             let (read, mut write) = link.split();
-            let reading = tokio::spawn(swallow(read));
-            let mut ticks = interval(Duration::from_millis(1));
+            let counting = Arc::clone(&field);
+            let reading = tokio::spawn(read_on(read, move |payload| {
+                if payload.starts_with(br#"{"type":"ack""#) {
+                    counting.count("messages acknowledged");
+                }
+            }));
+            let mut ticks = interval(PACE);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-            let mut sent = 0;
+            let (mut number, mut sent) = (0_u32, 0);
             'all: while Instant::now() < until {
+                // A known id would be acknowledged, and not handled again.
+                number += 1;
+                let turned = text.replace(NUMBER, &number.to_string());
+                let frame = MaskedFrame::new(opcode::TEXT, turned.as_bytes());
                 for byte in frame.as_bytes() {
                     ticks.tick().await;
                     if write.write_all(&[*byte]).await.is_err() {

@@ -10,17 +10,21 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use crate::attack::Field;
 use crate::crowd::room_of;
 use crate::link::{Ended, Link, Way, swallow};
-use crate::scenario::{Bound, Scenario, Told, over};
+use crate::scenario::{Bound, By, Newcomers, Scenario, Told, over};
 use crate::server::Setting;
 
 /// Who stops reading; every fourth of them in a room of the honest.
 const READERS: u32 = 200;
+/// Of those, who are in the loud room: a queue fills there long before the end.
+const LOUD: u32 = READERS - READERS / 4;
 const SPEAKERS: u32 = 8;
 /// Rooms of honest people that they join.
 const ROOMS: u32 = 8;
 const LENGTH: Duration = Duration::from_secs(14);
 /// Between two messages of a speaker: within its quota of 20 a second.
 const PACE: Duration = Duration::from_millis(60);
+/// Messages of each, at half that pace.
+const SAID_MIN: u32 = 14_000 / 60 / 2;
 /// Within the quota of 256 KiB a second, and within the 4,000 characters of a chat.
 const SPOKEN: usize = 3_900;
 
@@ -33,20 +37,23 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     longest: Duration::from_secs(90),
     attack: |field| Box::pin(attack(field)),
     act: over,
-    bound: Bound {
+    bound: Bound::Limits {
         connections: 208,
         kib_each: 512,
         why: "a full send queue, 256 KiB, and what was taken out of it to be written",
     },
+    newcomers: Newcomers::Served,
     told: &[
-        Told::Log("connection_closed", "peer_does_not_read"),
-        Told::Metric("wsguard_queue_drops_total"),
-        Told::Peers("messages said"),
+        Told { by: By::Log("connection_closed", "peer_does_not_read"), least: |known| known.scaled(LOUD) },
+        Told { by: By::Metric("wsguard_queue_drops_total"), least: |known| known.scaled(LOUD) },
+        // Half of what their pace gives.
+        Told { by: By::Peers("messages said"), least: |known| known.each(SPEAKERS * SAID_MIN) },
     ],
 };
 
 async fn attack(field: Arc<Field>) {
-    let until = Instant::now() + field.time(LENGTH);
+    // Not less in a quick run: a queue takes its time to fill, and more in it.
+    let until = Instant::now() + LENGTH;
     let mut running = JoinSet::new();
     for index in 0..field.scaled(READERS) {
         let room = if index.is_multiple_of(4) { room_of(index / 4 % ROOMS) } else { "loud".to_owned() };
