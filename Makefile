@@ -1,7 +1,7 @@
 # What people type. Longer than a line of shell: see scripts/.
 CARGO ?= cargo
 
-.PHONY: run test check bench instructions anomaly chaos conformance fuzz package lab audit-bench setup demo client-soak client-soak-rust client-faults client-node e2e worlds faults soak docs help
+.PHONY: run test check bench profile instructions anomaly chaos conformance fuzz package lab audit-bench setup demo client-soak client-soak-rust client-faults client-node e2e worlds faults soak docs help
 
 help: ## shows this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -23,6 +23,9 @@ check: ## formatting, lints, documents, generated files, dependency edges
 
 docs: ## builds the book into target/book and follows its links
 	scripts/docs.sh
+
+profile: setup ## where the instructions of a secured chat go, by control, after `cargo build --release -p wsguard-cli -p testkit`
+	scripts/profile.py $(ARGS)
 
 instructions: setup ## counts the instructions of the message path and compares them with the last that were written down
 	scripts/instructions.py $(ARGS)
