@@ -55,14 +55,14 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Asks cargo, without touching the network.
+    /// Asks cargo, which on a new machine fetches what is of other platforms.
     ///
     /// # Errors
     /// When cargo cannot be run, fails, or answers in an unexpected shape.
     pub(crate) fn of_workspace(root: &Path) -> Result<Self, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
-            .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+            .args(["metadata", "--format-version", "1", "--locked"])
             .current_dir(root)
             .output()
             .map_err(|error| format!("run cargo metadata: {error}"))?;
