@@ -528,71 +528,66 @@ where
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use testing::{Scripted, frame};
     use tokio::io::{AsyncWriteExt as _, duplex};
     use tokio::time::sleep;
 
     use super::*;
     use crate::QueueLimits;
 
-    mod testing {
-        use super::*;
+    /// Does what it is told: `wait` and `pause`, and everything that it gets it remembers.
+    struct Scripted {
+        heard: Arc<Mutex<Vec<String>>>,
+        limits: FrameLimits,
+        is_waiting: bool,
+    }
 
-        /// Does what it is told: `wait` and `pause`, and everything that it gets it remembers.
-        pub(super) struct Scripted {
-            pub(super) heard: Arc<Mutex<Vec<String>>>,
-            pub(super) limits: FrameLimits,
-            pub(super) is_waiting: bool,
+    impl Endpoint for Scripted {
+        fn limits(&self) -> &FrameLimits {
+            &self.limits
         }
-
-        impl Endpoint for Scripted {
-            fn limits(&self) -> &FrameLimits {
-                &self.limits
+        fn opened(&mut self, _: Now, _: &mut Effects) {}
+        fn text(&mut self, _: Now, text: &str, effects: &mut Effects) {
+            match text {
+                "wait" => self.is_waiting = true,
+                "pause" => effects.pause = Some(Millis(400)),
+                _ => {}
             }
-            fn opened(&mut self, _: Now, _: &mut Effects) {}
-            fn text(&mut self, _: Now, text: &str, effects: &mut Effects) {
-                match text {
-                    "wait" => self.is_waiting = true,
-                    "pause" => effects.pause = Some(Millis(400)),
-                    _ => {}
-                }
-                self.heard.lock().unwrap().push(text.to_owned());
-            }
-            fn binary(&mut self, _: Now, _: &[u8], _: &mut Effects) {}
-            fn pinged(&mut self, _: Now) {}
-            fn ponged(&mut self, _: Now) {}
-            fn peer_closed(&mut self, _: Option<u16>, _: &mut Effects) {}
-            fn broken(&mut self, _: FrameError, _: &mut Effects) {}
-            fn overdue(&mut self, _: &mut Effects) {}
-            fn stalled(&mut self, _: &mut Effects) {}
-            fn command(&mut self, _: Now, command: Command, effects: &mut Effects) {
-                match command {
-                    Command::Continue => self.is_waiting = false,
-                    // As something that is charged to a connection which says nothing.
-                    Command::State => effects.pause = Some(Millis(400)),
-                    _ => {}
-                }
-            }
-            fn deadline(&self) -> Tick {
-                Tick::NEVER
-            }
-            fn due(&mut self, _: Now, _: &mut Effects) {}
-            fn message_time_max(&self) -> Millis {
-                Millis(60_000)
-            }
-            fn is_over(&self) -> bool {
-                false
-            }
-            fn is_waiting(&self) -> bool {
-                self.is_waiting
+            self.heard.lock().unwrap().push(text.to_owned());
+        }
+        fn binary(&mut self, _: Now, _: &[u8], _: &mut Effects) {}
+        fn pinged(&mut self, _: Now) {}
+        fn ponged(&mut self, _: Now) {}
+        fn peer_closed(&mut self, _: Option<u16>, _: &mut Effects) {}
+        fn broken(&mut self, _: FrameError, _: &mut Effects) {}
+        fn overdue(&mut self, _: &mut Effects) {}
+        fn stalled(&mut self, _: &mut Effects) {}
+        fn command(&mut self, _: Now, command: Command, effects: &mut Effects) {
+            match command {
+                Command::Continue => self.is_waiting = false,
+                // As something that is charged to a connection which says nothing.
+                Command::State => effects.pause = Some(Millis(400)),
+                _ => {}
             }
         }
-
-        /// A text frame whose mask changes nothing.
-        pub(super) fn frame(text: &str) -> Vec<u8> {
-            let length = u8::try_from(text.len()).unwrap();
-            [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+        fn deadline(&self) -> Tick {
+            Tick::NEVER
         }
+        fn due(&mut self, _: Now, _: &mut Effects) {}
+        fn message_time_max(&self) -> Millis {
+            Millis(60_000)
+        }
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn is_waiting(&self) -> bool {
+            self.is_waiting
+        }
+    }
+
+    /// A text frame whose mask changes nothing.
+    fn frame(text: &str) -> Vec<u8> {
+        let length = u8::try_from(text.len()).unwrap();
+        [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
     }
 
     struct Peer {
