@@ -342,3 +342,42 @@ fn the_layer_guards_a_service_of_tower_and_hyper() {
         peer.leave();
     }
 }
+
+/// The client says nothing more in any of these: without the close it would stay for as long as it answers pings.
+#[test]
+fn a_loop_that_ends_closes_its_connection() {
+    let (guard, _records) = guard(Millis(10_000));
+    let handle = guard.handle();
+    let routes = axum::Router::new()
+        .route(
+            "/ws",
+            axum::routing::get(|upgrade: GuardedUpgrade| async {
+                upgrade.on_upgrade(|mut socket: GuardedSocket<Greeting, Greeting>| async move {
+                    while let Some(incoming) = socket.recv().await {
+                        let Greeting::Greet { name } = &incoming.message;
+                        socket.send(&Greeting::Greet { name: format!("hello {name}") }).unwrap();
+                        match &**name {
+                            "ann" => incoming.ack(),
+                            "panic" => panic!("the application has a mistake"),
+                            "close" => return socket.close(CloseCode::Forbidden),
+                            _ => return,
+                        }
+                    }
+                })
+            }),
+        )
+        .with_state(guard)
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let address = serve(|listener| async move { axum::serve(listener, routes).await.unwrap() });
+    for (name, code) in [("return", 1000), ("panic", 1011), ("close", 4403)] {
+        let mut peer = Request::upgrade(address).bearer(TOKEN).open();
+        let _ = peer.welcomed();
+        peer.say("greet", 1, &json!({"name": "ann"}));
+        assert_eq!(peer.expect("greet"), json!({"name": "hello ann"}), "{name}");
+        let _ = peer.expect("ack");
+        peer.say("greet", 2, &json!({"name": name}));
+        assert_eq!(peer.expect("greet"), json!({"name": format!("hello {name}")}), "what was sent comes first");
+        assert_eq!(peer.expect_close(), code, "{name}");
+    }
+    until("nobody is left", || handle.stats().connections_open() == 0);
+}

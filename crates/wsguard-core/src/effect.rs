@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::control::session::SessionId;
 use crate::frame::{self, Opcode};
-use crate::json::{Canonical, NodeId, Value, canonical_text};
+use crate::json::{Canonical, NodeId, Tape, Value, canonical_text};
 use crate::plan::Reading;
 use crate::policy::{MessageType, Policy, Reference};
 use crate::schema::ContentClass;
@@ -35,6 +35,7 @@ pub struct Effects {
     /// A session of the same subject that has lost its seat to this connection: to be woken, so that it closes.
     pub displaced: Option<SessionId>,
     pub(crate) in_shadow: Vec<(ControlId, Reason)>,
+    /// What messages are read with; the accepted one as well, until the next.
     pub(crate) reading: Option<Box<Reading>>,
     pub(crate) scratch: Scratch,
     pub(crate) accepted: Option<Box<Accepted>>,
@@ -50,14 +51,12 @@ pub(crate) struct Scratch {
 
 /// The accepted message in its canonical form.
 #[derive(Debug, Default)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     pub(crate) number: u16,
     /// As canonical JSON text; empty for none.
     pub(crate) id: String,
     pub(crate) payload: Canonical,
     pub(crate) neutralised: u32,
-    /// What the payload was read with, where it cannot be read without.
-    pub(crate) reading: Option<Box<Reading>>,
 }
 
 impl Effects {
@@ -84,30 +83,23 @@ impl Effects {
         self.accepted.as_ref().map_or(0, |accepted| accepted.number)
     }
 
-    /// The accepted message, to be read while frames are written to what stands beside it. Its payload may lie in the text
-    /// that was judged.
-    #[inline]
-    pub fn accepted(&mut self) -> (Option<&Accepted>, &mut Vec<u8>) {
-        (self.accepted.as_deref(), &mut self.out)
+    /// The accepted message, read from the `text` that was judged while frames are written to what stands beside it; its
+    /// type is named by `policy`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the message is taken apart where it is put together")]
+    pub fn accepted<'a>(&'a mut self, text: &'a str, policy: &'a Policy) -> (Option<Message<'a>>, &'a mut Vec<u8>) {
+        let Self { accepted, reading, out, .. } = self;
+        let tape = reading.as_deref().map(|reading| &reading.tape);
+        (accepted.as_deref().map(|accepted| accepted.message(text, tape, policy)), out)
     }
 
-    /// What the next message is read with. The message before cannot be read any more.
+    /// What the next message is read with, to be put back behind it. The message before cannot be read any more.
     #[inline]
     pub(crate) fn take_reading(&mut self) -> Box<Reading> {
-        let lent = self.accepted.as_mut().and_then(|accepted| {
+        if let Some(accepted) = &mut self.accepted {
             accepted.payload.clear();
-            accepted.reading.take()
-        });
-        lent.or_else(|| self.reading.take()).unwrap_or_default()
-    }
-
-    /// Gives it back, to the message that passed where that is read with it.
-    #[inline]
-    pub(crate) fn give_reading_back(&mut self, reading: Box<Reading>) {
-        match &mut self.accepted {
-            Some(accepted) if accepted.payload.is_kept() => accepted.reading = Some(reading),
-            _ => self.reading = Some(reading),
         }
+        self.reading.take().unwrap_or_default()
     }
 
     /// Where the message that passes is written to, and room for the work on it.
@@ -162,17 +154,17 @@ impl Accepted {
         }
     }
 
-    /// The message, which is read from the `text` that was judged; its type is named by `policy`.
+    /// The message, which is read from the `text` that was judged, by its `tape`; its type is named by `policy`.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the message is taken apart where it is put together")]
-    pub fn message<'a>(&'a self, text: &'a str, policy: &'a Policy) -> Message<'a> {
+    pub(crate) fn message<'a>(&'a self, text: &'a str, tape: Option<&'a Tape>, policy: &'a Policy) -> Message<'a> {
         let payload = self.payload.text(text);
         Message {
             number: self.number,
             kind: policy.messages().get(usize::from(self.number)).map_or("", MessageType::name),
             id: self.id(),
             payload: if payload.is_empty() { "null" } else { payload },
-            value: self.payload.value(payload, self.reading.as_deref().map(|reading| &reading.tape)),
+            value: self.payload.value(payload, tape),
             neutralised: self.neutralised,
         }
     }

@@ -227,13 +227,13 @@ impl Connection {
         if let Ok(Passed::ToApplication) = passed {
             self.refused_in_a_row = 0;
             self.tell_passed(reading.tape.bidi_controls(), text.len(), effects);
-            effects.give_reading_back(reading);
+            effects.reading = Some(reading);
             let changed = self.watch_passed(now, text, effects);
             probe.lap(ControlId::Anomaly);
             return changed.unwrap_or(Verdict::Allow);
         }
         let verdict = self.answer(now, passed, text.len(), effects);
-        effects.give_reading_back(reading);
+        effects.reading = Some(reading);
         let changed = self.watch_answered(now, text.len(), duplicates, &verdict, effects);
         probe.lap(ControlId::Anomaly);
         changed.unwrap_or(verdict)
@@ -317,14 +317,10 @@ impl Connection {
             return Err(Refused::unreadable(error));
         }
         let document = Document::new(text, tape);
-        let plan = plans.of(document);
-        // No type of a policy is called like a frame of the guard's own.
-        let known = plan.and_then(|plan| plan.message(&self.judged.policy));
-        let envelope = match plan.and_then(|plan| envelope::read_at(document, plan.places(), known.is_some())) {
-            Some(envelope) => envelope,
-            None => envelope::read(document)
-                .map_err(|fault| Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id))?,
-        };
+        let known = plans.known(document, &self.judged.policy);
+        let envelope = known
+            .envelope()
+            .map_err(|fault| Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id))?;
         probe.lap(ControlId::Scan);
 
         if self.discards(now) {
@@ -337,7 +333,8 @@ impl Connection {
             return self.first(now, envelope);
         };
         session.settle();
-        if known.is_none() {
+        // No type of a policy is called like a frame of the guard's own.
+        if known.number().is_none() {
             match envelope.kind() {
                 "ping" => return own::answer_ping(now, envelope, effects),
                 "ack" => return own::accept_ack(now, &self.cx, &self.judged.policy, session, envelope),
@@ -360,7 +357,9 @@ impl Connection {
         }
         probe.lap(ControlId::Csrf);
 
-        let Some((number, message)) = known.or_else(|| self.judged.policy.message(envelope.kind())) else {
+        let policy = &self.judged.policy;
+        let named = || policy.message(envelope.kind());
+        let Some((number, message)) = known.number().map_or_else(named, |number| policy.numbered(number)) else {
             return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", envelope.id()));
         };
         if !session.permissions.allow(number) {
@@ -382,11 +381,7 @@ impl Connection {
         }
         probe.lap(ControlId::RateType);
 
-        let fits = match plan {
-            Some(plan) if known.is_some() || plan.is_for(&self.judged.policy, number) => plan.fits(document),
-            _ => false,
-        };
-        if !fits {
+        if !known.fits(number) {
             match schema::inspect(message, document, envelope.payload()) {
                 Ok(()) => plans.learn(&self.judged.policy, number, document, envelope),
                 Err(reason) if self.judged.policy.shadows(ControlId::Schema) => {
@@ -572,7 +567,9 @@ impl Connection {
 
     /// The message that [`Verdict::Allow`] let pass, read from the `text` that was judged.
     pub fn message<'a>(&'a self, text: &'a str, effects: &'a Effects) -> Message<'a> {
-        effects.accepted.as_ref().map_or(Message::NONE, |accepted| accepted.message(text, &self.judged.policy))
+        let tape = effects.reading.as_deref().map(|reading| &reading.tape);
+        let accepted = effects.accepted.as_deref();
+        accepted.map_or(Message::NONE, |accepted| accepted.message(text, tape, &self.judged.policy))
     }
 
     /// The type of the message that passed.

@@ -7,10 +7,9 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::control::envelope::{Envelope, Places};
+use crate::control::envelope::{self, Envelope, EnvelopeFault, Places};
 use crate::in_force::InForce;
 use crate::json::{Document, SHAPES, Shape, Tape};
-use crate::policy::MessageType;
 use crate::schema::Leaf;
 
 /// Messages of a shape that another plan would have fitted, until the plan is made anew for them.
@@ -45,11 +44,13 @@ pub(crate) struct Plan {
 }
 
 impl Plans {
-    /// The plan for messages that are built like `document`.
-    #[inline]
-    pub(crate) fn of(&self, document: Document<'_>) -> Option<&Plan> {
-        let shape = document.shape()?;
-        self.0.get(shape.place())?.as_ref().filter(|plan| plan.shape == shape)
+    /// What is known of `document`, judged by `policy`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called from one place, which takes apart what it returns")]
+    pub(crate) fn known<'k, 't>(&'k self, document: Document<'t>, policy: &Arc<InForce>) -> Known<'k, 't> {
+        let plan =
+            document.shape().and_then(|shape| self.0.get(shape.place())?.as_ref().filter(|plan| plan.shape == shape));
+        Known { document, plan, is_of_policy: plan.is_some_and(|plan| plan.is_of(policy)) }
     }
 
     /// Plans for messages like this one, which is of type `number` and has passed its schema.
@@ -61,7 +62,7 @@ impl Plans {
             return;
         };
         if let Some(plan) = slot.as_mut().filter(|plan| plan.shape == shape) {
-            if plan.is_for(policy, number) {
+            if plan.number == number && plan.is_of(policy) {
                 return;
             }
             plan.misses = plan.misses.saturating_add(1);
@@ -88,38 +89,54 @@ impl Plans {
 }
 
 impl Plan {
-    /// Where the members of the envelope stand.
+    /// Whether it was made from messages that this very policy judged.
     #[inline]
-    pub(crate) fn places(&self) -> &Places {
-        &self.places
+    fn is_of(&self, policy: &Arc<InForce>) -> bool {
+        self.policy == Arc::as_ptr(policy).addr()
+    }
+}
+
+/// What is known of a message before it is looked at: all of it, some of it, or nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'k, 't> {
+    document: Document<'t>,
+    /// Of messages that are built like this one.
+    plan: Option<&'k Plan>,
+    /// The same policy judged them.
+    is_of_policy: bool,
+}
+
+impl<'k, 't> Known<'k, 't> {
+    /// The number of its type, where that is certain.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "two looks at what is at hand")]
+    pub(crate) fn number(self) -> Option<u16> {
+        self.plan.filter(|plan| self.is_of_policy && plan.is_of_one_type).map(|plan| plan.number)
     }
 
-    /// Number and type of every message of this shape, where these are certain.
-    #[inline]
-    pub(crate) fn message<'p>(&self, policy: &'p Arc<InForce>) -> Option<(u16, &'p MessageType)> {
-        let is_certain = self.is_of_one_type && self.is_for(policy, self.number);
-        let message = policy.messages().get(usize::from(self.number)).filter(|_| is_certain)?;
-        Some((self.number, message))
+    /// Its envelope, searched where it is not known where that stands.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called from one place, which takes apart what it returns")]
+    pub(crate) fn envelope(self) -> Result<Envelope<'t>, EnvelopeFault<'t>> {
+        match self.plan.and_then(|plan| envelope::read_at(self.document, &plan.places, self.number().is_some())) {
+            Some(envelope) => Ok(envelope),
+            None => envelope::read(self.document),
+        }
     }
 
-    /// Whether a message of this shape, of a type that the plan [`is_for`](Plan::is_for), fits its schema for certain.
+    /// Whether it fits the schema of type `number`, which is its own, for certain.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "called from one place")]
-    pub(crate) fn fits(&self, document: Document<'_>) -> bool {
-        let Some(leaves) = &self.leaves else {
+    pub(crate) fn fits(self, number: u16) -> bool {
+        let plan = self.plan.filter(|plan| self.is_of_policy && plan.number == number);
+        let Some(leaves) = plan.and_then(|plan| plan.leaves.as_deref()) else {
             return false;
         };
         for leaf in leaves {
-            if !leaf.is_settled(document) {
+            if !leaf.is_settled(self.document) {
                 return false;
             }
         }
         true
-    }
-
-    /// Whether it was made from messages of type `number` of this very policy.
-    #[inline]
-    pub(crate) fn is_for(&self, policy: &Arc<InForce>, number: u16) -> bool {
-        self.number == number && self.policy == Arc::as_ptr(policy).addr()
     }
 }

@@ -306,6 +306,12 @@ impl Policy {
         Some((number, self.messages.get(usize::from(number))?))
     }
 
+    /// The message type of this number, which [`Policy::message`] gave.
+    #[inline]
+    pub(crate) fn numbered(&self, number: u16) -> Option<(u16, &MessageType)> {
+        Some((number, self.messages.get(usize::from(number))?))
+    }
+
     /// What `claims` may send.
     pub(crate) fn permissions_of(&self, claims: &Claims) -> Permissions {
         Permissions::of(claims, self.messages.iter().map(MessageType::who))

@@ -317,6 +317,25 @@ fn a_session_goes_on_and_only_what_is_missing_comes_again() {
     assert_eq!(seqs(&new.take()), [8]);
 }
 
+/// Of 61 messages at once 60 pass; 100 ms later there is room for another, which would overtake the last.
+#[test]
+fn a_resumed_session_has_the_order_that_its_connection_asked_for() {
+    for (before, after) in [(false, false), (false, true), (true, false), (true, true)] {
+        let ordered = |is_asked| if is_asked { ", wsguard.ordered" } else { "" };
+        let cx = context(|policy| policy.rate.mode = Mode::Enforce);
+        let mut old = Peer::dev(&cx, at(0), &format!(", wsguard.resume{}", ordered(before)));
+        old.take();
+        let suspended = old.lose();
+        let mut new = Peer::dev(&cx, at(1), &format!("{}{}", old.entry(0), ordered(after)));
+        assert_eq!(new.found(at(1), suspended), Resumption::Resumed { replayed: 0 });
+        new.take();
+        let passed = (1..=61).filter(|id| new.say(at(2), &json!(id)) == Verdict::Allow).count();
+        assert_eq!(passed, 60, "the burst");
+        let overtakes = new.say(at(102), &json!(62)) == Verdict::Allow;
+        assert_eq!(overtakes, !after, "ordered before: {before}, now: {after}");
+    }
+}
+
 #[test]
 fn what_is_no_good_claim_begins_anew() {
     let cx = context(|_| {});

@@ -183,3 +183,30 @@ where
         None => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What tokio puts beside the future of a task.
+    const BESIDE_BYTES: usize = 80;
+
+    fn size_of_task<F, Open>(_: impl FnOnce(tokio::net::TcpStream, SocketAddr, Arc<Public>) -> F) -> usize
+    where
+        F: Future<Output = Result<Option<Open>, Unfinished>>,
+        Open: Future<Output = ()>,
+    {
+        fn size_of_output<A, T>(_: impl FnOnce(A) -> T) -> usize {
+            size_of::<T>()
+        }
+        size_of_output(|serving: F| live(Box::pin(async { serving.await.ok().flatten() }))).saturating_add(BESIDE_BYTES)
+    }
+
+    /// tokio rounds tasks up to 128 bytes, and the allocator has a class of 640. The next is 768: every idle connection
+    /// would pay for it.
+    #[test]
+    fn the_task_of_a_connection_fits_its_class() {
+        let size = size_of_task(serve::<tokio::net::TcpStream>);
+        assert!(size <= 640, "{size} bytes");
+    }
+}

@@ -124,9 +124,10 @@ struct Driver<S, E> {
     /// Bytes that the socket did not take yet, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
-    stalled_since: Option<Tick>,
-    /// The socket is not read before this tick.
-    paused_until: Option<Tick>,
+    /// [`Tick::NEVER`]: the socket has taken everything.
+    stalled_since: Tick,
+    /// The socket is not read before this tick; [`Tick::NEVER`] where it may be read.
+    paused_until: Tick,
     armed: Tick,
     early: Option<Box<[u8]>>,
     /// The peer sent its close frame: it has nothing more to say.
@@ -162,8 +163,8 @@ where
         outbox: Held { outbox, lives_on: false },
         unsent: head,
         sent: 0,
-        stalled_since: None,
-        paused_until: None,
+        stalled_since: Tick::NEVER,
+        paused_until: Tick::NEVER,
         armed: Tick::NEVER,
         early,
         peer_done: false,
@@ -333,11 +334,11 @@ where
                 self.endpoint.lost(effects);
                 return Poll::Ready(());
             }
-            if self.paused_until.is_some_and(|until| clock::tick() < until) {
+            if self.paused_until != Tick::NEVER && clock::tick() < self.paused_until {
                 // Writes go on, the timer ends it, and whoever closes meanwhile wakes this task.
                 return Poll::Pending;
             }
-            self.paused_until = None;
+            self.paused_until = Tick::NEVER;
             if self.endpoint.is_waiting() {
                 return Poll::Pending;
             }
@@ -387,7 +388,7 @@ where
     fn pause(&mut self, now: Now, effects: &mut Effects) {
         if let Some(length) = effects.pause.take() {
             let length = length.min(PAUSE_MAX);
-            self.paused_until = Some(now.tick.after(length));
+            self.paused_until = now.tick.after(length);
             self.decoder.excuse(length);
         }
     }
@@ -446,13 +447,13 @@ where
             match Pin::new(&mut self.stream).poll_write(cx, rest) {
                 Poll::Ready(Ok(written)) if written > 0 => {
                     self.sent = self.sent.saturating_add(written);
-                    self.stalled_since = None;
+                    self.stalled_since = Tick::NEVER;
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(())),
                 Poll::Pending => {
                     self.unsent.extend_from_slice(out);
                     out.clear();
-                    self.stalled_since.get_or_insert_with(clock::tick);
+                    self.stalled_since = self.stalled_since.min(clock::tick());
                     return Poll::Pending;
                 }
             }
@@ -469,7 +470,7 @@ where
                 Poll::Pending => {
                     self.unsent.extend_from_slice(out.get(done..).unwrap_or_default());
                     out.clear();
-                    self.stalled_since.get_or_insert_with(clock::tick);
+                    self.stalled_since = self.stalled_since.min(clock::tick());
                     return Poll::Pending;
                 }
             }
@@ -487,10 +488,10 @@ where
         BUFFERS.with_borrow_mut(|Buffers { effects, .. }| {
             effects.out.clear();
             let now = clock::now();
-            if self.paused_until.is_some_and(|until| now.tick >= until) {
-                self.paused_until = None;
+            if now.tick >= self.paused_until {
+                self.paused_until = Tick::NEVER;
             }
-            if self.stalled_since.is_some_and(|since| now.tick.since(since) >= self.endpoint.stall_time_max()) {
+            if now.tick >= self.stall_deadline() {
                 self.endpoint.stalled(effects);
             } else if self.message_deadline() <= now.tick {
                 self.endpoint.overdue(effects);
@@ -507,10 +508,12 @@ where
         began.map_or(Tick::NEVER, |since| since.after(self.endpoint.message_time_max()))
     }
 
+    fn stall_deadline(&self) -> Tick {
+        self.stalled_since.after(self.endpoint.stall_time_max())
+    }
+
     fn next_deadline(&self) -> Tick {
-        let stall = self.stalled_since.map_or(Tick::NEVER, |since| since.after(self.endpoint.stall_time_max()));
-        let paused = self.paused_until.unwrap_or(Tick::NEVER);
-        self.endpoint.deadline().min(self.message_deadline()).min(stall).min(paused)
+        self.endpoint.deadline().min(self.message_deadline()).min(self.stall_deadline()).min(self.paused_until)
     }
 
     /// Sets the one timer of the connection. It is only moved when it fires or when something is due earlier: a

@@ -317,10 +317,9 @@ impl<H: Handler> Guarded<H> {
         };
         debug_assert!(Arc::ptr_eq(&self.policy, connection.policy()), "a number is named by the policy it is of");
         // The message is read while the answer is written.
-        let (Some(accepted), out) = effects.accepted() else {
+        let (Some(message), out) = effects.accepted(text, &self.policy) else {
             return;
         };
-        let message = accepted.message(text, &self.policy);
         let id = message.id;
         match handler.message(message, &mut Peer { now, connection, out, outbox: &self.outbox }) {
             Handled::Done => {

@@ -23,6 +23,8 @@ const WAITING_MAX: usize = 64;
 
 /// A guarded connection. `In` is what the client may send, `Out` what the application sends; both are serde types whose
 /// JSON form is `{"type": …, "payload": …}` (an adjacently tagged enum: `#[serde(tag = "type", content = "payload")]`).
+///
+/// Dropping it closes the connection, behind what was sent: with 1000, or with 1011 where a panic dropped it.
 #[derive(Debug)]
 pub struct GuardedSocket<In, Out> {
     messages: mpsc::Receiver<Handed>,
@@ -193,6 +195,14 @@ impl<In: DeserializeOwned, Out: Serialize> GuardedSocket<In, Out> {
 
     /// Closes the connection.
     pub fn close(self, code: CloseCode) {
+        let _ = self.seat.outbox.close(code);
+    }
+}
+
+/// A peer whose application has gone would wait for it, and take its place among the connections, for as long as it likes.
+impl<In, Out> Drop for GuardedSocket<In, Out> {
+    fn drop(&mut self) {
+        let code = if std::thread::panicking() { CloseCode::InternalError } else { CloseCode::Normal };
         let _ = self.seat.outbox.close(code);
     }
 }

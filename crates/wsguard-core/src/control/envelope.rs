@@ -68,7 +68,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// The place of the type.
+    /// That of the type.
     pub(crate) const fn kind(&self) -> NodeId {
         self.kind
     }

@@ -91,7 +91,7 @@ impl Canonical {
     }
 
     /// As [`Canonical::set`] without replacements, of the value at `id`, but one that is canonical already stays where it is:
-    /// where [`Canonical::is_kept`], its text and tape are needed to read it.
+    /// its text and tape are needed to read it then.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "called from one place, with what is taken apart there")]
     pub(crate) fn keep(&mut self, document: Document<'_>, id: NodeId) {
@@ -112,12 +112,6 @@ impl Canonical {
             Some(value) => self.set::<&str>(value, &[]),
             None => self.clear(),
         }
-    }
-
-    /// Whether the value can be read only by the text and tape that it was kept from.
-    #[inline]
-    pub(crate) const fn is_kept(&self) -> bool {
-        self.kept.is_some()
     }
 
     /// Nothing: not even `null`.

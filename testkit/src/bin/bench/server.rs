@@ -86,11 +86,21 @@ pub(crate) struct Server {
     signed: u32,
 }
 
-/// The folder of a server's own certificate, or else of its own key.
+/// The folder of what a server has of its own.
 #[derive(Debug)]
-struct Place {
-    folder: Scratch,
-    is_certificate: bool,
+enum Place {
+    Certificate(Scratch),
+    Key(Scratch),
+}
+
+impl Place {
+    /// The file of the certificate.
+    fn certificate(&self) -> Option<PathBuf> {
+        match self {
+            Self::Certificate(folder) => Some(folder.path().join("cert.pem")),
+            Self::Key(_) => None,
+        }
+    }
 }
 
 /// What signs tokens.
@@ -130,8 +140,7 @@ impl Server {
         for (name, pem) in [("cert.pem", certified.cert.pem()), ("key.pem", certified.signing_key.serialize_pem())] {
             fs::write(folder.path().join(name), pem).map_err(|e| e.to_string())?;
         }
-        let place = Place { folder, is_certificate: true };
-        let mut server = Self::start_with(Kind::Wsguard, programs, repository, false, Some(place))?;
+        let mut server = Self::start_with(Kind::Wsguard, programs, repository, false, Some(Place::Certificate(folder)))?;
         server.tokens = vec!["test_token".to_owned()];
         Ok(server)
     }
@@ -150,8 +159,7 @@ impl Server {
         }
         let file = fs::read(&key).map_err(|e| format!("{}: {e}", key.display()))?;
         let signing = SigningKey::parse("app.key", &file).map_err(|e| e.to_string())?;
-        let place = Place { folder, is_certificate: false };
-        let mut server = Self::start_with(Kind::Wsguard, programs, repository, false, Some(place))?;
+        let mut server = Self::start_with(Kind::Wsguard, programs, repository, false, Some(Place::Key(folder)))?;
         server.signing = Some(signing);
         Ok(server)
     }
@@ -201,12 +209,12 @@ impl Server {
         let mut command = Command::new("sh");
         command.args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$@""#, "sh"]).args(&words);
         match &place {
-            Some(Place { folder, is_certificate: true }) => {
+            Some(Place::Certificate(folder)) => {
                 command.env("WSGUARD_TLS__CERT", folder.path().join("cert.pem"));
                 command.env("WSGUARD_TLS__KEY", folder.path().join("key.pem"));
                 command.env("WSGUARD_SESSION__PER_SUBJECT", TLS_CONNECTIONS_MAX.to_string());
             }
-            Some(Place { folder, is_certificate: false }) => {
+            Some(Place::Key(folder)) => {
                 command.env("WSGUARD_AUTH__KEYS", folder.path().join("app.key"));
             }
             None => {}
@@ -215,7 +223,7 @@ impl Server {
         command.stdout(if kind == Kind::Node { Stdio::piped() } else { Stdio::null() });
         let child = command.spawn().map_err(|e| format!("{}: {e}", kind.name()))?;
         let path = if kind.is_guarded() { "ws" } else { "" };
-        let scheme = if place.as_ref().is_some_and(|place| place.is_certificate) { "wss" } else { "ws" };
+        let scheme = if place.as_ref().and_then(Place::certificate).is_some() { "wss" } else { "ws" };
         let url = format!("{scheme}://{listen}/{path}");
         let mut server =
             Self { kind, child, url, address: listen, tokens: Vec::new(), log, place, signing: None, signed: 0 };
@@ -233,7 +241,7 @@ impl Server {
 
     /// The certificate of a server with TLS.
     pub(crate) fn certificate(&self) -> Option<PathBuf> {
-        self.place.as_ref().filter(|place| place.is_certificate).map(|place| place.folder.path().join("cert.pem"))
+        self.place.as_ref().and_then(Place::certificate)
     }
 
     pub(crate) fn pid(&self) -> u32 {

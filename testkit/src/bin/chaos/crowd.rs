@@ -1,9 +1,11 @@
 //! The honest clients: they chat at the pace of people while somebody else floods the server, and note what they suffer.
 //!
-//! A thread of their own with one event loop, so that what a flood costs its sender is not in their figures.
+//! A thread of their own with one event loop, so that what a flood costs its sender is not in their figures, and before the
+//! server's where both want the core, so that their own wait for it is not either: in truth they have machines of their own.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -136,6 +138,8 @@ pub(crate) struct Notes {
     /// How often the excuse changed.
     excuses: AtomicU32,
     ending: AtomicBool,
+    /// The kernel gives them the core before the server.
+    first: AtomicBool,
     lost: AtomicU32,
     /// What newcomers said and had acknowledged.
     greetings: AtomicU64,
@@ -160,6 +164,7 @@ impl Notes {
             excuse: AtomicU8::new(Excuse::Nobody as u8),
             excuses: AtomicU32::new(0),
             ending: AtomicBool::new(false),
+            first: AtomicBool::new(false),
             lost: AtomicU32::new(0),
             greetings: AtomicU64::new(0),
             ticket: AtomicU64::new(0),
@@ -289,6 +294,8 @@ pub(crate) struct Noted {
     pub(crate) chats: u64,
     /// Connections that were lost with a process that was killed on purpose, and attempts in vain until the next was there.
     pub(crate) lost: u32,
+    /// They had the core before the server.
+    pub(crate) first: bool,
 }
 
 impl Crowd {
@@ -308,6 +315,7 @@ impl Crowd {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let shared = Arc::clone(&notes);
         let thread = thread::Builder::new().name("crowd".to_owned()).spawn(move || {
+            shared.first.store(come_first(), Ordering::Relaxed);
             runtime.block_on(async {
                 for (index, token) in (0..).zip(people_tokens) {
                     tokio::spawn(person(Arc::clone(&shared), server, index, token));
@@ -372,6 +380,7 @@ impl Crowd {
             chats: messages.len() as u64 + self.notes.greetings.load(Ordering::Relaxed),
             messages,
             exempt: std::mem::take(&mut lock(&self.notes.exempt)),
+            first: self.notes.first.load(Ordering::Relaxed),
             entries: std::mem::take(&mut lock(&self.notes.entries)),
             suffered: std::mem::take(&mut lock(&self.notes.suffered)),
             lost: self.notes.lost.load(Ordering::Relaxed),
@@ -407,6 +416,17 @@ async fn person(notes: Arc<Notes>, server: SocketAddr, index: u32, token: String
         notes.suffer(begun, format!("a chatting client: {ended}"));
         sleep(RETRY).await;
     }
+}
+
+/// Puts this thread before all that have no priority of real time; whether the kernel permits it.
+fn come_first() -> bool {
+    let own = std::fs::read_link("/proc/thread-self").ok();
+    let Some(thread) = own.as_deref().and_then(|own| own.file_name()) else {
+        return false;
+    };
+    let mut chrt = Command::new("chrt");
+    chrt.args(["--rr", "--pid", "1"]).arg(thread).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    chrt.status().is_ok_and(|status| status.success())
 }
 
 /// Counts those who are there.

@@ -283,6 +283,7 @@ fn run(scenario: &Scenario, args: &Args, programs: &Path, theirs: &str) -> Resul
         suffered_beside: outcome::counted(&noted.suffered, |phase| phase == Phase::Beside),
         suffered_attack: outcome::counted(&noted.suffered, Phase::is_attacked),
         lost_with_the_process: noted.lost,
+        crowd_first: noted.first,
         rest_mib: outcome::mib(settled.unwrap_or_default()),
         peak_mib: outcome::mib(peak.unwrap_or_default()),
         bound_mib: scenario.bound.mib(),

@@ -98,6 +98,9 @@ pub(crate) struct Outcome {
     pub(crate) suffered_beside: BTreeMap<String, u64>,
     pub(crate) suffered_attack: BTreeMap<String, u64>,
     pub(crate) lost_with_the_process: u32,
+    /// The kernel gave honest clients the core before the server.
+    #[serde(default)]
+    pub(crate) crowd_first: bool,
     pub(crate) rest_mib: f64,
     pub(crate) peak_mib: f64,
     pub(crate) bound_mib: u64,
@@ -391,6 +394,7 @@ pub(crate) mod tests {
             suffered_beside: BTreeMap::new(),
             suffered_attack: BTreeMap::new(),
             lost_with_the_process: 0,
+            crowd_first: true,
             rest_mib: 30.0,
             peak_mib: 50.0,
             bound_mib: 50,

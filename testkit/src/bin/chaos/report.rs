@@ -99,7 +99,7 @@ pub(crate) fn write(repository: &Path, kept: &Path, scratch: bool) -> Result<(),
 }
 
 fn measured(outcomes: &[(&Scenario, Outcome)]) -> String {
-    let mut text = format!("Measured on {}.\n\n{}\n\n", machine(), grounds(outcomes));
+    let mut text = format!("Measured on {}.\n\n{}\n\n", machine(outcomes), grounds(outcomes));
     text.push_str(
         "| scenario | honest p99, quiet | beside | attacked | times | newcomers p99, quiet; attacked | memory, MiB: rest; most; bound | cores, quiet; attacked | |\n\
          | --- | --: | --: | --: | --: | --: | --: | --: | --- |\n",
@@ -248,14 +248,19 @@ fn anchor(title: &str) -> String {
         .collect()
 }
 
-fn machine() -> String {
+fn machine(outcomes: &[(&Scenario, Outcome)]) -> String {
     let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
     // Not those that are left to this process.
     let cores = about.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let order = match outcomes.iter().filter(|(_, outcome)| outcome.crowd_first).count() {
+        0 => "equals on it",
+        first if first == outcomes.len() => "the clients first where both want it",
+        _ => "the clients first in some scenarios only",
+    };
     format!(
-        "{cores} cores of {}, half of them the attackers', Linux {}; p99 above {TIMES_MAX} times the quiet one counts as missed",
+        "{cores} cores of {}, half of them the attackers', the other shared by server and honest clients, {order}; Linux {}; p99 above {TIMES_MAX} times the quiet one counts as missed",
         model.unwrap_or("an unknown processor"),
         kernel.trim()
     )
