@@ -140,7 +140,8 @@ impl Server {
         for (name, pem) in [("cert.pem", certified.cert.pem()), ("key.pem", certified.signing_key.serialize_pem())] {
             fs::write(folder.path().join(name), pem).map_err(|e| e.to_string())?;
         }
-        let mut server = Self::start_with(Kind::Wsguard, programs, repository, false, Some(Place::Certificate(folder)))?;
+        let mut server =
+            Self::start_with(Kind::Wsguard, programs, repository, false, Some(Place::Certificate(folder)))?;
         server.tokens = vec!["test_token".to_owned()];
         Ok(server)
     }
