@@ -59,8 +59,12 @@ pub enum Event {
     Answered { peer: u32, link: u32, address: String, status: u16, reference: Option<String> },
     /// A client has its welcome.
     Welcomed { peer: u32, link: u32, session: String, subject: String, resumed: bool },
-    /// The server admitted a handshake.
-    Admitted { generation: u32, address: String },
+    /// The server admitted a handshake, or a request for a ticket or a proof, and when that was asked.
+    Admitted { generation: u32, address: String, asked: u64 },
+    /// The server gave a ticket, which is good until then by its wall clock.
+    Ticketed { generation: u32, unix: u64, ends: u64 },
+    /// Somebody is kept out, until then.
+    Banned { generation: u32, who: Target, until: u64 },
     /// A client sent a message.
     Sent { peer: u32, link: u32, tag: Tag, meant: Meant },
     /// The application got a message.
@@ -93,6 +97,7 @@ pub enum Event {
         reason: Option<String>,
         code: Option<String>,
         reference: Option<String>,
+        client: Option<String>,
         session: Option<String>,
         subject: Option<String>,
         close_code: Option<u16>,
@@ -105,8 +110,8 @@ pub enum Event {
     Ended { peer: u32, session: Option<String>, waiting: usize, done: bool },
 }
 
-/// What a revocation is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a revocation or a ban is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// One token.
     Token(u32),
@@ -114,6 +119,8 @@ pub enum Target {
     Subject(String),
     /// One session.
     Session(String),
+    /// One address.
+    Address(String),
 }
 
 /// Something that happened, and when.
@@ -142,10 +149,14 @@ pub struct Gauge {
     pub empty: i64,
     /// Connections, of all servers that a crash left behind too.
     pub connections: u64,
+    /// Links with a request that has no answer yet.
+    pub knocking: usize,
     /// Sessions of the subject that has most of them, of one server.
     pub of_subject: usize,
     /// Sessions that wait for their clients.
     pub detached: usize,
     /// Bytes that are kept to be replayed.
     pub replay: usize,
+    /// Bans in force.
+    pub bans: usize,
 }

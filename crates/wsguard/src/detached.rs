@@ -108,6 +108,7 @@ impl Shared {
         let cap = usize::try_from(sessions.detached_per_subject).unwrap_or(usize::MAX);
         let most = usize::try_from(sessions.detached_max).unwrap_or(usize::MAX);
         let (cap, most) = if fault::is_on(Fault::DetachedUnbounded) { (usize::MAX, usize::MAX) } else { (cap, most) };
+        let cap = if fault::is_on(Fault::DetachedOfSubjectUncounted) { usize::MAX } else { cap };
         if !handed_over {
             if self.draining.load(Ordering::Relaxed) || cap == 0 {
                 return false;

@@ -1,0 +1,70 @@
+//! What the server holds, against what its limits allow.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use wsguard::store::TICKETS_MAX;
+use wsguard_core::control::penalty::BANS_MAX;
+
+use super::{Checker, Violation};
+use crate::node::{DETACHED, MESSAGE_BYTES, QUEUE, REPLAY};
+use crate::trace::{Entry, Event, Gauge};
+
+/// What is held once and for all, beyond the empty tables of each server: the buffers of the thread, and what the tables of
+/// the first server grow by when they are used.
+const FIXED_BYTES: i64 = 384 * 1024;
+
+/// What the tables of each further server grow by.
+const SERVER_BYTES: i64 = 256 * 1024;
+
+/// What a connection may hold: an unfinished message, a full queue that was taken out to be written and another behind it,
+/// what one read caused, what a session is.
+const CONNECTION_BYTES: usize = MESSAGE_BYTES + 2 * QUEUE.bytes + 16 * 1024 + 16 * 1024;
+
+/// What a request may hold before it is answered.
+const KNOCKING_BYTES: usize = 24 * 1024;
+
+/// What a session that waits may hold, beside its replay.
+const DETACHED_BYTES: usize = 8 * 1024;
+
+pub(super) fn check(trace: &[Entry], gauges: &[Gauge], found: &mut Vec<Violation>) {
+    tickets(trace, found);
+    let starts: Vec<_> =
+        trace.iter().filter(|entry| matches!(entry.event, Event::Started { .. })).map(|entry| entry.at).collect();
+    for gauge in gauges {
+        let started = starts.iter().filter(|at| **at <= gauge.at).count();
+        let connections = usize::try_from(gauge.connections).unwrap_or(usize::MAX) * CONNECTION_BYTES;
+        let sessions = connections + gauge.knocking * KNOCKING_BYTES + gauge.detached * DETACHED_BYTES + gauge.replay;
+        let servers = i64::try_from(started).unwrap_or(0);
+        let further = (servers - 1).max(0) * (gauge.empty + SERVER_BYTES);
+        let most = FIXED_BYTES + further + i64::try_from(sessions).unwrap_or(0);
+        let mut wrong = |what| found.push(Violation { checker: Checker::Memory, at: gauge.at, what });
+        if gauge.heap > most {
+            wrong(format!("{} bytes are held, {most} at most for {gauge:?}", gauge.heap));
+        }
+        if gauge.detached > started * usize::try_from(DETACHED.1).unwrap_or(0) {
+            wrong(format!("{} sessions wait", gauge.detached));
+        }
+        if gauge.replay > started * REPLAY.1 {
+            wrong(format!("{} bytes are kept to be replayed", gauge.replay));
+        }
+        if gauge.bans > started * BANS_MAX {
+            wrong(format!("{} bans are in force", gauge.bans));
+        }
+    }
+}
+
+/// Tickets that wait: given, and not yet ended by the server's clock.
+fn tickets(trace: &[Entry], found: &mut Vec<Violation>) {
+    let mut waiting: BTreeMap<u32, VecDeque<u64>> = BTreeMap::new();
+    for entry in trace {
+        if let Event::Ticketed { generation, unix, ends } = &entry.event {
+            let waiting = waiting.entry(*generation).or_default();
+            waiting.retain(|ends| ends > unix);
+            waiting.push_back(*ends);
+            if waiting.len() > TICKETS_MAX {
+                let what = format!("{} tickets wait", waiting.len());
+                found.push(Violation { checker: Checker::Memory, at: entry.at, what });
+            }
+        }
+    }
+}
