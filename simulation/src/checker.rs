@@ -101,6 +101,7 @@ pub const fn finds(fault: Fault) -> Checker {
         Fault::RevocationForHandshakesAlone
         | Fault::RevocationWakesNobody
         | Fault::RevocationNotKept
+        | Fault::CutOffUnmoved
         | Fault::RevocationSparesProof => Checker::Revocation,
         Fault::BanWithoutEffect | Fault::BanPushedOut => Checker::Bans,
         Fault::QueueUnbounded
@@ -108,6 +109,7 @@ pub const fn finds(fault: Fault) -> Checker {
         | Fault::DetachedUnbounded
         | Fault::TableUnbounded
         | Fault::BansUnbounded
+        | Fault::RevocationsUnbounded
         | Fault::TicketsUnbounded => Checker::Memory,
         Fault::VerdictOfThePast => Checker::Determinism,
         Fault::Panic => Checker::Panic,

@@ -26,7 +26,7 @@ use wsguard_core::control::rate::Quota;
 use wsguard_core::control::revocation;
 use wsguard_core::effect::Record;
 use wsguard_core::handshake::{self, Gate, HandshakeRefusal, Header};
-use wsguard_core::policy::{MessageType, Policy};
+use wsguard_core::policy::{Context, MessageType, Policy};
 use wsguard_core::time::{Millis, UnixMs};
 use wsguard_core::verdict::{ControlId, Refusal};
 use wsguard_protocol::{CloseCode, ErrorCode};
@@ -73,10 +73,12 @@ const GONE_AFTER: Duration = Duration::from_millis(3_200);
 pub struct Node {
     up: Mutex<Option<Up>>,
     /// Of all servers there were.
-    handles: Mutex<Vec<GuardHandle>>,
+    handles: Mutex<Vec<(GuardHandle, Arc<Context>)>>,
     wanted: Mutex<bool>,
     ledger: Arc<SimulatedLedger>,
     store: Arc<Mutex<Mood>>,
+    /// Of the server that is there, or was last.
+    cut_off: Mutex<u64>,
     admits: Mutex<Vec<String>>,
     links: AtomicU32,
     generations: AtomicU32,
@@ -92,6 +94,8 @@ pub struct Held {
     pub replay: usize,
     /// Bans in force.
     pub bans: usize,
+    /// Revocations in force.
+    pub revocations: usize,
 }
 
 struct Up {
@@ -250,6 +254,7 @@ impl Node {
             wanted: Mutex::new(false),
             ledger: Arc::default(),
             store: Arc::new(Mutex::new(Mood::Well)),
+            cut_off: Mutex::new(0),
             admits: Mutex::new(vec!["admin".to_owned()]),
             links: AtomicU32::new(0),
             generations: AtomicU32::new(0),
@@ -293,7 +298,7 @@ impl Node {
             let keeper = guard.handle();
             tokio::spawn(async move { keeper.keep_bans(|_| ()).await });
             tokio::spawn(serve_all(Arc::clone(world), generation, guard.clone(), room, accepted));
-            lock(&self.handles).push(guard.handle());
+            lock(&self.handles).push((guard.handle(), Arc::clone(guard.context())));
             *up = Some(Up { generation, guard, is_alive, accept });
         });
     }
@@ -364,14 +369,36 @@ impl Node {
 
     /// What is held; of the servers before, too.
     pub fn held(&self) -> Held {
-        let mut held = Held { connections: 0, detached: 0, replay: 0, bans: 0 };
-        for handle in lock(&self.handles).iter() {
+        let mut held = Held { connections: 0, detached: 0, replay: 0, bans: 0, revocations: 0 };
+        for (handle, context) in lock(&self.handles).iter() {
             held.connections += handle.stats().connections_open();
             held.detached += handle.detached();
             held.replay += handle.replay_bytes();
             held.bans += handle.bans().len();
+            held.revocations += context.revocations().len();
         }
         held
+    }
+
+    /// Revokes tokens of nobody who is here.
+    pub async fn log_out_strangers(&self, world: &World, series: u32, count: u64) {
+        for number in 0..count {
+            let Some((_, handle)) = self.handle().filter(|_| world.is_stormy()) else {
+                return;
+            };
+            let token = revocation::Target::Token(format!("elsewhere.{series}.{number}").into());
+            // Whether it is kept is nobody's concern.
+            let _ = handle.revoke(token, None).await;
+            self.note_cut_off(world);
+        }
+    }
+
+    /// Writes down that the cut-off rose, also where it could not be kept.
+    fn note_cut_off(&self, world: &World) {
+        let latest = lock(&self.handles).last().map_or(0, |(_, context)| context.revocations().cut_off().0);
+        if std::mem::replace(&mut *lock(&self.cut_off), latest) < latest {
+            world.tell(Event::CutOff { to: latest });
+        }
     }
 
     /// Keeps somebody out.
@@ -429,6 +456,7 @@ impl Node {
                 continue;
             };
             let done = handle.revoke(asked.clone(), None).await;
+            self.note_cut_off(world);
             let kept = match done {
                 Ok(_) => true,
                 Err(RevokeError::NotKept(_)) => false,

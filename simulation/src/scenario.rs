@@ -102,11 +102,13 @@ pub struct Limits {
     pub prefix_factor: u32,
     /// Messages of the server, in a second and at once.
     pub server: (u32, u32),
+    /// Whether more log out than there is room for, so that tokens are refused of those who did not.
+    pub is_index_full: bool,
 }
 
 impl Limits {
     /// Nothing is ever full, and nobody feels the others.
-    const WIDE: Self = Self { table_keys: 256, prefix_factor: 4, server: (100_000, 100_000) };
+    const WIDE: Self = Self { table_keys: 256, prefix_factor: 4, server: (100_000, 100_000), is_index_full: false };
 
     /// The limits of `seed`, and who comes up against them.
     fn of(seed: u64) -> (Self, Vec<Kind>) {
@@ -124,6 +126,8 @@ impl Limits {
         if is_full {
             limits.table_keys = *rng.pick(&[8, 16, 32]);
             kinds.push(Kind::Spray);
+            limits.is_index_full = rng.chance(40);
+            kinds.extend(limits.is_index_full.then_some(Kind::Leaver));
         }
         (limits, kinds)
     }
@@ -159,6 +163,8 @@ pub enum What {
     Reload,
     /// A new signing key comes, or the old one leaves.
     Keys,
+    /// So many log out, none of whom is here.
+    Logouts(u64),
     /// The operator keeps so many strangers out.
     Ban(u64),
     /// The operator keeps a peer out: its subject or its address.
@@ -263,11 +269,17 @@ impl Scenario {
             let mut bans = Rng::of(seed, "bans", 0);
             let before = u32::try_from(hardships.len()).unwrap_or(0);
             let hostile = peers.iter().filter(|peer| peer.kind.is_hostile());
+            let logouts = if limits.is_index_full { 4 } else { 0 };
             let whats = hostile.map(|peer| What::KeepOut(peer.number)).chain([10, 20, 40].map(What::Ban));
+            let whats = whats.chain([What::Logouts(120)].repeat(logouts));
             hardships.extend((before..).zip(whats).map(|(number, what)| {
                 let lasts = bans.range(8_000, 40_000);
                 Hardship { number, at: bans.range(2_000, length), lasts, what }
             }));
+        }
+        if limits.is_index_full {
+            // A cut-off that lies ahead when the clock goes back refuses whoever comes until then.
+            hardships.retain(|hardship| !matches!(hardship.what, What::Clock(ms) if ms < 0));
         }
         hardships.sort_by_key(|hardship| hardship.at);
         let mut clocks = Rng::of(seed, "clocks", 0);

@@ -104,6 +104,8 @@ pub enum Event {
     },
     /// A revocation is in force; `kept`: it outlives the process.
     Revoked { generation: u32, target: Target, kept: bool },
+    /// Tokens that were issued before are good no more, whosever they are.
+    CutOff { to: u64 },
     /// Sessions that were open a second after a revocation that covers them.
     StillOpen { generation: u32, sessions: Vec<String> },
     /// How a well-behaved client was at the end.
@@ -159,4 +161,6 @@ pub struct Gauge {
     pub replay: usize,
     /// Bans in force.
     pub bans: usize,
+    /// Revocations in force.
+    pub revocations: usize,
 }

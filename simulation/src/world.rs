@@ -207,11 +207,21 @@ impl World {
     fn gauge(&self, base: i64, empty: i64) {
         let heap = heap::of_server() - base;
         outside(|| {
-            let Held { connections, detached, replay, bans } = self.node.held();
+            let Held { connections, detached, replay, bans, revocations } = self.node.held();
             let knocking = self.links().len().saturating_sub(usize::try_from(connections).unwrap_or(0));
             let (at, of_subject) = (self.now(), self.node.sessions_of_one_subject());
-            let gauge = Gauge { at, heap, empty, connections, knocking, of_subject, detached, replay, bans };
-            lock(&self.gauges).push(gauge);
+            lock(&self.gauges).push(Gauge {
+                at,
+                heap,
+                empty,
+                connections,
+                knocking,
+                of_subject,
+                detached,
+                replay,
+                bans,
+                revocations,
+            });
         });
     }
 }
@@ -347,6 +357,7 @@ async fn suffer(world: &Arc<World>, hardship: Hardship) {
             };
             world.node.revoke(world, target).await;
         }
+        What::Logouts(count) => world.node.log_out_strangers(world, number, count).await,
         What::Ban(count) => {
             for _ in 0..count {
                 let length = Duration::from_millis(rng.range(2_000, 40_000));

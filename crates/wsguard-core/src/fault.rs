@@ -120,13 +120,17 @@ pub enum Fault {
     BansUnbounded,
     /// Tickets that wait have no limit.
     TicketsUnbounded,
+    /// The index of revocations has no limit.
+    RevocationsUnbounded,
+    /// A full index of revocations forgets, and the cut-off does not rise for it.
+    CutOffUnmoved,
     /// Something panics that is not the application.
     Panic,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 58] = [
         Self::SignatureUnchecked,
         Self::TokenNeverEnds,
         Self::CsrfUnchecked,
@@ -182,6 +186,8 @@ impl Fault {
         Self::BanPushedOut,
         Self::BansUnbounded,
         Self::TicketsUnbounded,
+        Self::RevocationsUnbounded,
+        Self::CutOffUnmoved,
         Self::Panic,
     ];
 }

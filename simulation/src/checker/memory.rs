@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use wsguard::store::TICKETS_MAX;
 use wsguard_core::control::penalty::BANS_MAX;
+use wsguard_core::control::revocation::REVOCATIONS_MAX;
 
 use super::{Checker, Violation};
 use crate::node::{DETACHED, MESSAGE_BYTES, QUEUE, REPLAY};
@@ -11,7 +12,7 @@ use crate::trace::{Entry, Event, Gauge};
 
 /// What is held once and for all, beyond the empty tables of each server: the buffers of the thread, and what the tables of
 /// the first server grow by when they are used.
-const FIXED_BYTES: i64 = 384 * 1024;
+const FIXED_BYTES: i64 = 480 * 1024;
 
 /// What the tables of each further server grow by.
 const SERVER_BYTES: i64 = 256 * 1024;
@@ -49,6 +50,9 @@ pub(super) fn check(trace: &[Entry], gauges: &[Gauge], found: &mut Vec<Violation
         }
         if gauge.bans > started * BANS_MAX {
             wrong(format!("{} bans are in force", gauge.bans));
+        }
+        if gauge.revocations > started * REVOCATIONS_MAX {
+            wrong(format!("{} revocations are in force", gauge.revocations));
         }
     }
 }
