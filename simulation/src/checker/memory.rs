@@ -1,6 +1,6 @@
 //! What the server holds, against what its limits allow.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use wsguard::store::TICKETS_MAX;
 use wsguard_core::control::penalty::BANS_MAX;
@@ -57,14 +57,17 @@ pub(super) fn check(trace: &[Entry], gauges: &[Gauge], found: &mut Vec<Violation
     }
 }
 
+/// How far the server's clock may go back while a ticket waits.
+const SET_BACK_MS: u64 = 5_000;
+
 /// Tickets that wait: given, and not yet ended by the server's clock.
 fn tickets(trace: &[Entry], found: &mut Vec<Violation>) {
-    let mut waiting: BTreeMap<u32, VecDeque<u64>> = BTreeMap::new();
+    let mut waiting: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
     for entry in trace {
         if let Event::Ticketed { generation, unix, ends } = &entry.event {
             let waiting = waiting.entry(*generation).or_default();
-            waiting.retain(|ends| ends > unix);
-            waiting.push_back(*ends);
+            waiting.retain(|(given, ends)| ends > unix && *given <= unix + SET_BACK_MS);
+            waiting.push((*unix, *ends));
             if waiting.len() > TICKETS_MAX {
                 let what = format!("{} tickets wait", waiting.len());
                 found.push(Violation { checker: Checker::Memory, at: entry.at, what });
