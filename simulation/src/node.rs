@@ -562,11 +562,12 @@ async fn ticket(
         return upgrade::refuse(guard, asked, &refused);
     }
     let token = header(parts, "authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let begun = wsguard::now().unix;
     match guard.issue_ticket(token, None, None).await {
         Ok(ticket) => {
             outside(|| {
-                let unix = wsguard::now().unix;
-                world.tell(Event::Ticketed { generation, unix: unix.0, ends: unix.after(TICKET).0 });
+                let (asked, given, ends) = (begun.0, wsguard::now().unix.0, begun.after(TICKET).0);
+                world.tell(Event::Ticketed { generation, asked, given, ends });
                 // Whose it is, the checkers must know.
                 let number = world.tickets().get(token).copied();
                 if let Some(number) = number {

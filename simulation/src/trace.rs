@@ -61,8 +61,10 @@ pub enum Event {
     Welcomed { peer: u32, link: u32, session: String, subject: String, resumed: bool },
     /// The server admitted a handshake, or a request for a ticket or a proof, and when that was asked.
     Admitted { generation: u32, address: String, asked: u64 },
-    /// The server gave a ticket, which is good until then by its wall clock.
-    Ticketed { generation: u32, unix: u64, ends: u64 },
+    /// The server's wall clock jumped.
+    Clock { from: u64, to: u64 },
+    /// The server gave a ticket: by its wall clock when it was asked, when it is given, and until when that is good.
+    Ticketed { generation: u32, asked: u64, given: u64, ends: u64 },
     /// Somebody is kept out, until then.
     Banned { generation: u32, who: Target, until: u64 },
     /// A client sent a message.

@@ -335,7 +335,11 @@ async fn suffer(world: &Arc<World>, hardship: Hardship) {
             world.node.start(world);
         }
         What::Drain => world.node.drain(world).await,
-        What::Clock(ms) => simulation::move_wall_clock(ms),
+        What::Clock(ms) => {
+            let from = wsguard::now().unix.0;
+            simulation::move_wall_clock(ms);
+            world.tell(Event::Clock { from, to: wsguard::now().unix.0 });
+        }
         What::Store(mood) => {
             world.node.set_store(mood);
             sleep(lasts).await;
