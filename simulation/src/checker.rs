@@ -2,8 +2,10 @@
 //! ([`finds`]).
 
 mod access;
+mod bans;
 mod delivery;
 mod limits;
+mod memory;
 mod records;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,8 @@ pub enum Checker {
     References,
     /// An identity that was revoked handles nothing after a second, and is gone from the server's tables soon after.
     Revocation,
+    /// Who is kept out is not let in, and handles nothing after a second.
+    Bans,
     /// Memory stays within its bounds.
     Memory,
     /// Who follows the protocol is served again when the storm is over, and every message is answered that is ever to be.
@@ -73,19 +77,40 @@ pub const fn finds(fault: Fault) -> Checker {
         Fault::RolesIgnored => Checker::Roles,
         Fault::KeysUnchecked => Checker::Hostile,
         Fault::IdForgotten | Fault::DeferredForgotten | Fault::DeferredAcknowledged => Checker::Once,
-        Fault::AnswerToWaitingLost | Fault::RefusedStaysUnderWay | Fault::LeewayIgnored => Checker::Service,
+        Fault::AnswerToWaitingLost | Fault::RefusedStaysUnderWay | Fault::LeewayIgnored | Fault::SlotNeverFreed => {
+            Checker::Service
+        }
         Fault::ReplaySkips | Fault::ReplayRepeats => Checker::Replay,
         Fault::QuotaDoubled
         | Fault::HandshakesUncounted
         | Fault::TypeQuotaUncharged
         | Fault::BytesUncharged
-        | Fault::SessionsUncounted => Checker::Quota,
+        | Fault::SessionsUncounted
+        | Fault::ServerUncharged
+        | Fault::PrefixMessagesUncharged
+        | Fault::PrefixBytesUncharged
+        | Fault::WideMessagesUncharged
+        | Fault::WideBytesUncharged
+        | Fault::WideHandshakesUncounted
+        | Fault::ForeignUncounted
+        | Fault::DetachedOfSubjectUncounted
+        | Fault::FullTableOpen
+        | Fault::FullTypesOpen
+        | Fault::FullForeignOpen => Checker::Quota,
         Fault::RecordLost | Fault::RecordTwice | Fault::RefusalToGoneUnrecorded => Checker::References,
         Fault::RevocationForHandshakesAlone
         | Fault::RevocationWakesNobody
         | Fault::RevocationNotKept
+        | Fault::CutOffUnmoved
         | Fault::RevocationSparesProof => Checker::Revocation,
-        Fault::QueueUnbounded | Fault::ReplayUnbounded | Fault::DetachedUnbounded => Checker::Memory,
+        Fault::BanWithoutEffect | Fault::BanPushedOut => Checker::Bans,
+        Fault::QueueUnbounded
+        | Fault::ReplayUnbounded
+        | Fault::DetachedUnbounded
+        | Fault::TableUnbounded
+        | Fault::BansUnbounded
+        | Fault::RevocationsUnbounded
+        | Fault::TicketsUnbounded => Checker::Memory,
         Fault::VerdictOfThePast => Checker::Determinism,
         Fault::Panic => Checker::Panic,
     }
@@ -97,7 +122,9 @@ pub fn check(scenario: &Scenario, trace: &[Entry], gauges: &[Gauge]) -> Vec<Viol
     let mut found = Vec::new();
     access::check(trace, &sent, &mut found);
     delivery::check(scenario, trace, &mut found);
-    limits::check(trace, gauges, &mut found);
+    limits::check(scenario.limits, trace, &sent, gauges, &mut found);
+    bans::check(trace, &mut found);
+    memory::check(trace, gauges, &mut found);
     records::check(trace, &mut found);
     found.sort_by_key(|violation| violation.at);
     found

@@ -15,6 +15,9 @@ use crate::trace::{Event, Meant, Tag};
 /// Longer than the server's heartbeat and its time-out: a connection that is silent for so long is dead.
 const SILENT_MAX: Duration = Duration::from_secs(12);
 
+/// Time in which a connection is told of one refusal for a quota; those between have no answer.
+const TOLD_EVERY: Duration = Duration::from_millis(250);
+
 /// How a token is brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -185,12 +188,14 @@ impl Client {
         let mut heard = Instant::now();
         let mut next_message = heard + Duration::from_hours(1);
         let mut next_ack = next_message;
+        // When it sends again what has no answer, since a refusal for a quota is not told each time.
+        let mut next_try = next_message;
         let mut is_welcome = false;
         let mut wait = Duration::ZERO;
         let mut draining = Duration::ZERO;
         loop {
             self.note(is_welcome);
-            let until = next_message.min(next_ack).min(heard + SILENT_MAX);
+            let until = next_message.min(next_ack).min(next_try).min(heard + SILENT_MAX);
             match connection.next(until).await {
                 Err(Silence::Gone) => return Back(wait),
                 Err(Silence::Late) if Instant::now() >= heard + SILENT_MAX => return Back(wait),
@@ -200,6 +205,12 @@ impl Client {
                         let ack = json!({"type": "ack", "payload": {"seq": self.last_seq}});
                         let _ = connection.text(&ack.to_string()).await;
                         next_ack = now + Duration::from_millis(self.peer.rng.range(500, 4_000));
+                    }
+                    if now >= next_try {
+                        next_try = now + Duration::from_hours(1);
+                        if !self.send_again(&mut connection).await {
+                            return Back(wait);
+                        }
                     }
                     if now >= next_message {
                         next_message = now + Duration::from_millis(self.peer.rng.range(250, 2_200));
@@ -234,7 +245,12 @@ impl Client {
                                 let after = value["payload"]["reconnectAfterMs"].as_u64().unwrap_or(0);
                                 draining = Duration::from_millis(after);
                             }
-                            "error" => wait = self.refused(&value),
+                            "error" => {
+                                wait = self.refused(&value);
+                                if is_welcome && value["payload"]["code"] == "rate_limited" {
+                                    next_try = heard + wait + TOLD_EVERY;
+                                }
+                            }
                             _ => {
                                 if !self.hear(&mut connection, &value).await {
                                     return Back(wait);
@@ -269,6 +285,10 @@ impl Client {
         if let Some(resume) = &self.resume {
             self.peer.world.loot().resume.push(resume.clone());
         }
+        self.send_again(connection).await
+    }
+
+    async fn send_again(&self, connection: &mut Connection) -> bool {
         let again: Vec<_> = self.waiting.iter().map(|waiting| (waiting.tag, self.message(waiting))).collect();
         for (tag, text) in again {
             if !connection.say(tag, Meant::Well, &text).await {

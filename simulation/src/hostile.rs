@@ -1,5 +1,6 @@
 //! Peers that break the rules, each in its own way. They stop when the storm is over.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use wsguard_core::time::Millis;
 
 use crate::desk;
 use crate::issuer::{Forgery, Token, Wish};
-use crate::peer::{Connection, Frame, OWN_PAGE, Peer, Refusal, masked};
+use crate::peer::{Connection, Frame, OWN_PAGE, Peer, Refusal, masked, stranger};
 use crate::scenario::Kind;
 use crate::trace::{Event, Meant, Target};
 
@@ -34,6 +35,8 @@ pub async fn run(mut peer: Peer) {
             Kind::Hijacker => hijack(&mut peer).await,
             Kind::Leaver => leave(&mut peer).await,
             Kind::Hoarder => hoard(&mut peer).await,
+            Kind::Swarm => swarm(&mut peer).await,
+            Kind::Spray => spray(&mut peer).await,
             Kind::Honest | Kind::SecondDevice | Kind::Stubborn => return,
         };
         sleep(Duration::from_millis(pause)).await;
@@ -467,6 +470,95 @@ async fn hoard(peer: &mut Peer) -> u64 {
     }
     // So that its handshakes stay within their quota.
     peer.rng.range(6_000, 12_000)
+}
+
+/// Addresses of a swarm, more than a prefix has the quotas of, and subjects behind each.
+const SWARM: (u8, u8) = (6, 2);
+
+/// An address in the prefix around `address`.
+fn neighbour(address: IpAddr, number: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            IpAddr::V4(Ipv4Addr::new(a, b, c, number))
+        }
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !(0xff << 64) | (u128::from(number) << 64)).into()),
+    }
+}
+
+/// Many who are modest, all at once.
+async fn swarm(peer: &mut Peer) -> u64 {
+    let (home, name) = (peer.address, peer.subject.clone());
+    let mut open = Vec::new();
+    for (address, subject) in (0..SWARM.0).flat_map(|address| (0..SWARM.1).map(move |subject| (address, subject))) {
+        peer.address = neighbour(home, 10 + address);
+        peer.subject = format!("{name}.{address}.{subject}");
+        open.extend(join(peer).await);
+    }
+    (peer.address, peer.subject) = (home, name);
+    // Many short ones, some long ones, or some of the type that has a quota of its own.
+    let (kind, count, length) = *peer.rng.pick(&[("echo", 34, 0), ("echo", 7, 4_000), ("tight", 8, 0)]);
+    for joined in &mut open {
+        let mut burst = Vec::new();
+        for id in 0..count {
+            let (tag, text) = peer.text();
+            let link = joined.connection.link;
+            peer.world.tell(Event::Sent { peer: peer.number, link, tag, meant: Meant::Well });
+            let message = joined.message(kind, id, &format!("{text} {}", "la".repeat(length)));
+            burst.extend_from_slice(&masked(1, message.as_bytes(), peer.rng.mask()));
+        }
+        let _ = joined.connection.raw(&burst).await;
+    }
+    for joined in &mut open {
+        let _ = joined.listen(Duration::from_millis(150)).await;
+    }
+    // So that its handshakes stay within their quota.
+    peer.rng.range(3_000, 12_000)
+}
+
+/// Strangers that come at once; more than the largest table has keys where tables are small.
+const STRANGERS: u64 = 48;
+
+/// Requests of one prefix without a slot, by as many addresses; more than its quota.
+const OF_ONE_PREFIX: (u8, u8) = (20, 3);
+
+/// Strangers by the dozen, and behind them one prefix that finds the tables full.
+async fn spray(peer: &mut Peer) -> u64 {
+    let token = peer.token();
+    let ticket = format!(
+        "POST /ws/ticket HTTP/1.1\r\nHost: world.example\r\nAuthorization: Bearer {}\r\nContent-Length: 0",
+        token.text
+    );
+    let mode = peer.rng.below(5);
+    let head = match mode {
+        0 => Peer::upgrade(&["Origin: https://evil.example".to_owned()]),
+        1 => Peer::upgrade(&["Authorization: Bearer x.y.z".to_owned()]),
+        2 => ticket,
+        _ => Peer::upgrade(&[]),
+    };
+    let home = peer.address;
+    let mut from: Vec<_> = (0..STRANGERS).map(|_| stranger(&mut peer.rng)).collect();
+    let prefix = stranger(&mut peer.rng);
+    // A page that is foreign has a quota at each address alone.
+    let addresses = if mode == 0 { 1 } else { OF_ONE_PREFIX.0 };
+    let times = if mode == 0 { OF_ONE_PREFIX.0 } else { OF_ONE_PREFIX.1 };
+    from.extend((0..addresses).flat_map(|number| (0..times).map(move |_| neighbour(prefix, number))));
+    if peer.rng.chance(30) {
+        // Or in front of them, where it finds its slots.
+        from.reverse();
+    }
+    // They arrive in the order in which they are asked.
+    peer.weather.jitter_ms = 0;
+    let mut asked = Vec::new();
+    for address in from {
+        peer.address = address;
+        asked.extend(peer.ask(&head, b"").await);
+    }
+    peer.address = home;
+    for connection in asked {
+        drop(connection.answered(&head).await);
+    }
+    peer.rng.range(1_000, 5_000)
 }
 
 /// Pages that are not the cookie's.

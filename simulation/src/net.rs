@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::heap::outside;
+use crate::heap::{inside, outside};
 use crate::rng::Rng;
 use crate::scenario::Way;
 
@@ -19,6 +19,37 @@ use crate::scenario::Way;
 enum Side {
     Client,
     Server,
+}
+
+/// A task that waits at one end of a link. It may be over meanwhile and is then freed here: that must be counted where the
+/// task was.
+struct Waiter {
+    waker: Option<Waker>,
+    side: Side,
+}
+
+impl Waiter {
+    fn new(cx: &Context<'_>, side: Side) -> Self {
+        Self { waker: Some(cx.waker().clone()), side }
+    }
+
+    fn wake(mut self) {
+        self.settle(Waker::wake);
+    }
+
+    fn settle(&mut self, act: impl FnOnce(Waker)) {
+        match self.waker.take() {
+            Some(waker) if self.side == Side::Server => inside(|| act(waker)),
+            Some(waker) => act(waker),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.settle(drop);
+    }
 }
 
 /// One direction of a link.
@@ -36,8 +67,8 @@ struct Pipe {
     finished: bool,
     /// Nobody reads here any more: a write is answered with a reset.
     abandoned: bool,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    reader: Option<Waiter>,
+    writer: Option<Waiter>,
 }
 
 impl Pipe {
@@ -57,8 +88,8 @@ impl Pipe {
     }
 
     fn wake(&mut self) {
-        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
-            waker.wake();
+        for waiter in [self.reader.take(), self.writer.take()].into_iter().flatten() {
+            waiter.wake();
         }
     }
 }
@@ -188,12 +219,12 @@ impl End {
                 let at = pipe.chunks.front().map(|(at, _)| held.map_or(*at, |held| held.max(*at)));
                 match at {
                     _ if half_open => {
-                        pipe.reader = Some(cx.waker().clone());
+                        pipe.reader = Some(Waiter::new(cx, self.side));
                         return Poll::Pending;
                     }
                     None if pipe.finished => return Poll::Ready(Ok(())),
                     None => {
-                        pipe.reader = Some(cx.waker().clone());
+                        pipe.reader = Some(Waiter::new(cx, self.side));
                         return Poll::Pending;
                     }
                     Some(at) if at <= Instant::now() => {
@@ -213,7 +244,7 @@ impl End {
                         return Poll::Ready(Ok(()));
                     }
                     Some(at) => {
-                        pipe.reader = Some(cx.waker().clone());
+                        pipe.reader = Some(Waiter::new(cx, self.side));
                         at
                     }
                 }
@@ -237,7 +268,7 @@ impl End {
         let pipe = wire.from(self.side);
         let room = pipe.capacity.saturating_sub(pipe.bytes);
         if room == 0 {
-            pipe.writer = Some(cx.waker().clone());
+            pipe.writer = Some(Waiter::new(cx, self.side));
             return Poll::Pending;
         }
         let count = room.min(bytes.len());

@@ -21,11 +21,12 @@ use wsguard::{
 };
 use wsguard_core::control::authorization::Access;
 use wsguard_core::control::credential;
+use wsguard_core::control::penalty::BanKey;
 use wsguard_core::control::rate::Quota;
 use wsguard_core::control::revocation;
 use wsguard_core::effect::Record;
 use wsguard_core::handshake::{self, Gate, HandshakeRefusal, Header};
-use wsguard_core::policy::{MessageType, Policy};
+use wsguard_core::policy::{Context, MessageType, Policy};
 use wsguard_core::time::{Millis, UnixMs};
 use wsguard_core::verdict::{ControlId, Refusal};
 use wsguard_protocol::{CloseCode, ErrorCode};
@@ -34,7 +35,7 @@ use crate::app::{App, Room};
 use crate::desk;
 use crate::heap::{inside, outside};
 use crate::net::End;
-use crate::scenario::Mood;
+use crate::scenario::{Limits, Mood};
 use crate::store::SimulatedStore;
 use crate::trace::{Event, Target};
 use crate::world::World;
@@ -58,6 +59,9 @@ pub const PER_SUBJECT: u32 = 4;
 /// Largest message.
 pub const MESSAGE_BYTES: usize = 16 * 1024;
 
+/// What a ticket lives.
+const TICKET: Millis = Millis(30_000);
+
 /// Time that a server gives its sessions to go when it drains.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -69,13 +73,29 @@ const GONE_AFTER: Duration = Duration::from_millis(3_200);
 pub struct Node {
     up: Mutex<Option<Up>>,
     /// Of all servers there were.
-    handles: Mutex<Vec<GuardHandle>>,
+    handles: Mutex<Vec<(GuardHandle, Arc<Context>)>>,
     wanted: Mutex<bool>,
     ledger: Arc<SimulatedLedger>,
     store: Arc<Mutex<Mood>>,
+    /// Of the server that is there, or was last.
+    cut_off: Mutex<u64>,
     admits: Mutex<Vec<String>>,
     links: AtomicU32,
     generations: AtomicU32,
+}
+
+/// What the servers hold together.
+pub struct Held {
+    /// Connections.
+    pub connections: u64,
+    /// Sessions that wait.
+    pub detached: usize,
+    /// Bytes to be replayed.
+    pub replay: usize,
+    /// Bans in force.
+    pub bans: usize,
+    /// Revocations in force.
+    pub revocations: usize,
 }
 
 struct Up {
@@ -130,12 +150,18 @@ impl Journal for Log {
         outside(|| {
             let refusal = record.refusal.as_ref();
             let reason = refusal.map(|refusal| &refusal.reason).or(record.note.as_ref());
+            if record.action == "ban_begun" {
+                let (who, length) = banned(&record);
+                let until = self.world.now() + length;
+                self.world.tell(Event::Banned { generation: self.generation, who, until });
+            }
             self.world.tell(Event::Record {
                 generation: self.generation,
                 action: record.action.to_owned(),
                 reason: reason.map(|reason| reason.word.to_owned()),
                 code: refusal.map(|refusal| refusal.code.as_str().to_owned()),
                 reference: record.reference.map(|reference| reference.to_string()),
+                client: record.client.map(|client| client.to_string()),
                 session: record.session.clone(),
                 subject: record.subject.as_deref().map(str::to_owned),
                 close_code: record.close_code,
@@ -144,16 +170,36 @@ impl Journal for Log {
     }
 }
 
+/// Who is kept out, and for how many milliseconds, as the log says it: `prefix:192.0.2.7/32: 5s left, offence 1, rate`.
+fn banned(record: &Record) -> (Target, u64) {
+    let who = match (&record.session, &record.subject, record.client) {
+        (Some(session), _, _) => Target::Session(session.clone()),
+        (_, Some(subject), _) => Target::Subject(subject.to_string()),
+        (_, _, Some(client)) => Target::Address(client.to_string()),
+        _ => panic!("a ban of nobody"),
+    };
+    let detail = record.note.as_ref().and_then(|note| note.detail.as_deref());
+    let left = detail.and_then(|detail| detail.split_once(" left,")?.0.rsplit(' ').next()).expect("a length");
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    let length = units.iter().find_map(|(unit, ms)| Some(left.strip_suffix(unit)?.parse::<u64>().ok()? * ms));
+    (who, length.expect("a length with its unit"))
+}
+
 fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
     place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn policy_of(mut policy: Policy) -> Policy {
+fn policy_of(mut policy: Policy, limits: Limits) -> Policy {
     policy.rate.handshakes = Quota::per(HANDSHAKES, Millis(10_000), HANDSHAKES);
     policy.rate.messages = Quota::new(MESSAGES.0, MESSAGES.1);
     policy.rate.bytes = Quota::new(BYTES.0, BYTES.1);
-    policy.rate.table_keys = 256;
-    policy.penalty.table_keys = 256;
+    policy.rate.prefix_factor = limits.prefix_factor;
+    policy.rate.server = Quota::new(limits.server.0, limits.server.1);
+    policy.rate.table_keys = limits.table_keys;
+    policy.penalty.table_keys = limits.table_keys;
+    if limits.are_small() {
+        policy.anomaly.table_keys = limits.table_keys;
+    }
     policy.penalty.close_for = Millis(5_000);
     policy.penalty.ban_first = Millis(8_000);
     policy.sessions.resume_window = Millis(20_000);
@@ -175,6 +221,7 @@ fn policy_of(mut policy: Policy) -> Policy {
 
 fn builder(world: &World, admits: &[String]) -> wsguard::Builder<wsguard::Tokens> {
     let text = r#"{"type":"object","properties":{"text":{"type":"string","maxLength":9000}},"required":["text"],"additionalProperties":false}"#;
+    let limits = world.limits;
     let message = |name: &str| MessageType::new(name, text).expect("a good schema");
     let admin = match admits {
         [] => Access::Nobody,
@@ -194,7 +241,7 @@ fn builder(world: &World, admits: &[String]) -> wsguard::Builder<wsguard::Tokens
             message("boom"),
             message("nope"),
         ])
-        .tune(|policy| *policy = policy_of(std::mem::replace(policy, Policy::new(policy.keys.clone()))))
+        .tune(move |policy| *policy = policy_of(std::mem::replace(policy, Policy::new(policy.keys.clone())), limits))
 }
 
 impl Node {
@@ -207,6 +254,7 @@ impl Node {
             wanted: Mutex::new(false),
             ledger: Arc::default(),
             store: Arc::new(Mutex::new(Mood::Well)),
+            cut_off: Mutex::new(0),
             admits: Mutex::new(vec!["admin".to_owned()]),
             links: AtomicU32::new(0),
             generations: AtomicU32::new(0),
@@ -250,7 +298,7 @@ impl Node {
             let keeper = guard.handle();
             tokio::spawn(async move { keeper.keep_bans(|_| ()).await });
             tokio::spawn(serve_all(Arc::clone(world), generation, guard.clone(), room, accepted));
-            lock(&self.handles).push(guard.handle());
+            lock(&self.handles).push((guard.handle(), Arc::clone(guard.context())));
             *up = Some(Up { generation, guard, is_alive, accept });
         });
     }
@@ -304,7 +352,7 @@ impl Node {
 
     /// Hands a connection to the server; `false` where there is none.
     pub fn accept(&self, stream: End, address: IpAddr) -> bool {
-        lock(&self.up).as_ref().is_some_and(|up| up.accept.send((stream, address)).is_ok())
+        lock(&self.up).as_ref().is_some_and(|up| inside(|| up.accept.send((stream, address)).is_ok()))
     }
 
     /// How the store of tickets is from now on.
@@ -319,15 +367,46 @@ impl Node {
         wsguard::simulation::set_ledger_time(takes);
     }
 
-    /// Connections, sessions that wait, bytes to be replayed; of the servers before, too.
-    pub fn held(&self) -> (u64, usize, usize) {
-        lock(&self.handles).iter().fold((0, 0, 0), |(connections, detached, replay), handle| {
-            (
-                connections + handle.stats().connections_open(),
-                detached + handle.detached(),
-                replay + handle.replay_bytes(),
-            )
-        })
+    /// What is held; of the servers before, too.
+    pub fn held(&self) -> Held {
+        let mut held = Held { connections: 0, detached: 0, replay: 0, bans: 0, revocations: 0 };
+        for (handle, context) in lock(&self.handles).iter() {
+            held.connections += handle.stats().connections_open();
+            held.detached += handle.detached();
+            held.replay += handle.replay_bytes();
+            held.bans += handle.bans().len();
+            held.revocations += context.revocations().len();
+        }
+        held
+    }
+
+    /// Revokes tokens of nobody who is here.
+    pub async fn log_out_strangers(&self, world: &World, series: u32, count: u64) {
+        for number in 0..count {
+            let Some((_, handle)) = self.handle().filter(|_| world.is_stormy()) else {
+                return;
+            };
+            let token = revocation::Target::Token(format!("elsewhere.{series}.{number}").into());
+            // Whether it is kept is nobody's concern.
+            let _ = handle.revoke(token, None).await;
+            self.note_cut_off(world);
+        }
+    }
+
+    /// Writes down that the cut-off rose, also where it could not be kept.
+    fn note_cut_off(&self, world: &World) {
+        let latest = lock(&self.handles).last().map_or(0, |(_, context)| context.revocations().cut_off().0);
+        if std::mem::replace(&mut *lock(&self.cut_off), latest) < latest {
+            world.tell(Event::CutOff { to: latest });
+        }
+    }
+
+    /// Keeps somebody out.
+    pub fn ban(&self, key: BanKey, length: Duration) {
+        if let Some((_, handle)) = self.handle() {
+            let length = Millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
+            inside(|| handle.ban(key, length, "operator"));
+        }
     }
 
     /// Sessions of the subject that has most of them, at the server that is there.
@@ -369,6 +448,7 @@ impl Node {
             Target::Token(number) => revocation::Target::Token(format!("t{number}").into()),
             Target::Subject(subject) => revocation::Target::Subject(subject.as_str().into()),
             Target::Session(session) => revocation::Target::Session(session.parse().expect("a session's id")),
+            Target::Address(_) => unreachable!("an address is kept out, not revoked"),
         };
         loop {
             let Some((generation, handle)) = self.handle() else {
@@ -376,6 +456,7 @@ impl Node {
                 continue;
             };
             let done = handle.revoke(asked.clone(), None).await;
+            self.note_cut_off(world);
             let kept = match done {
                 Ok(_) => true,
                 Err(RevokeError::NotKept(_)) => false,
@@ -438,16 +519,26 @@ async fn serve_all(
 
 async fn answer(world: &World, guard: &Guard, request: Request<Incoming>, client: IpAddr, app: App) -> SmallResponse {
     let (mut parts, _) = request.into_parts();
+    let (asked, generation, address) = (world.now(), app.generation(), client);
+    let admitted = || {
+        outside(|| world.tell(Event::Admitted { generation, address: address.to_string(), asked }));
+    };
     match parts.uri.path() {
         "/ws" => match upgrade::handshake(guard, &mut parts, client).await {
             Ok(upgrade) => {
-                outside(|| world.tell(Event::Admitted { generation: app.generation(), address: client.to_string() }));
+                admitted();
                 upgrade.into_response(app)
             }
             Err(refused) => refused,
         },
-        "/ws/ticket" => ticket(world, guard, &parts, client).await,
-        "/ws/session" => proof(guard, &parts, client),
+        "/ws/ticket" => {
+            let gate = gate(guard, &parts, client).inspect(|_| admitted()).map(drop);
+            ticket(world, guard, generation, &parts, client, gate).await
+        }
+        "/ws/session" => {
+            let gate = gate(guard, &parts, client).inspect(|_| admitted());
+            proof(guard, &parts, client, gate)
+        }
         _ => {
             let asked = Asked::of(client, &parts.uri, &parts.headers);
             let refusal = Refusal::new(ControlId::Upgrade, ErrorCode::InvalidMessage, "path_unknown");
@@ -458,15 +549,25 @@ async fn answer(world: &World, guard: &Guard, request: Request<Incoming>, client
 }
 
 /// `POST /ws/ticket`, for a bearer.
-async fn ticket(world: &World, guard: &Guard, parts: &Parts, client: IpAddr) -> SmallResponse {
+async fn ticket(
+    world: &World,
+    guard: &Guard,
+    generation: u32,
+    parts: &Parts,
+    client: IpAddr,
+    gate: Result<(), HandshakeRefusal>,
+) -> SmallResponse {
     let asked = Asked::of(client, &parts.uri, &parts.headers);
-    if let Err(refused) = gate(guard, parts, client) {
+    if let Err(refused) = gate {
         return upgrade::refuse(guard, asked, &refused);
     }
     let token = header(parts, "authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let begun = wsguard::now().unix;
     match guard.issue_ticket(token, None, None).await {
         Ok(ticket) => {
             outside(|| {
+                let (asked, given, ends) = (begun.0, wsguard::now().unix.0, begun.after(TICKET).0);
+                world.tell(Event::Ticketed { generation, asked, given, ends });
                 // Whose it is, the checkers must know.
                 let number = world.tickets().get(token).copied();
                 if let Some(number) = number {
@@ -487,10 +588,10 @@ async fn ticket(world: &World, guard: &Guard, parts: &Parts, client: IpAddr) -> 
 }
 
 /// `POST /ws/session`, for a page of a listed origin.
-fn proof(guard: &Guard, parts: &Parts, client: IpAddr) -> SmallResponse {
+fn proof(guard: &Guard, parts: &Parts, client: IpAddr, gate: Result<Gate, HandshakeRefusal>) -> SmallResponse {
     let asked = Asked::of(client, &parts.uri, &parts.headers);
     let refuse = |refused: &HandshakeRefusal| upgrade::refuse(guard, asked, refused);
-    match gate(guard, parts, client) {
+    match gate {
         Ok(gate) if gate.origin.is_some() => {}
         Ok(_) => {
             let refusal = Refusal::new(ControlId::Origin, ErrorCode::Forbidden, "origin_missing_with_cookie");

@@ -1,6 +1,6 @@
 //! A peer: its address, its identity, and a connection as a client sees it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub struct Peer {
     pub kind: Kind,
     /// Whom its tokens name.
     pub subject: String,
-    /// Its address: no two peers share a prefix.
+    /// Its address: no two peers share a prefix, unless one has several.
     pub address: IpAddr,
     /// Its random numbers.
     pub rng: Rng,
@@ -59,13 +59,12 @@ impl Peer {
             _ => plan.number,
         };
         let roles = if plan.kind.is_honest() && rng.chance(40) { vec!["admin".to_owned()] } else { Vec::new() };
-        let [.., high, low] = plan.number.to_be_bytes();
         Self {
             world: Arc::clone(world),
             number: plan.number,
             kind: plan.kind,
             subject: format!("s{of}"),
-            address: IpAddr::V4(Ipv4Addr::new(10, high, low, 7)),
+            address: address_of(plan.number),
             rng,
             weather,
             roles,
@@ -100,12 +99,18 @@ impl Peer {
 
     /// Opens a connection and sends `head`, which is a request without its last empty line, and what comes early.
     pub async fn knock(&mut self, head: &str, early: &[u8]) -> Result<Connection, Refusal> {
+        self.ask(head, early).await?.answered(head).await
+    }
+
+    /// The same, and does not wait for the answer.
+    pub async fn ask(&mut self, head: &str, early: &[u8]) -> Result<Connection, Refusal> {
         let Some((link, stream)) = self.world.connect(self.address, self.weather) else {
             return Err(Refusal::NoServer);
         };
         let mut connection = Connection {
             world: Arc::clone(&self.world),
             peer: self.number,
+            address: self.address,
             link,
             stream,
             read: Vec::new(),
@@ -116,18 +121,7 @@ impl Peer {
         if connection.stream.write_all(&request).await.is_err() {
             return Err(Refusal::Lost);
         }
-        let (status, headers, body) = connection.response().await?;
-        if ["GET /ws ", "GET /ws?", "POST /ws/"].iter().any(|start| head.starts_with(start)) {
-            let reference = reference_of(&body);
-            let address = self.address.to_string();
-            let told = Event::Answered { peer: self.number, link, address, status, reference };
-            self.world.tell(told);
-        }
-        if status == 101 || status == 200 {
-            connection.read.splice(0..0, body.into_bytes());
-            return Ok(connection);
-        }
-        Err(Refusal::Status(status, retry_after(&headers)))
+        Ok(connection)
     }
 
     /// The head of a proper upgrade with `more` header lines.
@@ -187,6 +181,22 @@ impl Peer {
     }
 }
 
+/// The address of the peer with this number.
+pub fn address_of(number: u32) -> IpAddr {
+    let [.., high, low] = number.to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(10, high, low, 7))
+}
+
+/// An address of no peer, in a prefix of its own.
+pub fn stranger(rng: &mut Rng) -> IpAddr {
+    let some = rng.next();
+    if rng.chance(50) {
+        let [a, b, c, ..] = some.to_be_bytes();
+        return IpAddr::V4(Ipv4Addr::new(100, a, b, c));
+    }
+    IpAddr::V6(Ipv6Addr::from_bits((0xfd00 << 112) | (u128::from(some >> 16) << 64) | 1))
+}
+
 fn reference_of(body: &str) -> Option<String> {
     let body: Value = serde_json::from_str(body).ok()?;
     Some(body["error"]["ref"].as_str()?.to_owned())
@@ -234,6 +244,7 @@ pub enum Silence {
 pub struct Connection {
     world: Arc<World>,
     peer: u32,
+    address: IpAddr,
     /// Its number.
     pub link: u32,
     /// The stream below.
@@ -243,6 +254,21 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Reads the answer to the request that begins with `head`.
+    pub async fn answered(mut self, head: &str) -> Result<Self, Refusal> {
+        let (status, headers, body) = self.response().await?;
+        if ["GET /ws ", "GET /ws?", "POST /ws/"].iter().any(|start| head.starts_with(start)) {
+            let (peer, link, address) = (self.peer, self.link, self.address.to_string());
+            let reference = reference_of(&body);
+            self.world.tell(Event::Answered { peer, link, address, status, reference });
+        }
+        if status == 101 || status == 200 {
+            self.read.splice(0..0, body.into_bytes());
+            return Ok(self);
+        }
+        Err(Refusal::Status(status, retry_after(&headers)))
+    }
+
     async fn response(&mut self) -> Result<(u16, String, String), Refusal> {
         let until = Instant::now() + ANSWER;
         let mut received = Vec::new();

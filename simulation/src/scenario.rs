@@ -48,6 +48,10 @@ pub enum Kind {
     Leaver,
     /// Has more connections than one subject may have.
     Hoarder,
+    /// Many subjects at neighbouring addresses, each within its quotas, together above all that they share.
+    Swarm,
+    /// Comes from ever new addresses, until the tables are full.
+    Spray,
 }
 
 impl Kind {
@@ -69,6 +73,11 @@ impl Kind {
         Self::Hoarder,
     ];
 
+    /// Whether it never follows the protocol.
+    pub const fn is_hostile(self) -> bool {
+        !matches!(self, Self::Honest | Self::SecondDevice | Self::Stubborn)
+    }
+
     /// Whether it follows the protocol to the end.
     pub const fn is_honest(self) -> bool {
         matches!(self, Self::Honest | Self::SecondDevice)
@@ -82,6 +91,51 @@ pub struct Peer {
     pub number: u32,
     /// What it does.
     pub kind: Kind,
+}
+
+/// The limits that not every world has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Keys in each table.
+    pub table_keys: usize,
+    /// How many times the quotas of a subject an address has.
+    pub prefix_factor: u32,
+    /// Messages of the server, in a second and at once.
+    pub server: (u32, u32),
+    /// Whether more log out than there is room for, so that tokens are refused of those who did not.
+    pub is_index_full: bool,
+}
+
+impl Limits {
+    /// Nothing is ever full, and nobody feels the others.
+    const WIDE: Self = Self { table_keys: 256, prefix_factor: 4, server: (100_000, 100_000), is_index_full: false };
+
+    /// The limits of `seed`, and who comes up against them.
+    fn of(seed: u64) -> (Self, Vec<Kind>) {
+        let mut rng = Rng::of(seed, "limits", 0);
+        let mut limits = Self::WIDE;
+        let mut kinds = Vec::new();
+        let (is_narrow, is_full) = (rng.chance(20), rng.chance(15));
+        if is_narrow || is_full {
+            limits.prefix_factor = 1;
+            if rng.chance(40) {
+                limits.server = (60, 120);
+            }
+            kinds.push(Kind::Swarm);
+        }
+        if is_full {
+            limits.table_keys = *rng.pick(&[8, 16, 32]);
+            kinds.push(Kind::Spray);
+            limits.is_index_full = rng.chance(40);
+            kinds.extend(limits.is_index_full.then_some(Kind::Leaver));
+        }
+        (limits, kinds)
+    }
+
+    /// Whether peers can fill the tables. Who finds no slot is judged by a wider prefix alone.
+    pub const fn are_small(&self) -> bool {
+        self.table_keys < Self::WIDE.table_keys
+    }
 }
 
 /// What goes wrong, or is done by the operator.
@@ -109,6 +163,12 @@ pub enum What {
     Reload,
     /// A new signing key comes, or the old one leaves.
     Keys,
+    /// So many log out, none of whom is here.
+    Logouts(u64),
+    /// The operator keeps so many strangers out.
+    Ban(u64),
+    /// The operator keeps a peer out: its subject or its address.
+    KeepOut(u32),
 }
 
 /// Which direction of a network is cut.
@@ -157,6 +217,8 @@ pub struct Scenario {
     pub length: u64,
     /// How far the issuer's clock goes before the server's, in milliseconds.
     pub issuer_ahead_ms: i64,
+    /// How narrow it is.
+    pub limits: Limits,
     /// Who is there.
     pub peers: Vec<Peer>,
     /// What goes wrong.
@@ -183,6 +245,8 @@ impl Scenario {
                 kinds.push(Kind::Loud);
             }
         }
+        let (limits, crowd) = Limits::of(seed);
+        kinds.extend(crowd);
         let peers: Vec<_> = (0..).zip(kinds).map(|(number, kind)| Peer { number, kind }).collect();
         let length = rng.range(20_000, 60_000);
         let mut hardships: Vec<_> = (0..rng.range(4, 16))
@@ -201,12 +265,28 @@ impl Scenario {
             let what = What::Revoke(peer.number, u8::try_from(rng.below(3)).unwrap_or(0));
             hardships.push(Hardship { number, at: rng.range(3_000, length), lasts: 0, what });
         }
+        if limits.are_small() {
+            let mut bans = Rng::of(seed, "bans", 0);
+            let before = u32::try_from(hardships.len()).unwrap_or(0);
+            let hostile = peers.iter().filter(|peer| peer.kind.is_hostile());
+            let logouts = if limits.is_index_full { 4 } else { 0 };
+            let whats = hostile.map(|peer| What::KeepOut(peer.number)).chain([10, 20, 40].map(What::Ban));
+            let whats = whats.chain([What::Logouts(120)].repeat(logouts));
+            hardships.extend((before..).zip(whats).map(|(number, what)| {
+                let lasts = bans.range(8_000, 40_000);
+                Hardship { number, at: bans.range(2_000, length), lasts, what }
+            }));
+        }
+        if limits.is_index_full {
+            // A cut-off that lies ahead when the clock goes back refuses whoever comes until then.
+            hardships.retain(|hardship| !matches!(hardship.what, What::Clock(ms) if ms < 0));
+        }
         hardships.sort_by_key(|hardship| hardship.at);
         let mut clocks = Rng::of(seed, "clocks", 0);
         let most = SKEW_MS_MAX.unsigned_abs();
         let skew = i64::try_from(clocks.below(2 * most + 1)).unwrap_or(0) - SKEW_MS_MAX;
         let issuer_ahead_ms = if clocks.chance(70) { skew } else { 0 };
-        Self { seed, length, issuer_ahead_ms, peers, hardships }
+        Self { seed, length, issuer_ahead_ms, limits, peers, hardships }
     }
 
     /// The scenario with only what `cut` leaves.

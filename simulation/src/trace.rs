@@ -59,8 +59,14 @@ pub enum Event {
     Answered { peer: u32, link: u32, address: String, status: u16, reference: Option<String> },
     /// A client has its welcome.
     Welcomed { peer: u32, link: u32, session: String, subject: String, resumed: bool },
-    /// The server admitted a handshake.
-    Admitted { generation: u32, address: String },
+    /// The server admitted a handshake, or a request for a ticket or a proof, and when that was asked.
+    Admitted { generation: u32, address: String, asked: u64 },
+    /// The server's wall clock jumped.
+    Clock { from: u64, to: u64 },
+    /// The server gave a ticket: by its wall clock when it was asked, when it is given, and until when that is good.
+    Ticketed { generation: u32, asked: u64, given: u64, ends: u64 },
+    /// Somebody is kept out, until then.
+    Banned { generation: u32, who: Target, until: u64 },
     /// A client sent a message.
     Sent { peer: u32, link: u32, tag: Tag, meant: Meant },
     /// The application got a message.
@@ -93,20 +99,23 @@ pub enum Event {
         reason: Option<String>,
         code: Option<String>,
         reference: Option<String>,
+        client: Option<String>,
         session: Option<String>,
         subject: Option<String>,
         close_code: Option<u16>,
     },
     /// A revocation is in force; `kept`: it outlives the process.
     Revoked { generation: u32, target: Target, kept: bool },
+    /// Tokens that were issued before are good no more, whosever they are.
+    CutOff { to: u64 },
     /// Sessions that were open a second after a revocation that covers them.
     StillOpen { generation: u32, sessions: Vec<String> },
     /// How a well-behaved client was at the end.
     Ended { peer: u32, session: Option<String>, waiting: usize, done: bool },
 }
 
-/// What a revocation is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a revocation or a ban is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// One token.
     Token(u32),
@@ -114,6 +123,8 @@ pub enum Target {
     Subject(String),
     /// One session.
     Session(String),
+    /// One address.
+    Address(String),
 }
 
 /// Something that happened, and when.
@@ -142,10 +153,16 @@ pub struct Gauge {
     pub empty: i64,
     /// Connections, of all servers that a crash left behind too.
     pub connections: u64,
+    /// Links with a request that has no answer yet.
+    pub knocking: usize,
     /// Sessions of the subject that has most of them, of one server.
     pub of_subject: usize,
     /// Sessions that wait for their clients.
     pub detached: usize,
     /// Bytes that are kept to be replayed.
     pub replay: usize,
+    /// Bans in force.
+    pub bans: usize,
+    /// Revocations in force.
+    pub revocations: usize,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 use wsguard::simulation;
+use wsguard_core::control::penalty::BanKey;
 use wsguard_core::fault::{self, Fault};
 use wsguard_core::time::UnixMs;
 
@@ -14,11 +15,11 @@ use crate::checker::{self, Checker, Violation};
 use crate::heap::{self, Outside, outside};
 use crate::issuer::{Forgery, Issuer, Token, Wish};
 use crate::net::{End, Link, Weather};
-use crate::node::Node;
+use crate::node::{Held, Node};
 use crate::panics;
 use crate::peer::{self, Peer};
 use crate::rng::Rng;
-use crate::scenario::{Hardship, Kind, Scenario, Way, What};
+use crate::scenario::{Hardship, Kind, Limits, Scenario, Way, What};
 use crate::trace::{Entry, Event, Gauge, Target};
 
 /// The wall clock at the beginning of every world.
@@ -45,6 +46,8 @@ pub struct World {
     /// Where each well-behaved peer is: its latest session and token.
     places: Mutex<BTreeMap<u32, Place>>,
     tickets: Mutex<BTreeMap<String, u32>>,
+    /// What the server allows.
+    pub limits: Limits,
     /// The server.
     pub node: Node,
 }
@@ -204,9 +207,21 @@ impl World {
     fn gauge(&self, base: i64, empty: i64) {
         let heap = heap::of_server() - base;
         outside(|| {
-            let (connections, detached, replay) = self.node.held();
-            let of_subject = self.node.sessions_of_one_subject();
-            lock(&self.gauges).push(Gauge { at: self.now(), heap, empty, connections, of_subject, detached, replay });
+            let Held { connections, detached, replay, bans, revocations } = self.node.held();
+            let knocking = self.links().len().saturating_sub(usize::try_from(connections).unwrap_or(0));
+            let (at, of_subject) = (self.now(), self.node.sessions_of_one_subject());
+            lock(&self.gauges).push(Gauge {
+                at,
+                heap,
+                empty,
+                connections,
+                knocking,
+                of_subject,
+                detached,
+                replay,
+                bans,
+                revocations,
+            });
         });
     }
 }
@@ -251,6 +266,7 @@ async fn live(scenario: &Scenario) -> (Vec<Entry>, Vec<Gauge>) {
         loot: Mutex::default(),
         places: Mutex::default(),
         tickets: Mutex::default(),
+        limits: scenario.limits,
         node: Node::new(),
     });
     let before = heap::of_server();
@@ -319,7 +335,11 @@ async fn suffer(world: &Arc<World>, hardship: Hardship) {
             world.node.start(world);
         }
         What::Drain => world.node.drain(world).await,
-        What::Clock(ms) => simulation::move_wall_clock(ms),
+        What::Clock(ms) => {
+            let from = wsguard::now().unix.0;
+            simulation::move_wall_clock(ms);
+            world.tell(Event::Clock { from, to: wsguard::now().unix.0 });
+        }
         What::Store(mood) => {
             world.node.set_store(mood);
             sleep(lasts).await;
@@ -340,6 +360,21 @@ async fn suffer(world: &Arc<World>, hardship: Hardship) {
                 (_, Some(session)) => Target::Session(session),
             };
             world.node.revoke(world, target).await;
+        }
+        What::Logouts(count) => world.node.log_out_strangers(world, number, count).await,
+        What::Ban(count) => {
+            for _ in 0..count {
+                let length = Duration::from_millis(rng.range(2_000, 40_000));
+                world.node.ban(BanKey::prefix_of(peer::stranger(&mut rng)), length);
+            }
+        }
+        What::KeepOut(peer) => {
+            let subject = world.places().get(&peer).map(|place| place.subject.clone()).filter(|_| rng.chance(50));
+            let key = match subject {
+                Some(subject) => BanKey::Subject(subject.into()),
+                None => BanKey::prefix_of(peer::address_of(peer)),
+            };
+            world.node.ban(key, lasts);
         }
         What::Reload => world.node.reload(world, rng.chance(50)),
         What::Keys => {

@@ -248,7 +248,7 @@ fn what_cannot_be_resumed_begins_anew() {
 
     // Twenty answers of a hundred bytes are more than 1 KiB, and the client has none of them.
     let mut client = Client::announced(&world);
-    let entry = client.entry();
+    let (entry, session) = (client.entry(), client.session().to_owned());
     for id in 1..=20 {
         client.peer.say("echo", id, &json!("x".repeat(100)));
         client.frame();
@@ -256,6 +256,7 @@ fn what_cannot_be_resumed_begins_anew() {
     }
     assert!(!resumed(&entry), "the buffer no longer reaches back");
     assert_eq!(metric(&world, "wsguard_resumes_total{outcome=\"out_of_reach\"}"), 1);
+    assert_eq!(world.logged("not_resumed")["wsguard.session"], session, "the log says what became of it");
 
     let refused = offering(world.upgrade(), "wsguard.resume.AAAA").bearer(TOKEN).send();
     assert_eq!(refused.status, 400);

@@ -86,13 +86,51 @@ pub enum Fault {
     BytesUncharged,
     /// A subject has as many sessions as it likes.
     SessionsUncounted,
+    /// Messages are not charged to the server.
+    ServerUncharged,
+    /// Messages are not charged to their address.
+    PrefixMessagesUncharged,
+    /// The bytes of messages are not charged to their address.
+    PrefixBytesUncharged,
+    /// Messages are not charged to the prefix around their address.
+    WideMessagesUncharged,
+    /// The bytes of messages are not charged to the prefix around their address.
+    WideBytesUncharged,
+    /// The prefix around an address has as many handshakes as it likes.
+    WideHandshakesUncounted,
+    /// Handshakes with a foreign Origin have no quota.
+    ForeignUncounted,
+    /// As many sessions of one subject wait as there is room for.
+    DetachedOfSubjectUncounted,
+    /// Whoever has no slot in a full table of prefixes passes.
+    FullTableOpen,
+    /// Whoever has no slot in a full table of types passes.
+    FullTypesOpen,
+    /// Whoever has no slot in a full table of foreign handshakes passes.
+    FullForeignOpen,
+    /// A slot is not free again when its bucket has refilled.
+    SlotNeverFreed,
+    /// What a full table has no slot for is kept elsewhere, without end.
+    TableUnbounded,
+    /// A ban is listed and told, and keeps nobody out.
+    BanWithoutEffect,
+    /// In a full table of bans the longest makes room for the next.
+    BanPushedOut,
+    /// Bans in force have no limit.
+    BansUnbounded,
+    /// Tickets that wait have no limit.
+    TicketsUnbounded,
+    /// The index of revocations has no limit.
+    RevocationsUnbounded,
+    /// A full index of revocations forgets, and the cut-off does not rise for it.
+    CutOffUnmoved,
     /// Something panics that is not the application.
     Panic,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 58] = [
         Self::SignatureUnchecked,
         Self::TokenNeverEnds,
         Self::CsrfUnchecked,
@@ -131,6 +169,25 @@ impl Fault {
         Self::FutureUnchecked,
         Self::BytesUncharged,
         Self::SessionsUncounted,
+        Self::ServerUncharged,
+        Self::PrefixMessagesUncharged,
+        Self::PrefixBytesUncharged,
+        Self::WideMessagesUncharged,
+        Self::WideBytesUncharged,
+        Self::WideHandshakesUncounted,
+        Self::ForeignUncounted,
+        Self::DetachedOfSubjectUncounted,
+        Self::FullTableOpen,
+        Self::FullTypesOpen,
+        Self::FullForeignOpen,
+        Self::SlotNeverFreed,
+        Self::TableUnbounded,
+        Self::BanWithoutEffect,
+        Self::BanPushedOut,
+        Self::BansUnbounded,
+        Self::TicketsUnbounded,
+        Self::RevocationsUnbounded,
+        Self::CutOffUnmoved,
         Self::Panic,
     ];
 }
@@ -145,6 +202,7 @@ pub const fn is_on(_: Fault) -> bool {
 #[cfg(wsguard_simulation)]
 thread_local! {
     static ON: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+    static WASTE: std::cell::RefCell<Vec<Box<[u8]>>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 /// Whether `fault` is to be committed, by this thread's world.
@@ -157,6 +215,23 @@ pub fn is_on(fault: Fault) -> bool {
 #[cfg(wsguard_simulation)]
 pub fn inject(fault: Option<Fault>) {
     ON.set(fault);
+    WASTE.take();
+}
+
+/// Holds `bytes` for as long as this thread's world goes on.
+#[cfg(not(wsguard_simulation))]
+#[inline]
+pub const fn waste(_: usize) {}
+
+/// Holds `bytes` for as long as this thread's world goes on.
+#[cfg(wsguard_simulation)]
+pub fn waste(bytes: usize) {
+    WASTE.with_borrow_mut(|waste| waste.push(vec![0; bytes].into()));
+}
+
+/// A bound: `shipped`, or in a simulation `simulated`, which the peers of a world reach.
+pub const fn bound(shipped: usize, simulated: usize) -> usize {
+    if cfg!(wsguard_simulation) { simulated } else { shipped }
 }
 
 /// What [`Fault::VerdictOfThePast`] asks: every 40th time in the life of the process, whatever the world.

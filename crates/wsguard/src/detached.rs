@@ -30,7 +30,7 @@ pub(crate) struct Parked {
     pub(crate) outbox: Outbox,
     /// The handler, of whatever type it is.
     pub(crate) handler: Box<dyn Any + Send>,
-    subject: Box<str>,
+    pub(crate) subject: Box<str>,
     ends_at: Tick,
     /// Its place in the order of all.
     serial: u64,
@@ -108,6 +108,7 @@ impl Shared {
         let cap = usize::try_from(sessions.detached_per_subject).unwrap_or(usize::MAX);
         let most = usize::try_from(sessions.detached_max).unwrap_or(usize::MAX);
         let (cap, most) = if fault::is_on(Fault::DetachedUnbounded) { (usize::MAX, usize::MAX) } else { (cap, most) };
+        let cap = if fault::is_on(Fault::DetachedOfSubjectUncounted) { usize::MAX } else { cap };
         if !handed_over {
             if self.draining.load(Ordering::Relaxed) || cap == 0 {
                 return false;
@@ -143,7 +144,7 @@ impl Shared {
             (evicted, !std::mem::replace(&mut inner.is_swept, true))
         });
         for (session, parked) in evicted {
-            self.drop_session(now, session, parked, "too_many_detached");
+            self.drop_session(now, session, &parked.outbox, parked.subject, "too_many_detached");
         }
         let kept = outbox.park(now.tick, suspended).is_ok();
         if !kept {
@@ -183,13 +184,20 @@ impl Shared {
     }
 
     /// Ends a session that waits.
-    pub(crate) fn drop_session(&self, now: Now, session: SessionId, parked: Parked, reason: &'static str) {
-        parked.outbox.shut();
+    pub(crate) fn drop_session(
+        &self,
+        now: Now,
+        session: SessionId,
+        outbox: &Outbox,
+        subject: Box<str>,
+        reason: &'static str,
+    ) {
+        outbox.shut();
         self.sessions.remove(session);
         let mut record = Record::new("session_dropped");
         record.control = Some(ControlId::Delivery);
         record.session = Some(session.to_string());
-        record.subject = Some(parked.subject);
+        record.subject = Some(subject);
         record.note = Some(Reason::from(reason));
         self.record(now.unix, record);
     }
@@ -211,7 +219,7 @@ impl Shared {
         for (session, parked) in ended {
             // Closed by an order, or by more than can be kept: the outbox knows no more which.
             let reason = if parked.ends_at <= now.tick { "resume_window_over" } else { "closed_while_detached" };
-            self.drop_session(now, session, parked, reason);
+            self.drop_session(now, session, &parked.outbox, parked.subject, reason);
         }
         goes_on
     }

@@ -184,7 +184,7 @@ impl<H: Handler> Guarded<H> {
             return self.landed(now, outcome, effects);
         };
         let session = suspended.session();
-        let (outbox, handler) = (parked.outbox, parked.handler.downcast::<H>());
+        let (outbox, subject, handler) = (parked.outbox, parked.subject, parked.handler.downcast::<H>());
         // A session of another endpoint with another application is none that this connection can go on with.
         let fits = handler.is_ok();
         let outcome = connection.resume(now, fits.then_some(suspended), effects);
@@ -195,8 +195,7 @@ impl<H: Handler> Guarded<H> {
             self.registered = Some(session);
             self.shared.sessions.moved(session, connection.client());
         } else {
-            outbox.shut();
-            self.shared.sessions.remove(session);
+            self.shared.drop_session(now, session, &outbox, subject, "not_resumed");
         }
         self.landed(now, outcome, effects);
     }

@@ -110,6 +110,7 @@ pub(super) fn check(trace: &[Entry], sent: &Sent, found: &mut Vec<Violation>) {
                         Target::Token(target) => *target == number,
                         Target::Subject(target) => target == subject,
                         Target::Session(target) => target == session,
+                        Target::Address(_) => false,
                     };
                     let is_in_force =
                         *generation == revoked.generation || (revoked.kept && *generation > revoked.generation);

@@ -25,6 +25,7 @@ pub(super) fn check(scenario: &Scenario, trace: &[Entry], found: &mut Vec<Violat
         });
         match ended {
             Some((_, true, 0, false)) => {}
+            Some((_, false, _, true)) if is_cut_off(trace, plan.number) => {}
             Some((at, is_there, waiting, done)) => {
                 let what = format!(
                     "peer {} follows the protocol and is {} at the end, {waiting} messages unanswered{}",
@@ -41,6 +42,23 @@ pub(super) fn check(scenario: &Scenario, trace: &[Entry], found: &mut Vec<Violat
             }),
         }
     }
+}
+
+/// Time in which a cut-off reaches whoever is open, and in which tokens are issued that it still refuses.
+const CUT_OFF_MS: u64 = 15_000;
+
+/// Whether the peer was last told to go soon after a cut-off, which refuses more than was revoked.
+fn is_cut_off(trace: &[Entry], number: u32) -> bool {
+    let told = trace.iter().rev().find_map(|entry| match entry.event {
+        Event::Closed { peer, code: 4403, .. } if peer == number => Some(entry.at),
+        _ => None,
+    });
+    let is_before = |told: u64| {
+        trace.iter().any(|entry| {
+            matches!(entry.event, Event::CutOff { .. }) && (entry.at..entry.at + CUT_OFF_MS).contains(&told)
+        })
+    };
+    told.is_some_and(is_before)
 }
 
 fn once(trace: &[Entry], found: &mut Vec<Violation>) {

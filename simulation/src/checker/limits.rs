@@ -1,42 +1,35 @@
-//! Quotas in any window, and memory.
+//! Quotas in any window: what passed, against what the policy gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use super::{Checker, Violation};
-use crate::node::{BYTES, DETACHED, HANDSHAKES, MESSAGE_BYTES, MESSAGES, PER_SUBJECT, QUEUE, REPLAY, TIGHT};
-use crate::trace::{Entry, Event, Gauge};
+use super::{Checker, Sent, Violation};
+use crate::node::{BYTES, DETACHED, HANDSHAKES, MESSAGES, PER_SUBJECT, TIGHT};
+use crate::scenario::Limits;
+use crate::trace::{Entry, Event, Gauge, Tag};
 
 const NANOS_PER_MS: u64 = 1_000_000;
-
-/// What is held once and for all, beyond the empty tables of each server: the buffers of the thread, and what the tables of
-/// the first server grow by when they are used.
-const FIXED_BYTES: i64 = 512 * 1024;
-
-/// What the tables of each further server grow by.
-const SERVER_BYTES: i64 = 256 * 1024;
-
-/// What a connection may hold: an unfinished message, a full queue that was taken out to be written and another behind it,
-/// what one read caused, what a session is.
-const CONNECTION_BYTES: usize = MESSAGE_BYTES + 2 * QUEUE.bytes + 16 * 1024 + 16 * 1024;
-
-/// What a session that waits may hold, beside its replay.
-const DETACHED_BYTES: usize = 8 * 1024;
 
 /// Time that a session which lost its seat may take to be gone: a close frame to a peer that does not read, and the wait
 /// for its answer.
 const GONE_AFTER_MS: u64 = 3_200;
 
+/// How many times the quotas of an address the prefix around it has.
+const WIDE: u32 = 4;
+
 /// The strictest judge of a quota: what passes it is within the quota in every window.
 #[derive(Default)]
 struct Bucket(u64);
 
+/// So many in a window of so many milliseconds, and so many at once.
+type Quota = (u32, u64, u32);
+
 impl Bucket {
-    /// `quota`: so many in a window, and so many at once.
-    fn is_over(&mut self, at_ms: u64, units: u64, (count, window_ms, burst): (u64, u64, u64)) -> bool {
+    fn is_over(&mut self, at_ms: u64, units: u64, (count, window_ms, burst): Quota) -> bool {
         let now = at_ms * NANOS_PER_MS;
-        let unit = window_ms * NANOS_PER_MS / count;
+        let unit = window_ms * NANOS_PER_MS / u64::from(count);
         self.0 = self.0.max(now) + unit * units;
-        let is_over = self.0 - now > unit * burst;
+        let is_over = self.0 - now > unit * u64::from(burst);
         if is_over {
             self.0 = now;
         }
@@ -44,57 +37,162 @@ impl Bucket {
     }
 }
 
-pub(super) fn check(trace: &[Entry], gauges: &[Gauge], found: &mut Vec<Violation>) {
-    let mut buckets: BTreeMap<(u32, &str, &str), Bucket> = BTreeMap::new();
+const fn times((count, window, burst): Quota, factor: u32) -> Quota {
+    (count * factor, window, burst * factor)
+}
+
+/// What is counted: at which server, what, and whose.
+type Key<'t> = (u32, &'static str, &'t str);
+
+struct Quotas<'t, 'f> {
+    buckets: BTreeMap<(u32, &'static str, String), Bucket>,
+    limits: Limits,
+    found: &'f mut Vec<Violation>,
+    /// Of each link.
+    addresses: BTreeMap<u32, &'t str>,
+}
+
+impl Quotas<'_, '_> {
+    fn charge(&mut self, at: u64, (generation, what, key): Key<'_>, units: u64, quota: Quota) {
+        let bucket = self.buckets.entry((generation, what, key.to_owned())).or_default();
+        if bucket.is_over(at, units, quota) {
+            let what = format!("{what} of {key} are above their quota");
+            self.found.push(Violation { checker: Checker::Quota, at, what });
+        }
+    }
+
+    /// To an address and to the prefix around it, whose quotas are `of_address` and [`WIDE`] times that.
+    fn charge_prefixes(
+        &mut self,
+        at: u64,
+        (generation, whats, address): (u32, [&'static str; 2], &str),
+        units: u64,
+        of_address: Quota,
+    ) {
+        let [fine, coarse] = prefixes(address);
+        // Who finds no slot is judged by the wider prefix alone.
+        if !self.limits.are_small() {
+            self.charge(at, (generation, whats[0], &fine), units, of_address);
+        }
+        self.charge(at, (generation, whats[1], &coarse), units, times(of_address, WIDE));
+    }
+}
+
+/// IPv4 /32 and /24, IPv6 /64 and /48.
+fn prefixes(address: &str) -> [String; 2] {
+    match address.parse().expect("an address") {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            [format!("{a}.{b}.{c}.{d}/32"), format!("{a}.{b}.{c}.0/24")]
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            [format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"), format!("{a:x}:{b:x}:{c:x}::/48")]
+        }
+    }
+}
+
+pub(super) fn check(limits: Limits, trace: &[Entry], sent: &Sent, gauges: &[Gauge], found: &mut Vec<Violation>) {
+    let mut quotas = Quotas { buckets: BTreeMap::new(), limits, found, addresses: BTreeMap::new() };
     for entry in trace {
-        let mut charge = |generation, what, key, units, (count, window, burst): (u32, u64, u32)| {
-            let bucket = buckets.entry((generation, what, key)).or_default();
-            if bucket.is_over(entry.at, units, (count.into(), window, burst.into())) {
-                let what = format!("{what} of {key} are above their quota");
-                found.push(Violation { checker: Checker::Quota, at: entry.at, what });
-            }
+        if let Event::Answered { link, address, .. } = &entry.event {
+            quotas.addresses.insert(*link, address);
+        }
+    }
+    for entry in trace {
+        messages(entry, sent, &mut quotas);
+        handshakes(entry, &mut quotas);
+    }
+    waiting(trace, found);
+    seats(gauges, found);
+}
+
+fn messages(entry: &Entry, sent: &Sent, quotas: &mut Quotas<'_, '_>) {
+    let Event::Handled { generation, session, subject, kind, text, .. } = &entry.event else {
+        return;
+    };
+    let (at, generation, limits) = (entry.at, *generation, quotas.limits);
+    let of_subject = (MESSAGES.0, 1_000, MESSAGES.1);
+    let bytes_of_session = (BYTES.0, 1_000, BYTES.1);
+    // A message is longer than its text.
+    let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    quotas.charge(at, (generation, "messages", "the server"), 1, (limits.server.0, 1_000, limits.server.1));
+    // Who finds no slot is judged by its address alone.
+    if !limits.are_small() {
+        quotas.charge(at, (generation, "messages", subject), 1, of_subject);
+    }
+    quotas.charge(at, (generation, "bytes", session), bytes, bytes_of_session);
+    if kind == "tight" {
+        quotas.charge(at, (generation, "messages of type tight", subject), 1, (TIGHT.0, 1_000, TIGHT.1));
+    }
+    let links = Tag::of(text).and_then(|tag| sent.get(&tag)).into_iter().flatten();
+    let address = links.filter_map(|(link, _)| quotas.addresses.get(link)).next_back();
+    if let Some(address) = address.copied() {
+        let whats = ["messages of an address", "messages of a prefix"];
+        quotas.charge_prefixes(at, (generation, whats, address), 1, times(of_subject, limits.prefix_factor));
+        let whats = ["bytes of an address", "bytes of a prefix"];
+        let of_address = times(bytes_of_session, limits.prefix_factor);
+        quotas.charge_prefixes(at, (generation, whats, address), bytes, of_address);
+    }
+}
+
+fn handshakes(entry: &Entry, quotas: &mut Quotas<'_, '_>) {
+    let quota = (HANDSHAKES, 10_000, HANDSHAKES);
+    match &entry.event {
+        Event::Admitted { generation, address, asked } => {
+            let whats = ["handshakes of an address", "handshakes of a prefix"];
+            quotas.charge_prefixes(*asked, (*generation, whats, address), 1, quota);
+        }
+        // Refused for what they are, so they are within the quota of those.
+        Event::Record { generation, action, reason: Some(reason), client: Some(client), .. }
+            if action == "handshake_refused" && is_foreign(reason) =>
+        {
+            let [fine, _] = prefixes(client);
+            quotas.charge(entry.at, (*generation, "foreign handshakes", &fine), 1, quota);
+        }
+        _ => {}
+    }
+}
+
+fn is_foreign(reason: &str) -> bool {
+    // What a cookie needs beyond that is asked later.
+    (reason.starts_with("host_") || reason.starts_with("origin_")) && reason != "origin_missing_with_cookie"
+}
+
+/// Sessions of one subject that wait.
+fn waiting(trace: &[Entry], found: &mut Vec<Violation>) {
+    let mut waiting: BTreeMap<(u32, &str), BTreeSet<&str>> = BTreeMap::new();
+    for entry in trace {
+        let Event::Record { generation, action, session: Some(session), subject: Some(subject), .. } = &entry.event
+        else {
+            continue;
         };
-        match &entry.event {
-            Event::Handled { generation, session, subject, kind, text, .. } => {
-                charge(*generation, "messages", subject, 1, (MESSAGES.0, 1_000, MESSAGES.1));
-                // A message is longer than its text.
-                let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-                charge(*generation, "bytes", session, bytes, (BYTES.0, 1_000, BYTES.1));
-                if kind == "tight" {
-                    charge(*generation, "messages of type tight", subject, 1, (TIGHT.0, 1_000, TIGHT.1));
-                }
+        let sessions = waiting.entry((*generation, subject)).or_default();
+        match action.as_str() {
+            "session_detached" => {
+                sessions.insert(session);
             }
-            Event::Admitted { generation, address } => {
-                charge(*generation, "handshakes", address, 1, (HANDSHAKES, 10_000, HANDSHAKES));
+            "session_dropped" | "session_resumed" | "connection_closed" => {
+                sessions.remove(session.as_str());
             }
             _ => {}
         }
+        if action == "session_detached" && sessions.len() > usize::try_from(DETACHED.0).unwrap_or(0) {
+            let what = format!("{} sessions of {subject} wait", sessions.len());
+            found.push(Violation { checker: Checker::Quota, at: entry.at, what });
+        }
     }
-    let starts: Vec<_> =
-        trace.iter().filter(|entry| matches!(entry.event, Event::Started { .. })).map(|entry| entry.at).collect();
+}
+
+/// Sessions of one subject that are open.
+fn seats(gauges: &[Gauge], found: &mut Vec<Violation>) {
     let mut too_many_since = None;
     for gauge in gauges {
-        let started = starts.iter().filter(|at| **at <= gauge.at).count();
-        let connections = usize::try_from(gauge.connections).unwrap_or(usize::MAX);
-        let sessions = connections * CONNECTION_BYTES + gauge.detached * DETACHED_BYTES + gauge.replay;
-        let servers = i64::try_from(started).unwrap_or(0);
-        let further = (servers - 1).max(0) * (gauge.empty + SERVER_BYTES);
-        let most = FIXED_BYTES + further + i64::try_from(sessions).unwrap_or(0);
         if gauge.of_subject <= usize::try_from(PER_SUBJECT).unwrap_or(0) {
             too_many_since = None;
         } else if gauge.at > *too_many_since.get_or_insert(gauge.at) + GONE_AFTER_MS {
             let what = format!("{} sessions of one subject", gauge.of_subject);
             found.push(Violation { checker: Checker::Quota, at: gauge.at, what });
-        }
-        let mut wrong = |what| found.push(Violation { checker: Checker::Memory, at: gauge.at, what });
-        if gauge.heap > most {
-            wrong(format!("{} bytes are held, {most} at most for {gauge:?}", gauge.heap));
-        }
-        if gauge.detached > started * usize::try_from(DETACHED.1).unwrap_or(0) {
-            wrong(format!("{} sessions wait", gauge.detached));
-        }
-        if gauge.replay > started * REPLAY.1 {
-            wrong(format!("{} bytes are kept to be replayed", gauge.replay));
         }
     }
 }

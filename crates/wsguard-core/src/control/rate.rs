@@ -291,7 +291,14 @@ fn slot_of(slots: &mut [Slot; WAYS], print: Print, now_ns: u64) -> Option<&mut S
 /// A slot for `print`. A bucket that has refilled says nothing any more, so its slot is free.
 #[cold]
 fn free_slot(slots: &mut [Slot; WAYS], print: Print, now_ns: u64) -> Option<&mut Slot> {
-    let slot = slots.iter_mut().find(|slot| slot.count.0.max(slot.bytes.0) <= now_ns)?;
+    let is_free = |slot: &&mut Slot| {
+        slot.count.0.max(slot.bytes.0) <= now_ns && !(slot.print > 0 && fault::is_on(Fault::SlotNeverFreed))
+    };
+    let slot = slots.iter_mut().find(is_free);
+    if slot.is_none() && fault::is_on(Fault::TableUnbounded) {
+        fault::waste(size_of::<[Slot; WAYS]>());
+    }
+    let slot = slot?;
     *slot = Slot { print: print.0, ..Slot::default() };
     Some(slot)
 }
@@ -484,7 +491,9 @@ impl Limiter {
         }
         match self.wide_prefixes.charge(hashed_apart(prefixes.coarse), now, &quotas.wide_handshakes, None) {
             Charge::Taken => Ok(()),
+            Charge::Over(_) if fault::is_on(Fault::WideHandshakesUncounted) => Ok(()),
             Charge::Over(wait) => Err(("handshakes_of_wide_prefix", wait)),
+            Charge::NoSlot if fault::is_on(Fault::FullTableOpen) => Ok(()),
             Charge::NoSlot => Err(("handshake_table_full", Millis(1_000))),
         }
     }
@@ -493,7 +502,9 @@ impl Limiter {
     pub fn foreign(&self, quotas: &Quotas, prefixes: Prefixes, now: Tick) -> Result<(), (&'static str, Millis)> {
         match self.foreign.charge(prefixes.fine, now, &quotas.policy.handshakes, None) {
             Charge::Taken => Ok(()),
+            Charge::Over(_) if fault::is_on(Fault::ForeignUncounted) => Ok(()),
             Charge::Over(wait) => Err(("foreign_handshakes_of_prefix", wait)),
+            Charge::NoSlot if fault::is_on(Fault::FullForeignOpen) => Ok(()),
             Charge::NoSlot => Err(("handshake_table_full", Millis(1_000))),
         }
     }
@@ -524,7 +535,8 @@ impl Limiter {
     ) -> Result<(), (&'static str, Millis)> {
         let Load { messages, bytes } = load;
         if *charged < Charged::Server {
-            self.server.charge(&quotas.policy.server, now, messages).map_err(|wait| ("messages_of_server", wait))?;
+            let units = if fault::is_on(Fault::ServerUncharged) { 0 } else { messages };
+            self.server.charge(&quotas.policy.server, now, units).map_err(|wait| ("messages_of_server", wait))?;
             *charged = Charged::Server;
         }
         if *charged < Charged::Subject {
@@ -539,19 +551,22 @@ impl Limiter {
             *charged = Charged::Subject;
         }
         if *charged < Charged::Prefix {
-            let of_bytes = Some((&quotas.prefix_bytes, bytes));
-            let count = (&quotas.prefix_messages, messages);
+            let of_bytes = (!fault::is_on(Fault::PrefixBytesUncharged)).then_some((&quotas.prefix_bytes, bytes));
+            let units = if fault::is_on(Fault::PrefixMessagesUncharged) { 0 } else { messages };
+            let count = (&quotas.prefix_messages, units);
             if let Charge::Over(wait) = self.prefixes.charge_units(prefixes.fine, now, count, of_bytes) {
                 return Err(("quota_of_prefix", wait));
             }
             *charged = Charged::Prefix;
         }
         if *charged < Charged::All {
-            let of_bytes = Some((&quotas.wide_bytes, bytes));
-            let count = (&quotas.wide_messages, messages);
+            let of_bytes = (!fault::is_on(Fault::WideBytesUncharged)).then_some((&quotas.wide_bytes, bytes));
+            let units = if fault::is_on(Fault::WideMessagesUncharged) { 0 } else { messages };
+            let count = (&quotas.wide_messages, units);
             match self.wide_prefixes.charge_units(prefixes.coarse, now, count, of_bytes) {
                 Charge::Taken => *charged = Charged::All,
                 Charge::Over(wait) => return Err(("quota_of_wide_prefix", wait)),
+                Charge::NoSlot if fault::is_on(Fault::FullTableOpen) => {}
                 Charge::NoSlot => return Err(("rate_table_full", Millis(1_000))),
             }
         }
@@ -568,6 +583,7 @@ impl Limiter {
             Charge::Taken => Ok(()),
             Charge::Over(_) if fault::is_on(Fault::TypeQuotaUncharged) => Ok(()),
             Charge::Over(wait) => Err(wait),
+            Charge::NoSlot if fault::is_on(Fault::FullTypesOpen) => Ok(()),
             Charge::NoSlot => Err(Millis(1_000)),
         }
     }

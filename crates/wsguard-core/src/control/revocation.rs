@@ -22,12 +22,13 @@ use std::sync::{PoisonError, RwLock};
 
 use super::rate::{Print, PrintKey};
 use super::session::SessionId;
+use crate::fault::{self, Fault};
 use crate::time::UnixMs;
 use crate::token::{Claims, Leeway};
 
 /// Revocations in force at once. 65,536 take about 12 MiB; a server that revokes one token a minute keeps them for six
 /// weeks, longer than tokens live.
-pub const REVOCATIONS_MAX: usize = 65_536;
+pub const REVOCATIONS_MAX: usize = fault::bound(65_536, 96);
 
 /// What is revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -269,7 +270,7 @@ impl Index {
                 applied.stands = Some(Stands { before: held.before, ends_at: held.ends_at });
             }
         }
-        while self.held.len() >= entries_max {
+        while self.held.len() >= entries_max && !fault::is_on(Fault::RevocationsUnbounded) {
             let Some((covered_by, id)) = self.replaceable.first().copied() else {
                 // Everything that is kept refuses a subject for good.
                 let to =
@@ -289,7 +290,7 @@ impl Index {
 
     /// Raises the cut-off, and forgets what it covers.
     fn raise(&mut self, to: UnixMs, applied: &mut Applied) {
-        if to > self.cut_off {
+        if to > self.cut_off && !fault::is_on(Fault::CutOffUnmoved) {
             self.cut_off = to;
             applied.cut_off = Some(to);
         }

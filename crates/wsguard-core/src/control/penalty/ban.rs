@@ -9,11 +9,12 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use crate::control::rate::Print;
 use crate::control::session::SessionId;
+use crate::fault::{self, Fault};
 use crate::time::{Millis, Now, Tick, UnixMs};
 
 /// Bans in force at once. One more replaces the one that ends first, if that ends before it: 16,384 subjects of 256
 /// characters are 6 MiB.
-pub const BANS_MAX: usize = 16_384;
+pub const BANS_MAX: usize = fault::bound(16_384, 24);
 
 /// Longest ban, also of an operator: 30 days. What must last longer is a matter of accounts, not of sockets.
 pub const LENGTH_MAX: Millis = Millis(30 * 24 * 3_600 * 1_000);
@@ -178,9 +179,14 @@ impl Bans {
         if bans.get(&print).is_some_and(|known| known.ends >= held.ends && known.ends > now.tick) {
             return false;
         }
-        if bans.len() >= BANS_MAX && !bans.contains_key(&print) {
+        let is_full = bans.len() >= BANS_MAX && !fault::is_on(Fault::BansUnbounded);
+        if is_full && !bans.contains_key(&print) {
             let first = bans.iter().min_by_key(|(_, held)| held.ends).map(|(print, held)| (*print, held.ends));
             match first {
+                _ if fault::is_on(Fault::BanPushedOut) => {
+                    let last = bans.iter().max_by_key(|(_, held)| held.ends).map(|(print, _)| *print);
+                    last.map(|last| bans.remove(&last));
+                }
                 Some((first, ends)) if ends < held.ends => {
                     bans.remove(&first);
                 }
@@ -193,7 +199,7 @@ impl Bans {
     }
 
     pub(super) fn left(&self, print: Print, now: Tick) -> Option<Millis> {
-        if self.held.load(Ordering::Relaxed) == 0 {
+        if self.held.load(Ordering::Relaxed) == 0 || fault::is_on(Fault::BanWithoutEffect) {
             return None;
         }
         let bans = self.by_print.read().unwrap_or_else(PoisonError::into_inner);
