@@ -83,14 +83,11 @@ impl Effects {
         self.accepted.as_ref().map_or(0, |accepted| accepted.number)
     }
 
-    /// The accepted message, read from the `text` that was judged while frames are written to what stands beside it; its
-    /// type is named by `policy`.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "the message is taken apart where it is put together")]
-    pub fn accepted<'a>(&'a mut self, text: &'a str, policy: &'a Policy) -> (Option<Message<'a>>, &'a mut Vec<u8>) {
+    /// The accepted message, to be read while frames are written to what stands beside it.
+    #[inline]
+    pub fn accepted(&mut self) -> (Option<Readable<'_>>, &mut Vec<u8>) {
         let Self { accepted, reading, out, .. } = self;
-        let tape = reading.as_deref().map(|reading| &reading.tape);
-        (accepted.as_deref().map(|accepted| accepted.message(text, tape, policy)), out)
+        (Readable::of(accepted.as_deref(), reading.as_deref()), out)
     }
 
     /// What the next message is read with, to be put back behind it. The message before cannot be read any more.
@@ -154,21 +151,6 @@ impl Accepted {
         }
     }
 
-    /// The message, which is read from the `text` that was judged, by its `tape`; its type is named by `policy`.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "the message is taken apart where it is put together")]
-    pub(crate) fn message<'a>(&'a self, text: &'a str, tape: Option<&'a Tape>, policy: &'a Policy) -> Message<'a> {
-        let payload = self.payload.text(text);
-        Message {
-            number: self.number,
-            kind: policy.messages().get(usize::from(self.number)).map_or("", MessageType::name),
-            id: self.id(),
-            payload: if payload.is_empty() { "null" } else { payload },
-            value: self.payload.value(payload, tape),
-            neutralised: self.neutralised,
-        }
-    }
-
     /// The number of its type, and its canonical payload in the `text` that was judged.
     #[inline]
     pub(crate) fn number_and_payload<'a>(&'a self, text: &'a str) -> (u16, &'a [u8]) {
@@ -178,6 +160,36 @@ impl Accepted {
     /// The message's `id` as canonical JSON text.
     pub(crate) fn id(&self) -> Option<&str> {
         Some(&*self.id).filter(|id| !id.is_empty())
+    }
+}
+
+/// The accepted message, with what it is read with.
+#[derive(Clone, Copy, Debug)]
+pub struct Readable<'a> {
+    accepted: &'a Accepted,
+    tape: Option<&'a Tape>,
+}
+
+impl<'a> Readable<'a> {
+    #[inline]
+    pub(crate) fn of(accepted: Option<&'a Accepted>, reading: Option<&'a Reading>) -> Option<Self> {
+        accepted.map(|accepted| Self { accepted, tape: reading.map(|reading| &reading.tape) })
+    }
+
+    /// The message, which may lie in the `text` that was judged; its type is named by `policy`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the message is taken apart where it is put together")]
+    pub fn message(self, text: &'a str, policy: &'a Policy) -> Message<'a> {
+        let Self { accepted, tape } = self;
+        let payload = accepted.payload.text(text);
+        Message {
+            number: accepted.number,
+            kind: policy.messages().get(usize::from(accepted.number)).map_or("", MessageType::name),
+            id: accepted.id(),
+            payload: if payload.is_empty() { "null" } else { payload },
+            value: accepted.payload.value(payload, tape),
+            neutralised: accepted.neutralised,
+        }
     }
 }
 

@@ -39,7 +39,7 @@ use crate::control::rate::{Ahead, Bucket, Prefixes};
 use crate::control::session::{Seat, SessionId};
 use crate::control::shadow::ShadowSet;
 use crate::control::{content, schema};
-use crate::effect::{Effects, Message, Record, frame_into, write_number};
+use crate::effect::{Effects, Message, Readable, Record, frame_into, write_number};
 use crate::fault::{self, Fault};
 use crate::frame::{self, FrameError};
 use crate::handshake::Judged;
@@ -318,9 +318,11 @@ impl Connection {
         }
         let document = Document::new(text, tape);
         let known = plans.known(document, &self.judged.policy);
-        let envelope = known
-            .envelope()
-            .map_err(|fault| Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id))?;
+        let envelope = match known.envelope() {
+            Some(envelope) => envelope,
+            None => envelope::read(document)
+                .map_err(|fault| Refused::new(ControlId::Scan, ErrorCode::InvalidMessage, fault.reason, fault.id))?,
+        };
         probe.lap(ControlId::Scan);
 
         if self.discards(now) {
@@ -334,7 +336,7 @@ impl Connection {
         };
         session.settle();
         // No type of a policy is called like a frame of the guard's own.
-        if known.number().is_none() {
+        if known.number.is_none() {
             match envelope.kind() {
                 "ping" => return own::answer_ping(now, envelope, effects),
                 "ack" => return own::accept_ack(now, &self.cx, &self.judged.policy, session, envelope),
@@ -359,7 +361,7 @@ impl Connection {
 
         let policy = &self.judged.policy;
         let named = || policy.message(envelope.kind());
-        let Some((number, message)) = known.number().map_or_else(named, |number| policy.numbered(number)) else {
+        let Some((number, message)) = known.number.map_or_else(named, |number| policy.numbered(number)) else {
             return Err(Refused::new(ControlId::Authorization, ErrorCode::UnknownType, "type_unknown", envelope.id()));
         };
         if !session.permissions.allow(number) {
@@ -567,9 +569,8 @@ impl Connection {
 
     /// The message that [`Verdict::Allow`] let pass, read from the `text` that was judged.
     pub fn message<'a>(&'a self, text: &'a str, effects: &'a Effects) -> Message<'a> {
-        let tape = effects.reading.as_deref().map(|reading| &reading.tape);
-        let accepted = effects.accepted.as_deref();
-        accepted.map_or(Message::NONE, |accepted| accepted.message(text, tape, &self.judged.policy))
+        let readable = Readable::of(effects.accepted.as_deref(), effects.reading.as_deref());
+        readable.map_or(Message::NONE, |readable| readable.message(text, &self.judged.policy))
     }
 
     /// The type of the message that passed.

@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::control::envelope::{self, Envelope, EnvelopeFault, Places};
+use crate::control::envelope::{self, Envelope, Places};
 use crate::in_force::InForce;
 use crate::json::{Document, SHAPES, Shape, Tape};
 use crate::schema::Leaf;
@@ -50,7 +50,9 @@ impl Plans {
     pub(crate) fn known<'k, 't>(&'k self, document: Document<'t>, policy: &Arc<InForce>) -> Known<'k, 't> {
         let plan =
             document.shape().and_then(|shape| self.0.get(shape.place())?.as_ref().filter(|plan| plan.shape == shape));
-        Known { document, plan, is_of_policy: plan.is_some_and(|plan| plan.is_of(policy)) }
+        let judged = plan.filter(|plan| plan.is_of(policy));
+        let number = judged.filter(|plan| plan.is_of_one_type).map(|plan| plan.number);
+        Known { document, plan, judged, number }
     }
 
     /// Plans for messages like this one, which is of type `number` and has passed its schema.
@@ -102,34 +104,26 @@ pub(crate) struct Known<'k, 't> {
     document: Document<'t>,
     /// Of messages that are built like this one.
     plan: Option<&'k Plan>,
-    /// The same policy judged them.
-    is_of_policy: bool,
+    /// The same, where this policy judged those messages.
+    judged: Option<&'k Plan>,
+    /// The number of its type, where that is certain.
+    pub(crate) number: Option<u16>,
 }
 
 impl<'k, 't> Known<'k, 't> {
-    /// The number of its type, where that is certain.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "two looks at what is at hand")]
-    pub(crate) fn number(self) -> Option<u16> {
-        self.plan.filter(|plan| self.is_of_policy && plan.is_of_one_type).map(|plan| plan.number)
-    }
-
-    /// Its envelope, searched where it is not known where that stands.
+    /// Its envelope, where it is known where that stands.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "called from one place, which takes apart what it returns")]
-    pub(crate) fn envelope(self) -> Result<Envelope<'t>, EnvelopeFault<'t>> {
-        match self.plan.and_then(|plan| envelope::read_at(self.document, &plan.places, self.number().is_some())) {
-            Some(envelope) => Ok(envelope),
-            None => envelope::read(self.document),
-        }
+    pub(crate) fn envelope(self) -> Option<Envelope<'t>> {
+        envelope::read_at(self.document, &self.plan?.places, self.number.is_some())
     }
 
     /// Whether it fits the schema of type `number`, which is its own, for certain.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "called from one place")]
     pub(crate) fn fits(self, number: u16) -> bool {
-        let plan = self.plan.filter(|plan| self.is_of_policy && plan.number == number);
-        let Some(leaves) = plan.and_then(|plan| plan.leaves.as_deref()) else {
+        let Some(leaves) = self.judged.filter(|plan| plan.number == number).and_then(|plan| plan.leaves.as_deref())
+        else {
             return false;
         };
         for leaf in leaves {

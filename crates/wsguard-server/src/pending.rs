@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 
 use crate::journal::{Entry, Journal, Outcome};
 
@@ -234,7 +234,7 @@ impl Pending {
 
     /// Gives a connection from `peer`, which was accepted, a place: somebody else's, where none is free. `start` spawns
     /// the task that serves it, and must hold the place as long as its request is not answered.
-    pub(crate) async fn admit(self: &Arc<Self>, peer: IpAddr, start: impl FnOnce(Place) -> JoinHandle<()>) {
+    pub(crate) async fn admit(self: &Arc<Self>, peer: IpAddr, start: impl FnOnce(Place) -> AbortHandle) {
         let room = Arc::clone(&self.room);
         let permit = if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
             permit
@@ -253,7 +253,7 @@ impl Pending {
         waiting.next = number.saturating_add(1);
         // Under the lock, so that the task cannot leave before it is in.
         let task = start(Place { pending: Arc::clone(self), number, _permit: permit });
-        waiting.enter(number, peer, task.abort_handle());
+        waiting.enter(number, peer, task);
     }
 
     /// Says how many had to give way by now.
@@ -336,6 +336,7 @@ mod tests {
                 let (_place, _ended) = (place, ended);
                 std::future::pending::<()>().await;
             })
+            .abort_handle()
         };
         tokio::time::timeout(Duration::from_secs(10), pending.admit(peer, start)).await.unwrap();
     }
@@ -390,6 +391,7 @@ mod tests {
                     drop(place);
                     let _ = done.send(());
                 })
+                .abort_handle()
             };
             pending.admit(Ipv4Addr::LOCALHOST.into(), start).await;
             served.await.unwrap();

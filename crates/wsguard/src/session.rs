@@ -316,9 +316,10 @@ impl<H: Handler> Guarded<H> {
         };
         debug_assert!(Arc::ptr_eq(&self.policy, connection.policy()), "a number is named by the policy it is of");
         // The message is read while the answer is written.
-        let (Some(message), out) = effects.accepted(text, &self.policy) else {
+        let (Some(accepted), out) = effects.accepted() else {
             return;
         };
+        let message = accepted.message(text, &self.policy);
         let id = message.id;
         match handler.message(message, &mut Peer { now, connection, out, outbox: &self.outbox }) {
             Handled::Done => {
