@@ -110,7 +110,7 @@ pub(crate) struct Known<'k, 't> {
     pub(crate) number: Option<u16>,
 }
 
-impl<'k, 't> Known<'k, 't> {
+impl<'t> Known<'_, 't> {
     /// Its envelope, where it is known where that stands.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "called from one place, which takes apart what it returns")]
