@@ -2,8 +2,10 @@
 """scripts/profile.py [--varied] [--acknowledged] [--json]: where the instructions of one secured chat go, by control.
 
 Runs the release `wsguard serve --dev` under callgrind twice, with 8 connections of 8 messages in flight and few or many
-messages each. The difference, by the source file that each instruction is of, divided by the messages, is what a message costs; start, handshake and end fall out. Needs `cargo build --release -p wsguard-cli -p testkit`,
-valgrind and binutils. The counts are of user space and repeat to the per cent.
+messages each. The difference, by the source file that each instruction is of, divided by the messages, is what a message
+costs; start, handshake and end fall out. What gathers entropy when the cryptography starts is left out, since that is
+another number in each run. Needs `cargo build --release -p wsguard-cli -p testkit`, valgrind and binutils. The counts are
+of user space and repeat to the per cent.
 """
 import argparse
 import collections
@@ -165,6 +167,8 @@ def main():
     parts = collections.Counter()
     for (place, address), cost in each.items():
         of = files.get(address, []) if place == program else []
+        if any("jitterentropy" in path for path in of):
+            continue
         own = next((path for path in of if "/crates/" in path), of[0] if of else place)
         parts[own if args.files else part_of(of)] += cost
     if args.json:

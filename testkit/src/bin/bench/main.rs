@@ -5,6 +5,7 @@
 //! on a time. It fails when something could not be measured, and says what.
 #![expect(clippy::arithmetic_side_effects, reason = "counters of a benchmark; an overflow stops it, which is right")]
 
+mod counted;
 mod growth;
 mod report;
 mod server;

@@ -14,6 +14,8 @@ use testkit::world::Scratch;
 use wsguard_core::time::{Millis, UnixMs};
 use wsguard_core::token::{MintClaims, SigningKey, mint};
 
+use crate::counted::instructions_of;
+
 /// How long a server may take to listen; under valgrind it takes a while.
 const START_MAX: Duration = Duration::from_mins(1);
 /// How long a server may take to end after SIGTERM before it is killed: longer than its drain.
@@ -186,9 +188,12 @@ impl Server {
         place: Option<Place>,
     ) -> Result<Self, String> {
         let listen = free_address()?;
+        let log = std::env::temp_dir().join(format!("wsguard-bench-{}-{}.log", std::process::id(), kind.name()));
         let mut words: Vec<String> = Vec::new();
         if counted {
-            words.extend(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"].map(str::to_owned));
+            let profile = profile_beside(&log).to_string_lossy().into_owned();
+            words.extend(["valgrind", "--tool=callgrind"].map(str::to_owned));
+            words.push(format!("--callgrind-out-file={profile}"));
         }
         let program = |name: &str| programs.join(name).to_string_lossy().into_owned();
         match kind {
@@ -204,7 +209,6 @@ impl Server {
                 words.extend(["node".to_owned(), script.to_string_lossy().into_owned(), listen.port().to_string()]);
             }
         }
-        let log = std::env::temp_dir().join(format!("wsguard-bench-{}-{}.log", std::process::id(), kind.name()));
         let stderr = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         // Ten thousand connections need more files than a shell allows by default.
         let mut command = Command::new("sh");
@@ -269,7 +273,11 @@ impl Server {
         self.end();
         let log = fs::read_to_string(&self.log).map_err(|e| e.to_string())?;
         let last_lines = || log.lines().rev().take(3).collect::<Vec<_>>().join(" / ");
-        instructions_of(&log).ok_or_else(|| format!("callgrind printed no count: {}", last_lines()))
+        let place = profile_beside(&self.log);
+        let profile = fs::read(&place).map_err(|e| format!("{}: {e}: {}", place.display(), last_lines()))?;
+        fs::remove_file(&place).map_err(|e| format!("{}: {e}", place.display()))?;
+        let counted = instructions_of(&String::from_utf8_lossy(&profile));
+        counted.ok_or_else(|| format!("callgrind counted nothing: {}", last_lines()))
     }
 
     fn wait_until_it_listens(&mut self, address: SocketAddr) -> Result<(), String> {
@@ -345,26 +353,18 @@ fn token_in(json: &str) -> Option<String> {
     value.get("token")?.as_str().map(str::to_owned)
 }
 
-fn free_address() -> Result<SocketAddr, String> {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|probe| probe.local_addr()).map_err(|e| format!("no free port: {e}"))
+/// Where callgrind writes of the server whose log is `log`.
+fn profile_beside(log: &Path) -> PathBuf {
+    log.with_extension("callgrind")
 }
 
-/// The total in what callgrind prints at the end: `==PID== Collected : NUMBER`.
-fn instructions_of(log: &str) -> Option<u64> {
-    let line = log.lines().rev().find(|line| line.contains("Collected : "))?;
-    line.rsplit_once(": ")?.1.trim().parse().ok()
+fn free_address() -> Result<SocketAddr, String> {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|probe| probe.local_addr()).map_err(|e| format!("no free port: {e}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_count_of_callgrind_is_found() {
-        let log = "==7== Callgrind\n==7== \n==7== Events    : Ir\n==7== Collected : 123456789\n==7== \n";
-        assert_eq!(instructions_of(log), Some(123_456_789));
-        assert_eq!(instructions_of("==7== killed\n"), None);
-    }
 
     #[test]
     fn tokens_are_read_from_json() {
