@@ -261,6 +261,12 @@ impl Node {
         }
     }
 
+    /// Lets go of all servers, at the end of a world. Their journals hold the world, which would hold them for ever.
+    pub fn forget(&self) {
+        lock(&self.up).take();
+        lock(&self.handles).clear();
+    }
+
     /// The number of the next connection.
     pub fn next_link(&self) -> u32 {
         self.links.fetch_add(1, Ordering::Relaxed)

@@ -30,6 +30,11 @@ impl SimulatedStore {
     }
 }
 
+/// The time by which the store judges: one that is slow looks at the clock when it comes to it, which may have jumped.
+fn at_work(mood: Mood, asked: UnixMs) -> UnixMs {
+    if matches!(mood, Mood::Slow) { wsguard::now().unix } else { asked }
+}
+
 impl Store for SimulatedStore {
     fn put_ticket(&self, ticket: [u8; 32], grant: TicketGrant, ends_at: UnixMs, now: UnixMs) -> StoreFuture<'_, ()> {
         let mood = self.mood();
@@ -39,7 +44,7 @@ impl Store for SimulatedStore {
                 Mood::Slow => sleep(SLOW).await,
                 Mood::Well | Mood::Wrong => {}
             }
-            self.tickets.put_ticket(ticket, grant, ends_at, now).await
+            self.tickets.put_ticket(ticket, grant, ends_at, at_work(mood, now)).await
         })
     }
 
@@ -51,7 +56,7 @@ impl Store for SimulatedStore {
                 Mood::Slow => sleep(SLOW).await,
                 Mood::Well | Mood::Wrong => {}
             }
-            let grant = self.tickets.take_ticket(ticket, now).await?;
+            let grant = self.tickets.take_ticket(ticket, at_work(mood, now)).await?;
             Ok(match mood {
                 // Something else than what was kept: it must not become an identity.
                 Mood::Wrong => grant.map(|grant| TicketGrant { token: format!("{}x", grant.token), ..grant }),

@@ -310,6 +310,7 @@ async fn live(scenario: &Scenario) -> (Vec<Entry>, Vec<Gauge>) {
     }
     let trace = std::mem::take(&mut *lock(&world.trace));
     let gauges = std::mem::take(&mut *lock(&world.gauges));
+    world.node.forget();
     (trace, gauges)
 }
 

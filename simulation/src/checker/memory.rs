@@ -71,9 +71,9 @@ fn tickets(trace: &[Entry], found: &mut Vec<Violation>) {
             Event::Clock { from, to } => waiting.values_mut().for_each(|waiting| let_go(waiting, *from, *to)),
             Event::Ticketed { generation, asked, given, ends } => {
                 let waiting = waiting.entry(*generation).or_default();
-                // A store that is slow looks at the clock before.
+                // A store that is slow looks at the clock later.
                 let_go(waiting, *asked, *given);
-                waiting.push((*asked, *ends));
+                waiting.push((*asked.max(given), *ends));
                 if waiting.len() > TICKETS_MAX {
                     let what = format!("{} tickets wait", waiting.len());
                     found.push(Violation { checker: Checker::Memory, at: entry.at, what });
